@@ -1,0 +1,21 @@
+//! Values, bytes and signatures of the alert mesh.
+//!
+//! Everything that nodes exchange, sign or store is defined here, and nothing here does IO: no clock,
+//! disk, socket, thread or randomness. What a function needs comes in as an argument.
+
+pub mod ids;
+
+pub mod class;
+pub mod time;
+
+pub mod change;
+pub mod limits;
+
+mod cbor;
+
+pub use change::{Change, ChangeError, Create, Edit, Naming, Op, RecordKind, SectionId, Value, record_id};
+pub use class::Class;
+pub use ids::{
+    AudienceId, ChangeId, EntryHash, Incarnation, LogId, MemberCode, NodeKey, Position, Realm, RecordId, RootKey, Seq,
+};
+pub use time::{Hlc, MonoMs, WallMs};
