@@ -8,14 +8,25 @@ pub mod ids;
 pub mod class;
 pub mod time;
 
+pub mod keys;
+
+pub mod certificate;
+pub mod charter;
+
 pub mod change;
+pub mod entry;
 pub mod limits;
+
+pub mod codec;
+pub mod pack;
 
 mod cbor;
 
 pub use change::{Change, ChangeError, Create, Edit, Naming, Op, RecordKind, SectionId, Value, record_id};
 pub use class::Class;
+pub use entry::{CheckedEntry, Entry, EntryDraft, EntryError, EntryHeader, Slot};
 pub use ids::{
     AudienceId, ChangeId, EntryHash, Incarnation, LogId, MemberCode, NodeKey, Position, Realm, RecordId, RootKey, Seq,
 };
+pub use keys::{Public, Secret, SignatureBytes, VerifyError};
 pub use time::{Hlc, MonoMs, WallMs};
