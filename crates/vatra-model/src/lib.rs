@@ -17,6 +17,9 @@ pub mod change;
 pub mod entry;
 pub mod limits;
 
+pub mod frontier;
+pub mod wire;
+
 pub mod codec;
 pub mod pack;
 
@@ -25,6 +28,7 @@ mod cbor;
 pub use change::{Change, ChangeError, Create, Edit, Naming, Op, RecordKind, SectionId, Value, record_id};
 pub use class::Class;
 pub use entry::{CheckedEntry, Entry, EntryDraft, EntryError, EntryHeader, Slot};
+pub use frontier::{Frontier, Head};
 pub use ids::{
     AudienceId, ChangeId, EntryHash, Incarnation, LogId, MemberCode, NodeKey, Position, Realm, RecordId, RootKey, Seq,
 };

@@ -8,11 +8,11 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// Unix milliseconds, UTC. Serialises as RFC 3339 with three fraction digits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct WallMs(pub u64);
 
 /// Milliseconds of a clock that never goes back, from an arbitrary start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct MonoMs(pub u64);
 
 impl MonoMs {
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for WallMs {
 
 /// Hybrid logical clock stamp: 48 bits of wall milliseconds, 16 bits of counter
 /// (Kulkarni et al., "Logical Physical Clocks", 2014).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct Hlc(pub u64);
 
 /// How far past local time a foreign stamp may push the local clock, in milliseconds.
