@@ -1,0 +1,26 @@
+//! What is on this disk: durable batches over redb, sled or memory.
+//!
+//! [`Store`] writes [`Commit`]s, [`Reader`]s see snapshots, [`Fence`] remembers outside the store how far this
+//! node numbered its entries, [`fsck`] checks everything. This is the only crate that names the engines. It does
+//! not know what an entry or a document contains.
+
+mod commit;
+mod damage;
+mod directory;
+mod durable_file;
+pub mod engine;
+mod fence;
+mod reader;
+mod rows;
+mod space;
+mod store;
+
+pub use commit::{COMMIT_BYTES_MAX, COMMIT_CHANGES_MAX, Commit, CommitError, GROUP_CHANGES};
+pub use damage::{Damage, DamageKind};
+pub use directory::{FORMAT_VERSION, OpenError};
+pub use engine::{EngineKind, Health, MemoryDisk, ReadOnlyReason};
+pub use fence::{FENCE_STEP, Fence, FenceError, FenceMark, FenceState, MemoryFence};
+pub use reader::{Counts, PAGE_DAMAGED_MAX, PAGE_ROWS_MAX, Page, PageLimits, ReadError, Reader, Snapshot};
+pub use rows::{EntryRow, IdRow, MetaKey, StrayRow, StreamRow};
+pub use space::Space;
+pub use store::{CACHE_BYTES_DEFAULT, OpenOptions, Store, StoreHealth};
