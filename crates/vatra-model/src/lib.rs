@@ -17,6 +17,11 @@ pub mod change;
 pub mod entry;
 pub mod limits;
 
+pub mod schema;
+
+pub mod draft;
+pub mod view;
+
 pub mod frontier;
 pub mod wire;
 

@@ -179,7 +179,10 @@ pub fn each_up_to<T>(field: &str, items: &[T], count_max: usize, check: impl Fn(
 }
 
 /// A value that is there passes its check.
-pub fn optional<T: ?Sized, V: std::ops::Deref<Target = T>>(value: &Option<V>, check: impl Fn(&T) -> Checked) -> Checked {
+pub fn optional<T: ?Sized, V: std::ops::Deref<Target = T>>(
+    value: &Option<V>,
+    check: impl Fn(&T) -> Checked,
+) -> Checked {
     value.as_deref().map_or(Ok(()), check)
 }
 

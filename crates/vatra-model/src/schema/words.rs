@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
+use crate::class::Class;
+
 /// A text is none of a vocabulary's words. Nothing was changed; use one of the words.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("must be one of {allowed}, not {found:?}")]
@@ -480,6 +482,18 @@ words! {
     }
 }
 
+impl Severity {
+    /// The lane of an alert that names none.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Severity::Extreme | Severity::Severe => Class::Flash,
+            Severity::Moderate => Class::Priority,
+            Severity::Minor | Severity::Unknown => Class::Routine,
+        }
+    }
+}
+
 impl AlertStatus {
     /// Whether the alert no longer holds.
     #[must_use]
@@ -506,10 +520,7 @@ mod tests {
             assert_eq!(sector.as_str().parse(), Ok(*sector));
         }
         let refusal = "loud".parse::<Severity>().map_err(|refusal| refusal.to_string());
-        assert_eq!(
-            refusal,
-            Err("must be one of unknown, minor, moderate, severe, extreme, not \"loud\"".to_string())
-        );
+        assert_eq!(refusal, Err("must be one of unknown, minor, moderate, severe, extreme, not \"loud\"".to_string()));
     }
 
     #[test]
