@@ -1,0 +1,160 @@
+//! This node's own log: local changes become signed entries.
+
+use vatra_model::change::{LogOpen, PreviousLog};
+use vatra_model::limits::{ENTRY_BYTES_MAX, ENTRY_CHANGES_MAX};
+use vatra_model::wire::LogDescriptor;
+use vatra_model::{AudienceId, Change, Class, Entry, EntryDraft, Incarnation, LogId, Realm, Seq};
+
+use crate::input::{Effect, Event, Now};
+use crate::replica::{Came, Replica, Staged};
+
+/// Changes of one `flash` entry: few, so that an urgent alert never waits for the signing, checking and
+/// transfer of a crowd of others, yet more than one, so that a burst does not cost a signature each.
+pub const FLASH_ENTRY_CHANGES_MAX: usize = 8;
+/// Bytes of changes of one `flash` entry that has more than one.
+pub const FLASH_ENTRY_BYTES_MAX: usize = 16 * 1024;
+
+/// Local changes that wait to be signed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox {
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    token: u64,
+    class: Class,
+    changes: Vec<Vec<u8>>,
+}
+
+/// Where the changes of one call went.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) token: u64,
+    pub(crate) places: Vec<(Seq, u16)>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, token: u64, class: Class, changes: Vec<Vec<u8>>) {
+        self.waiting.push(Waiting { token, class, changes });
+    }
+
+    pub(crate) fn refuse_all(&mut self) -> Vec<u64> {
+        self.waiting.drain(..).map(|waiting| waiting.token).collect()
+    }
+}
+
+/// Changes collected for one entry, with the place in `Placed` that each answers.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Vec<u8>>,
+    bytes: usize,
+    answers: Vec<(usize, usize)>,
+}
+
+impl Group {
+    fn has_room(&self, class: Class, bytes: usize) -> bool {
+        let (changes_max, bytes_max) = match class {
+            Class::Flash => (FLASH_ENTRY_CHANGES_MAX, FLASH_ENTRY_BYTES_MAX),
+            _ => (ENTRY_CHANGES_MAX, ENTRY_BYTES_MAX),
+        };
+        self.changes.is_empty() || (self.changes.len() < changes_max && self.bytes + bytes <= bytes_max)
+    }
+}
+
+impl Replica {
+    /// Signs what waits, most urgent first, and stages it. Gives each call's places.
+    pub(crate) fn sign_outbox(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Placed> {
+        if self.outbox.waiting.is_empty() {
+            return Vec::new();
+        }
+        self.open_own_log(now, effects);
+        let mut waiting = std::mem::take(&mut self.outbox.waiting);
+        waiting.sort_by_key(|waiting| waiting.class);
+        let mut placed: Vec<Placed> =
+            waiting.iter().map(|w| Placed { token: w.token, places: vec![(Seq(0), 0); w.changes.len()] }).collect();
+        let mut group = Group::default();
+        let mut class = Class::Flash;
+        for (call, waiting) in waiting.into_iter().enumerate() {
+            for (index, change) in waiting.changes.into_iter().enumerate() {
+                if waiting.class != class || !group.has_room(class, change.len()) {
+                    self.sign_group(now, class, std::mem::take(&mut group), &mut placed);
+                    class = waiting.class;
+                }
+                group.bytes += change.len();
+                group.changes.push(change);
+                group.answers.push((call, index));
+            }
+        }
+        self.sign_group(now, class, group, &mut placed);
+        placed
+    }
+
+    fn sign_group(&mut self, now: Now, class: Class, group: Group, placed: &mut [Placed]) {
+        if group.changes.is_empty() {
+            return;
+        }
+        let seq = self.sign_entry(now, class, group.changes);
+        for (index, (call, answer)) in (0_u16..).zip(group.answers) {
+            placed[call].places[answer] = (seq, index);
+        }
+    }
+
+    fn sign_entry(&mut self, now: Now, class: Class, changes: Vec<Vec<u8>>) -> Seq {
+        self.hlc = self.hlc.tick(now.wall);
+        let (seq, prev) = self.logs.next(&self.own_log);
+        let draft =
+            EntryDraft { realm: Realm::OPS, log: self.own_log, seq, prev, hlc: self.hlc, class, expires_hours: 0 };
+        let entry = Entry::sign(&draft, changes, &self.secret).expect("groups stay within the entry limits");
+        self.logs.offer(&self.trust, &entry).expect("our own next entry fits our own log");
+        self.staged.push(Staged { entry: std::sync::Arc::new(entry), came: Came::Local });
+        seq
+    }
+
+    /// Writes entry 0 of this incarnation's log, unless it is there.
+    fn open_own_log(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let (next, _) = self.logs.next(&self.own_log);
+        if next.0 > 0 {
+            return;
+        }
+        let certificate = self.certificate.encode();
+        let descriptor = LogDescriptor {
+            certificate: certificate.clone(),
+            incarnation: self.incarnation,
+            audience: AudienceId::FEDERATION,
+            realm: Realm::OPS,
+        };
+        let checked = match self.trust.check_log(descriptor) {
+            Ok(checked) => checked,
+            Err(reject) => return effects.push(Effect::Event(Event::Rejected { peer: None, reject })),
+        };
+        if let Err(reject) = self.logs.describe(checked) {
+            return effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+        }
+        let open = LogOpen {
+            certificate,
+            incarnation: self.incarnation,
+            audience: AudienceId::FEDERATION,
+            previous: self.previous_log(),
+        };
+        self.sign_entry(now, Class::Priority, vec![Change::Open(open).encode()]);
+    }
+
+    /// The log of this node's life before, as far as it is held: the one of its logs with the latest entry 0
+    /// is not known here, so the longest is named.
+    fn previous_log(&self) -> Option<PreviousLog> {
+        let mine = self.logs.iter().filter(|(log, state)| **log != self.own_log && state.origin() == self.me);
+        let (log, state) = mine.max_by_key(|(log, state)| (state.accepted().height, **log))?;
+        let head = state.accepted();
+        Some(PreviousLog { log: *log, height: Seq(head.height), head: head.head })
+    }
+
+    /// Begins a new life: the old log is left as it is and pulled back from peers, writing goes on in a new one.
+    pub(crate) fn open_incarnation(&mut self, effects: &mut Vec<Effect>) {
+        self.incarnation = Incarnation(self.chance.next_u64());
+        self.opened = self.hlc.wall().max(vatra_model::WallMs(self.opened.0 + 1));
+        self.own_log = LogId::derive(&self.me, self.incarnation, &AudienceId::FEDERATION);
+        self.new_incarnation = true;
+        effects.push(Effect::Event(Event::NewIncarnation { incarnation: self.incarnation }));
+    }
+}

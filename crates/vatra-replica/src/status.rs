@@ -1,0 +1,221 @@
+//! What a replica can say about itself and the federation, honestly: from what it holds and has heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vatra_model::{Head, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Seq, WallMs};
+
+use crate::input::Now;
+use crate::replica::Replica;
+use crate::topology::Cost;
+
+/// Everything that status views show.
+#[derive(Clone, Debug)]
+pub struct ReplicaStatus {
+    /// This node.
+    pub node: NodeKey,
+    /// Its member.
+    pub member: MemberCode,
+    /// The life of its store.
+    pub incarnation: Incarnation,
+    /// When that life began.
+    pub opened: WallMs,
+    /// Charter epoch in force.
+    pub charter_epoch: u64,
+    /// Hash of the durable frontier.
+    pub frontier_hash: [u8; 32],
+    /// Live links, by node.
+    pub links: Vec<LinkStatus>,
+    /// Every other node heard of or admitted, by key.
+    pub nodes: Vec<NodeStatus>,
+    /// What is missing, per member that wrote it.
+    pub behind: BTreeMap<MemberCode, MemberLag>,
+    /// Logs held, by id.
+    pub logs: Vec<LogStatus>,
+}
+
+/// A live link.
+#[derive(Clone, Debug)]
+pub struct LinkStatus {
+    /// The node at the other end.
+    pub node: NodeKey,
+    /// Measured round trip in milliseconds.
+    pub rtt_ms: u32,
+    /// Cost class.
+    pub cost: Cost,
+    /// Since when.
+    pub since: MonoMs,
+    /// Hellos were exchanged.
+    pub greeted: bool,
+    /// Its clock minus ours, in milliseconds.
+    pub clock_ahead_ms: i64,
+}
+
+/// Another node as its beacons show it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeKey,
+    /// Its member, if its certificate is known.
+    pub member: Option<MemberCode>,
+    /// When its last beacon came; `None` if none did.
+    pub heard: Option<MonoMs>,
+    /// Its store takes writes.
+    pub writable: bool,
+    /// Its frontier hash.
+    pub frontier_hash: [u8; 32],
+    /// A path of live links leads to it.
+    pub reachable: bool,
+}
+
+/// How far this node is behind one member's logs, as far as it can know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberLag {
+    /// Entries known to exist and not held.
+    pub entries: u64,
+    /// For how long some were missing, in milliseconds.
+    pub behind_ms: u64,
+}
+
+/// One log.
+#[derive(Clone, Debug)]
+pub struct LogStatus {
+    /// Its id.
+    pub log: LogId,
+    /// Who writes it.
+    pub origin: NodeKey,
+    /// Of which member.
+    pub member: MemberCode,
+    /// Durable contiguous entries.
+    pub head: Head,
+    /// Entries held beyond a gap.
+    pub ahead: usize,
+    /// The place of a conflict, if one was seen.
+    pub forked: Option<u64>,
+}
+
+/// Which nodes hold an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Nodes that hold it, this one included if it does, by key.
+    pub holders: BTreeSet<NodeKey>,
+    /// Admitted nodes that are not known to hold it.
+    pub others: BTreeSet<NodeKey>,
+}
+
+impl Replica {
+    /// The state of this replica and what it knows of others.
+    #[must_use]
+    pub fn status(&self, now: Now) -> ReplicaStatus {
+        ReplicaStatus {
+            node: self.me,
+            member: self.member,
+            incarnation: self.incarnation,
+            opened: self.opened,
+            charter_epoch: self.trust.charter().current().epoch,
+            frontier_hash: self.frontier().hash(),
+            links: self.links(),
+            nodes: self.nodes(),
+            behind: self.behind(now),
+            logs: self.log_statuses(),
+        }
+    }
+
+    fn links(&self) -> Vec<LinkStatus> {
+        let link = |(key, peer): (&NodeKey, &crate::peers::Peer)| LinkStatus {
+            node: *key,
+            rtt_ms: peer.rtt_ms,
+            cost: peer.cost,
+            since: peer.since,
+            greeted: peer.greeted,
+            clock_ahead_ms: peer.clock_ahead_ms,
+        };
+        self.peers.iter().map(link).collect()
+    }
+
+    fn nodes(&self) -> Vec<NodeStatus> {
+        let admitted = self.trust.nodes().map(|certificate| certificate.key);
+        let known: BTreeSet<NodeKey> = admitted.chain(self.beacons.iter().map(|(node, _)| *node)).collect();
+        let others = known.into_iter().filter(|node| *node != self.me);
+        let status = |node: NodeKey| {
+            let heard = self.beacons.get(&node);
+            NodeStatus {
+                node,
+                member: self.trust.member(&node),
+                heard: heard.map(|heard| heard.heard),
+                writable: heard.is_some_and(|heard| heard.beacon.writable),
+                frontier_hash: heard.map_or([0; 32], |heard| heard.beacon.frontier_hash),
+                reachable: self.topology.connected(&self.me, &node),
+            }
+        };
+        others.map(status).collect()
+    }
+
+    /// Per member: the highest heights that anyone announced, minus what is held.
+    fn behind(&self, now: Now) -> BTreeMap<MemberCode, MemberLag> {
+        let mut lags: BTreeMap<MemberCode, MemberLag> = BTreeMap::new();
+        for member in &self.trust.charter().current().members {
+            lags.insert(member.code, MemberLag::default());
+        }
+        for (log, height) in self.announced_heights() {
+            let Some(state) = self.logs.get(&log) else { continue };
+            let missing = height.saturating_sub(state.durable().height).saturating_sub(state.ahead_count() as u64);
+            if missing > 0 {
+                let lag = lags.entry(state.member()).or_default();
+                lag.entries += missing;
+                let since = self.behind_since.get(&log).map_or(0, |since| now.mono.since(*since));
+                lag.behind_ms = lag.behind_ms.max(since);
+            }
+        }
+        lags
+    }
+
+    fn announced_heights(&self) -> BTreeMap<LogId, u64> {
+        let mut heights: BTreeMap<LogId, u64> = BTreeMap::new();
+        let beacons = self.beacons.iter().flat_map(|(_, heard)| heard.heights.iter());
+        let links = self.peers.values().flat_map(|peer| peer.known_logs());
+        for (log, height) in beacons.chain(links) {
+            let highest = heights.entry(*log).or_insert(0);
+            *highest = (*highest).max(*height);
+        }
+        heights
+    }
+
+    fn log_statuses(&self) -> Vec<LogStatus> {
+        let status = |(log, state): (&LogId, &crate::logs::LogState)| LogStatus {
+            log: *log,
+            origin: state.origin(),
+            member: state.member(),
+            head: state.durable(),
+            ahead: state.ahead_count(),
+            forked: state.forked,
+        };
+        self.logs.iter().map(status).collect()
+    }
+
+    /// Which nodes hold an entry, from what they announced.
+    #[must_use]
+    pub fn reach(&self, log: &LogId, seq: Seq) -> Reach {
+        let mut holders = BTreeSet::new();
+        if self.logs.get(log).is_some_and(|state| state.holds_durably(seq.0)) {
+            holders.insert(self.me);
+        }
+        let announced = self.beacons.iter().filter(|(_, heard)| heard.heights.get(log).is_some_and(|h| *h > seq.0));
+        holders.extend(announced.map(|(node, _)| *node));
+        holders.extend(self.peers.iter().filter(|(_, peer)| peer.known(log) > seq.0).map(|(key, _)| *key));
+        let admitted: BTreeSet<NodeKey> = self.trust.nodes().map(|certificate| certificate.key).collect();
+        let others = admitted.difference(&holders).copied().collect();
+        Reach { holders, others }
+    }
+
+    /// Tells peers in beacons whether the store takes writes; while it does not, nothing is asked for.
+    pub fn set_writable(&mut self, writable: bool) {
+        self.plan_stale |= writable && !self.writable;
+        self.writable = writable;
+    }
+
+    /// Whether an entry is held, durable or about to be.
+    #[must_use]
+    pub fn holds(&self, log: &LogId, seq: Seq) -> bool {
+        self.logs.get(log).is_some_and(|state| state.holds(seq.0))
+    }
+}

@@ -1,0 +1,191 @@
+//! The live map: who is linked with whom, and along which tree an entry of each origin travels.
+//!
+//! Every node computes the same source-rooted shortest-path tree from the same beacons. While beacons differ,
+//! a tree edge may be missing or doubled; announcements and pulls repair the one, duplicates are harmless.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use vatra_model::NodeKey;
+
+/// What using a link costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Cost {
+    /// Inside a site.
+    Lan = 0,
+    /// Between sites.
+    #[default]
+    Wan = 1,
+    /// Satellite or mobile: every byte counts.
+    Metered = 2,
+}
+
+impl Cost {
+    /// The cost with this number; an unknown one counts as metered.
+    #[must_use]
+    pub fn from_u8(number: u8) -> Cost {
+        match number {
+            0 => Cost::Lan,
+            1 => Cost::Wan,
+            _ => Cost::Metered,
+        }
+    }
+}
+
+/// An undirected, weighted graph of live links.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Topology {
+    edges: BTreeMap<NodeKey, BTreeMap<NodeKey, u64>>,
+    /// Parent of each node in the tree of an origin; computed on demand.
+    trees: BTreeMap<NodeKey, BTreeMap<NodeKey, NodeKey>>,
+}
+
+/// Trees kept before the oldest are thrown away: one per origin of a full federation.
+const TREES_MAX: usize = 256;
+
+impl Topology {
+    /// Takes the links that nodes report. A link counts if both ends report it, or if one end is `me` and
+    /// the other has not spoken yet; its weight is the worse of the two.
+    pub(crate) fn rebuild(&mut self, me: NodeKey, reported: &BTreeMap<NodeKey, BTreeMap<NodeKey, (u32, Cost)>>) {
+        self.trees.clear();
+        self.edges.clear();
+        for (a, links) in reported {
+            for (b, (rtt, cost)) in links {
+                let back = reported.get(b);
+                let weight = match (back.and_then(|links| links.get(a)), back.is_none() && *a == me) {
+                    (Some((other_rtt, other_cost)), _) => weight((*rtt).max(*other_rtt), (*cost).max(*other_cost)),
+                    (None, true) => weight(*rtt, *cost),
+                    (None, false) => continue,
+                };
+                self.edges.entry(*a).or_default().insert(*b, weight);
+                self.edges.entry(*b).or_default().insert(*a, weight);
+            }
+        }
+    }
+
+    /// Those of `of`'s neighbours to which it forwards entries of `origin`.
+    pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> BTreeSet<NodeKey> {
+        if !self.trees.contains_key(origin) {
+            if self.trees.len() >= TREES_MAX {
+                self.trees.clear();
+            }
+            let tree = self.tree(origin);
+            self.trees.insert(*origin, tree);
+        }
+        let tree = &self.trees[origin];
+        tree.iter().filter(|(_, parent)| *parent == of).map(|(child, _)| *child).collect()
+    }
+
+    /// Whether any path leads from one node to the other.
+    pub(crate) fn connected(&self, a: &NodeKey, b: &NodeKey) -> bool {
+        a == b || self.tree(a).contains_key(b)
+    }
+
+    /// Dijkstra's shortest paths; equal ones are decided by the smaller parent key, so that all nodes agree.
+    fn tree(&self, origin: &NodeKey) -> BTreeMap<NodeKey, NodeKey> {
+        let mut parents: BTreeMap<NodeKey, NodeKey> = BTreeMap::new();
+        let mut distances: BTreeMap<NodeKey, u64> = BTreeMap::from([(*origin, 0)]);
+        let mut queue = BinaryHeap::from([Reverse((0_u64, *origin))]);
+        while let Some(Reverse((distance, node))) = queue.pop() {
+            if distances.get(&node).is_some_and(|best| *best < distance) {
+                continue;
+            }
+            for (next, weight) in self.edges.get(&node).into_iter().flatten() {
+                let through = distance + weight;
+                let known = distances.get(next).copied().unwrap_or(u64::MAX);
+                let tie = through == known && parents.get(next).is_some_and(|parent| node < *parent);
+                if through < known || tie {
+                    parents.insert(*next, node);
+                    distances.insert(*next, through);
+                    if through < known {
+                        queue.push(Reverse((through, *next)));
+                    }
+                }
+            }
+        }
+        parents
+    }
+}
+
+/// Hops count most between near nodes, round trips between far ones; metered links are a last resort.
+/// Round trips are taken to the next power of two, so that small changes do not move trees.
+fn weight(rtt_ms: u32, cost: Cost) -> u64 {
+    let rtt = u64::from(rtt_ms.clamp(1, 16_384).next_power_of_two());
+    let base = match cost {
+        Cost::Lan => 2,
+        Cost::Wan => 4,
+        Cost::Metered => 100_000,
+    };
+    base + rtt
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(number: u8) -> NodeKey {
+        NodeKey([number; 32])
+    }
+
+    fn map(links: &[(u8, u8, u32)]) -> BTreeMap<NodeKey, BTreeMap<NodeKey, (u32, Cost)>> {
+        let mut reported: BTreeMap<NodeKey, BTreeMap<NodeKey, (u32, Cost)>> = BTreeMap::new();
+        for &(a, b, rtt) in links {
+            reported.entry(key(a)).or_default().insert(key(b), (rtt, Cost::Wan));
+            reported.entry(key(b)).or_default().insert(key(a), (rtt, Cost::Wan));
+        }
+        reported
+    }
+
+    #[test]
+    fn a_ring_is_covered_once() {
+        let mut topology = Topology::default();
+        topology.rebuild(key(1), &map(&[(1, 2, 5), (2, 3, 5), (3, 4, 5), (4, 1, 5)]));
+        assert_eq!(topology.children(&key(1), &key(1)), BTreeSet::from([key(2), key(4)]));
+        assert_eq!(topology.children(&key(1), &key(2)), BTreeSet::from([key(3)]));
+        assert_eq!(topology.children(&key(1), &key(4)), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_detour_beats_a_metered_link() {
+        let mut reported = map(&[(1, 2, 300), (1, 3, 20), (3, 2, 20)]);
+        reported.get_mut(&key(1)).expect("there").insert(key(2), (300, Cost::Metered));
+        let mut topology = Topology::default();
+        topology.rebuild(key(9), &reported);
+        assert_eq!(topology.children(&key(1), &key(3)), BTreeSet::from([key(2)]));
+    }
+
+    #[test]
+    fn links_that_one_end_denies_do_not_count() {
+        let mut reported = map(&[(1, 2, 5)]);
+        reported.entry(key(1)).or_default().insert(key(3), (5, Cost::Wan));
+        let mut topology = Topology::default();
+        topology.rebuild(key(2), &reported);
+        assert!(!topology.connected(&key(1), &key(3)));
+        topology.rebuild(key(1), &reported);
+        assert!(topology.connected(&key(1), &key(3)), "our own link counts before the other end has spoken");
+    }
+
+    proptest! {
+        #[test]
+        fn every_reachable_node_has_exactly_one_parent(links in prop::collection::vec((0..8_u8, 0..8_u8, 1..100_u32), 0..20)) {
+            let links: Vec<_> = links.into_iter().filter(|(a, b, _)| a != b).collect();
+            let mut topology = Topology::default();
+            topology.rebuild(key(9), &map(&links));
+            for origin in 0..8 {
+                let mut covered = BTreeMap::new();
+                for parent in 0..8 {
+                    for child in topology.children(&key(origin), &key(parent)) {
+                        prop_assert_eq!(covered.insert(child, parent), None);
+                    }
+                }
+                for node in 0..8 {
+                    let reachable = topology.connected(&key(origin), &key(node)) && node != origin;
+                    prop_assert_eq!(covered.contains_key(&key(node)), reachable);
+                }
+            }
+        }
+    }
+}

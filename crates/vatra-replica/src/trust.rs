@@ -1,0 +1,174 @@
+//! Whom we believe: the charter in force and the node certificates seen under it.
+
+use std::collections::BTreeMap;
+
+use vatra_model::certificate::{NodeCertificate, SignedCertificate};
+use vatra_model::charter::{AdmitError, Charter, MemberRole};
+use vatra_model::wire::{Beacon, LogDescriptor, SignedBeacon};
+use vatra_model::{AudienceId, LogId, MemberCode, NodeKey, Public, Realm};
+
+use crate::input::Reject;
+
+/// Node certificates that are remembered.
+const CERTIFICATES_MAX: usize = 4096;
+
+/// The charter and the nodes known under it. Cheap to clone behind an `Arc`; never changes by arrival order.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    charter: Charter,
+    nodes: BTreeMap<NodeKey, KnownNode>,
+}
+
+#[derive(Clone, Debug)]
+struct KnownNode {
+    signed: SignedCertificate,
+    public: Public,
+    role: MemberRole,
+}
+
+/// A log whose descriptor was checked against the charter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedLog {
+    /// Its id.
+    pub id: LogId,
+    /// What was checked.
+    pub descriptor: LogDescriptor,
+    /// Whose log it is.
+    pub certificate: NodeCertificate,
+    /// What the member may do.
+    pub role: MemberRole,
+    /// The origin's key.
+    pub public: Public,
+}
+
+/// A beacon whose signature and certificate were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedBeacon {
+    /// As it came, to be passed on.
+    pub signed: SignedBeacon,
+    /// What it says.
+    pub beacon: Beacon,
+    /// The certificate that it brought.
+    pub certificate: Option<SignedCertificate>,
+}
+
+impl Trust {
+    /// Trust in a charter's members, with no node known yet.
+    #[must_use]
+    pub fn new(charter: Charter) -> Trust {
+        Trust { charter, nodes: BTreeMap::new() }
+    }
+
+    /// The charter in force.
+    #[must_use]
+    pub fn charter(&self) -> &Charter {
+        &self.charter
+    }
+
+    /// Remembers an admitted node; `true` if it was new or its certificate newer.
+    ///
+    /// # Errors
+    /// [`AdmitError`] if the charter does not admit it.
+    pub fn learn(&mut self, signed: &SignedCertificate) -> Result<bool, AdmitError> {
+        let key = signed.certificate().key;
+        if self.nodes.get(&key).is_some_and(|known| known.signed == *signed) {
+            return Ok(false);
+        }
+        let role = self.charter.admit(signed)?;
+        let newer = |known: &KnownNode| known.signed.certificate().serial < signed.certificate().serial;
+        let known = self.nodes.get(&key);
+        if known.is_some_and(|known| !newer(known)) || (known.is_none() && self.nodes.len() >= CERTIFICATES_MAX) {
+            return Ok(false);
+        }
+        let public = Public::new(&key.0).map_err(|source| {
+            AdmitError::Certificate(vatra_model::certificate::CertificateError::Verify {
+                member: signed.certificate().member,
+                source,
+            })
+        })?;
+        self.nodes.insert(key, KnownNode { signed: signed.clone(), public, role });
+        Ok(true)
+    }
+
+    /// Replaces the charter and forgets the nodes that it no longer admits.
+    pub fn install(&mut self, charter: Charter) {
+        self.charter = charter;
+        let charter = &self.charter;
+        self.nodes.retain(|_, known| match charter.admit(&known.signed) {
+            Ok(role) => {
+                known.role = role;
+                true
+            }
+            Err(_) => false,
+        });
+    }
+
+    /// Admitted nodes, by key.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeCertificate> {
+        self.nodes.values().map(|known| known.signed.certificate())
+    }
+
+    /// The certificate of an admitted node.
+    #[must_use]
+    pub fn node(&self, key: &NodeKey) -> Option<&NodeCertificate> {
+        self.nodes.get(key).map(|known| known.signed.certificate())
+    }
+
+    /// The member of an admitted node.
+    #[must_use]
+    pub fn member(&self, key: &NodeKey) -> Option<MemberCode> {
+        self.node(key).map(|certificate| certificate.member)
+    }
+
+    /// Checks whose log it is. A revoked origin's log is still checked, because its entries up to the
+    /// revocation stay valid.
+    ///
+    /// # Errors
+    /// [`Reject`] if the certificate does not hold or the log is not one that this version keeps.
+    pub fn check_log(&self, descriptor: LogDescriptor) -> Result<CheckedLog, Reject> {
+        let signed = SignedCertificate::decode(&descriptor.certificate).map_err(AdmitError::Certificate)?;
+        let certificate = signed.certificate().clone();
+        let (role, public) = match self.nodes.get(&certificate.key) {
+            Some(known) if known.signed == signed => (known.role, known.public.clone()),
+            _ => {
+                let role = match self.charter.admit(&signed) {
+                    Err(AdmitError::Revoked(_)) => MemberRole::Member,
+                    other => other?,
+                };
+                let malformed =
+                    |e: vatra_model::VerifyError| Reject::Malformed { what: "node key", detail: e.to_string() };
+                (role, Public::new(&certificate.key.0).map_err(malformed)?)
+            }
+        };
+        let id = LogId::derive(&certificate.key, descriptor.incarnation, &descriptor.audience);
+        if descriptor.realm != Realm::OPS || descriptor.audience != AudienceId::FEDERATION {
+            return Err(Reject::ForeignLog(id));
+        }
+        Ok(CheckedLog { id, descriptor, certificate, role, public })
+    }
+
+    /// Checks a beacon: its node must be known, or bring a certificate that the charter admits.
+    /// `Ok(None)` when it is of an unknown node and brings none: a complete one will follow.
+    ///
+    /// # Errors
+    /// [`Reject`] if it is malformed or does not verify.
+    pub fn check_beacon(&self, signed: SignedBeacon) -> Result<Option<CheckedBeacon>, Reject> {
+        let malformed = |detail: String| Reject::Malformed { what: "beacon", detail };
+        let beacon = signed.beacon().map_err(|e| malformed(e.to_string()))?;
+        let certificate = match &beacon.certificate {
+            Some(bytes) => Some(SignedCertificate::decode(bytes).map_err(AdmitError::Certificate)?),
+            None => None,
+        };
+        let public = match (&certificate, self.nodes.get(&beacon.node)) {
+            (_, Some(known)) => known.public.clone(),
+            (Some(certificate), None) if certificate.certificate().key == beacon.node => {
+                self.charter.admit(certificate)?;
+                Public::new(&beacon.node.0).map_err(|e| malformed(e.to_string()))?
+            }
+            (Some(_), None) => return Err(malformed("it brings another node's certificate".into())),
+            (None, None) => return Ok(None),
+        };
+        signed.verify(&public).map_err(|e| malformed(e.to_string()))?;
+        Ok(Some(CheckedBeacon { signed, beacon, certificate }))
+    }
+}
