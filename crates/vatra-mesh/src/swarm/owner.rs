@@ -1,0 +1,479 @@
+//! The one loop that owns the swarm: takes in what happened, asks the sans-IO parts, does what they say.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::StreamExt as _;
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionDenied, ConnectionError, ConnectionId, DialError, ListenError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, allow_block_list, connection_limits};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use vatra_model::NodeKey;
+
+use super::refusals::Refusals;
+use super::{Border, BorderEvent, multiaddr_of, socket_address_of};
+use crate::choice::{Choice, CloseReason, Step};
+use crate::config::{MeshLimits, Timing};
+use crate::counters::count;
+use crate::dialer::Dialer;
+use crate::events::{Announcement, DownReason, EventSenders, LinkEvent, LinkId, RefusedReason};
+use crate::handle::{Shared, Wanted};
+use crate::identity::{node_of, peer_id_of};
+use crate::lane::{Channel, Lane};
+use crate::link::tasks::{Progress, Report, Reports, run_inbound, run_outbound};
+use crate::link::{LaneOutlets, Link};
+use crate::protocol::{Arrival, StreamEvent};
+
+/// Events for the caller that wait for room. At this number no more is taken from the swarm.
+const ANNOUNCEMENTS_MAX: usize = 64;
+
+/// Reports of link tasks that wait to be taken.
+const REPORTS_MAX: usize = 256;
+
+/// Addresses of one peer that are dialled.
+const ADDRESSES_PER_PEER_MAX: usize = 8;
+
+/// Pause before a lost listening socket is opened again.
+const RELISTEN_AFTER: Duration = Duration::from_secs(1);
+
+/// Parts of the farewell: sending what is queued, letting it arrive, closing. Together under a second.
+const DRAIN_WITHIN: Duration = Duration::from_millis(400);
+const ARRIVE_WITHIN: Duration = Duration::from_millis(150);
+const CLOSE_WITHIN: Duration = Duration::from_millis(300);
+
+/// How long a wait lasts when nothing is due.
+const NOTHING_DUE: Duration = Duration::from_secs(3_600);
+
+pub(crate) struct Owner {
+    swarm: Swarm<Border>,
+    shared: Arc<Shared>,
+    limits: MeshLimits,
+    timing: Timing,
+    senders: EventSenders,
+    /// What was last put into effect.
+    wanted: Wanted,
+    /// Peers that may connect: allowed and not cut off.
+    admitted: BTreeMap<NodeKey, PeerId>,
+    choice: Choice,
+    dialer: Dialer,
+    dials: BTreeMap<ConnectionId, NodeKey>,
+    held: BTreeMap<LinkId, Held>,
+    links: BTreeMap<ConnectionId, LinkId>,
+    last_link: u64,
+    refusals: Refusals,
+    announcements: VecDeque<Announcement>,
+    report_sender: Reports,
+    reports: mpsc::Receiver<Report>,
+    relisten_at: Option<Instant>,
+}
+
+/// A connection and what hangs on it.
+struct Held {
+    connection: ConnectionId,
+    peer: PeerId,
+    link: Arc<Link>,
+    outlets: LaneOutlets,
+    /// Ends all tasks of the link when dropped.
+    tasks: JoinSet<()>,
+    /// Channels whose streams are acknowledged, ours and the peer's, by number.
+    written: [bool; Channel::COUNT],
+    read: [bool; Channel::COUNT],
+    /// Whether the caller was told of it and the peer behaved.
+    healthy: bool,
+}
+
+impl Owner {
+    pub(super) fn new(
+        swarm: Swarm<Border>,
+        shared: Arc<Shared>,
+        limits: MeshLimits,
+        timing: Timing,
+        senders: EventSenders,
+    ) -> Owner {
+        let own = node_of(swarm.local_peer_id()).expect("our own key is Ed25519");
+        let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
+        Owner {
+            choice: Choice::new(own, timing.form_within, limits.links_max),
+            dialer: Dialer::new(timing.dial, limits.dials_in_flight_max, rand::random()),
+            swarm,
+            shared,
+            limits,
+            timing,
+            senders,
+            wanted: Wanted::default(),
+            admitted: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            held: BTreeMap::new(),
+            links: BTreeMap::new(),
+            last_link: 0,
+            refusals: Refusals::default(),
+            announcements: VecDeque::new(),
+            report_sender,
+            reports,
+            relisten_at: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let links = self.senders.links.clone();
+        while !self.wanted.shutdown {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = self.shared.until_changed() => self.apply_wanted(),
+                room = links.reserve(), if !self.announcements.is_empty() => match room {
+                    Ok(room) => {
+                        if let Some(announcement) = self.announcements.pop_front() {
+                            room.send(announcement);
+                        }
+                    }
+                    Err(_) => break,
+                },
+                Some(report) = self.reports.recv() => self.on_report(report),
+                event = self.swarm.select_next_some(), if self.announcements.len() < ANNOUNCEMENTS_MAX => {
+                    self.on_swarm_event(event);
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {}
+                () = links.closed() => break,
+            }
+            self.do_what_is_due();
+        }
+        self.farewell().await;
+        self.shared.stopped.send_replace(true);
+    }
+
+    fn deadline(&self) -> Instant {
+        [self.dialer.deadline(), self.choice.deadline(), self.relisten_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + NOTHING_DUE)
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        let steps = self.choice.expire(now);
+        self.follow(steps);
+        for attempt in self.dialer.due(now) {
+            self.dial(attempt.node, &attempt.addresses);
+        }
+        if self.relisten_at.is_some_and(|at| at <= now) {
+            self.listen_again(now);
+        }
+    }
+
+    /// Brings the swarm in line with the caller's last word.
+    fn apply_wanted(&mut self) {
+        let now = Instant::now();
+        self.wanted = self.shared.wanted().clone();
+        let own = *self.swarm.local_peer_id();
+        let mut admitted = BTreeMap::new();
+        for &node in self.wanted.allowed.iter().filter(|&&node| !self.wanted.cut.holds(node)) {
+            match peer_id_of(node) {
+                Ok(peer) if peer == own => {}
+                Ok(peer) => drop(admitted.insert(node, peer)),
+                Err(error) => tracing::warn!(%error, "a key that was to be allowed is no key"),
+            }
+        }
+        let before = std::mem::replace(&mut self.admitted, admitted);
+        for (node, peer) in &before {
+            if !self.admitted.contains_key(node) {
+                let reason = if self.wanted.allowed.contains(node) { DownReason::Cut } else { DownReason::Revoked };
+                let steps = self.choice.end_node(*node, &reason);
+                self.follow(steps);
+                self.swarm.behaviour_mut().allowed.disallow_peer(*peer);
+            }
+        }
+        for (node, peer) in &self.admitted {
+            if !before.contains_key(node) {
+                self.swarm.behaviour_mut().allowed.allow_peer(*peer);
+            }
+        }
+        let mut plan: BTreeMap<NodeKey, Vec<SocketAddr>> = BTreeMap::new();
+        for peer in self.wanted.peers.iter().filter(|peer| peer.dial && self.admitted.contains_key(&peer.node)) {
+            let addresses = plan.entry(peer.node).or_default();
+            if addresses.len() < ADDRESSES_PER_PEER_MAX && !addresses.contains(&peer.address) {
+                addresses.push(peer.address);
+            }
+        }
+        self.dialer.plan(now, plan, &self.choice.connected());
+    }
+
+    fn dial(&mut self, node: NodeKey, addresses: &[SocketAddr]) {
+        let Some(&peer) = self.admitted.get(&node) else {
+            self.dialer.attempt_ended(node);
+            return;
+        };
+        let addresses: Vec<Multiaddr> = addresses.iter().copied().map(multiaddr_of).collect();
+        let dial = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build();
+        let connection = dial.connection_id();
+        count(&self.shared.totals.dials);
+        self.dials.insert(connection, node);
+        if let Err(error) = self.swarm.dial(dial) {
+            self.dial_ended(connection, Some(&error));
+        }
+    }
+
+    fn dial_ended(&mut self, connection: ConnectionId, error: Option<&DialError>) {
+        let Some(node) = self.dials.remove(&connection) else { return };
+        self.dialer.attempt_ended(node);
+        let Some(error) = error else { return };
+        count(&self.shared.totals.dials_failed);
+        tracing::debug!(%node, %error, "a dial failed");
+        if let DialError::WrongPeerId { obtained, address } = error {
+            self.refuse(*obtained, address, RefusedReason::WrongKey { expected: node });
+        }
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BorderEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BorderEvent::Streams(event)) => self.on_stream(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => self.on_closed(connection_id, cause),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.dial_ended(connection_id, Some(&error));
+            }
+            SwarmEvent::IncomingConnectionError { peer_id, send_back_addr, error, .. } => {
+                self.on_incoming_error(peer_id, &send_back_addr, &error);
+            }
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+                self.dialer.encourage(Instant::now());
+            }
+            SwarmEvent::ListenerClosed { reason, .. } => {
+                tracing::error!(?reason, address = %self.shared.local_address(), "the mesh's listening socket is gone");
+                self.relisten_at = Some(Instant::now() + RELISTEN_AFTER);
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "the mesh's listening socket failed"),
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        self.dial_ended(connection, None);
+        let node = node_of(&peer).expect("only admitted keys connect, and those are Ed25519");
+        let remote =
+            socket_address_of(endpoint.get_remote_address()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let dialed_by_us = endpoint.is_dialer();
+        self.last_link += 1;
+        let id = LinkId(self.last_link);
+        let totals = self.shared.totals.clone();
+        let (link, outlets) = Link::new((id, node, remote, dialed_by_us), &self.limits, self.timing.heartbeat, totals);
+        tracing::debug!(%node, link = %id, %remote, dialed_by_us, "connected");
+        let held = Held {
+            connection,
+            peer,
+            link,
+            outlets,
+            tasks: JoinSet::new(),
+            written: [false; Channel::COUNT],
+            read: [false; Channel::COUNT],
+            healthy: false,
+        };
+        self.held.insert(id, held);
+        self.links.insert(connection, id);
+        self.dialer.connected(node);
+        let steps = self.choice.established(Instant::now(), id, node, dialed_by_us);
+        self.follow(steps);
+    }
+
+    fn on_closed(&mut self, connection: ConnectionId, cause: Option<ConnectionError>) {
+        let Some(id) = self.links.remove(&connection) else { return };
+        let detail = match cause {
+            Some(ConnectionError::IO(error)) => error.to_string(),
+            Some(error) => error.to_string(),
+            None => "closed on our side".to_owned(),
+        };
+        let steps = self.choice.closed(id, &detail);
+        self.follow(steps);
+        if let Some(held) = self.held.remove(&id) {
+            held.link.mark_ended();
+            tracing::debug!(node = %held.link.node, link = %id, %detail, "disconnected");
+            self.dialer.disconnected(Instant::now(), held.link.node, held.healthy);
+        }
+    }
+
+    fn on_stream(&mut self, event: StreamEvent) {
+        let Some(&id) = self.links.get(&event.connection) else { return };
+        let hello_within = self.timing.form_within;
+        match event.what {
+            Arrival::Outbound(channel, stream) => {
+                let Some(held) = self.held.get_mut(&id) else { return };
+                let outlet = match channel {
+                    Channel::Lane(lane) => held.outlets[lane.index()].take(),
+                    Channel::Heartbeat => None,
+                };
+                let reports = self.report_sender.clone();
+                held.tasks.spawn(run_outbound(held.link.clone(), channel, outlet, stream, hello_within, reports));
+            }
+            Arrival::Inbound(stream) => {
+                let (accepted, steps) = self.choice.stream_arrived(id);
+                self.follow(steps);
+                let Some(held) = self.held.get_mut(&id).filter(|_| accepted) else { return };
+                let inlets = Lane::ALL.map(|lane| self.senders.inlet(lane));
+                let inlet_of = move |lane: Lane| inlets[lane.index()].clone();
+                let (reports, bytes_max) = (self.report_sender.clone(), self.limits.frame_bytes_max);
+                held.tasks.spawn(run_inbound(held.link.clone(), inlet_of, stream, bytes_max, hello_within, reports));
+            }
+            Arrival::Failed { detail, peer_is_to_blame: true } => self.end(id, DownReason::Protocol { detail }),
+            Arrival::Failed { detail, peer_is_to_blame: false } => self.end(id, DownReason::Lost { detail }),
+        }
+    }
+
+    fn on_report(&mut self, report: Report) {
+        let Some(held) = self.held.get_mut(&report.link) else { return };
+        match report.what {
+            Progress::Written(channel) => held.written[channel.index()] = true,
+            Progress::Read(channel) if held.read[channel.index()] => {
+                return self.end(report.link, DownReason::Protocol { detail: format!("{channel} was opened twice") });
+            }
+            Progress::Read(channel) => held.read[channel.index()] = true,
+            Progress::Failed(reason) => return self.end(report.link, reason),
+        }
+        if held.written == [true; Channel::COUNT] && held.read == [true; Channel::COUNT] {
+            let steps = self.choice.ready(Instant::now(), report.link);
+            self.follow(steps);
+        }
+    }
+
+    fn end(&mut self, link: LinkId, reason: DownReason) {
+        let steps = self.choice.end(link, reason);
+        self.follow(steps);
+    }
+
+    fn follow(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Open(id) => {
+                    if let Some(held) = self.held.get(&id) {
+                        self.swarm.behaviour_mut().streams.open(held.peer, held.connection);
+                    }
+                }
+                Step::Up(id) => self.up(id),
+                Step::Down(id, reason) => self.down(id, reason),
+                Step::Close(id, reason) => self.close(id, &reason),
+            }
+        }
+    }
+
+    fn up(&mut self, id: LinkId) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        held.healthy = true;
+        let link = held.link.clone();
+        let (node, remote, dialed_by_us) = (link.node, link.remote, link.dialed_by_us);
+        link.mark_up(SystemTime::now());
+        self.shared.add_link(link.clone());
+        count(&self.shared.totals.links_up);
+        tracing::info!(%node, link = %id, %remote, dialed_by_us, "link up");
+        let event = LinkEvent::Up { node, link: id, remote, dialed_by_us };
+        self.announcements.push_back(Announcement { event, starts: Some(link) });
+        self.dialer.encourage(Instant::now());
+    }
+
+    fn down(&mut self, id: LinkId, reason: DownReason) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        held.healthy = !reason.is_misbehaviour();
+        held.link.mark_ended();
+        self.shared.remove_link(&held.link);
+        count(&self.shared.totals.links_down);
+        let node = held.link.node;
+        tracing::info!(%node, link = %id, %reason, "link down");
+        self.announcements.push_back(Announcement { event: LinkEvent::Down { node, link: id, reason }, starts: None });
+    }
+
+    fn close(&mut self, id: LinkId, reason: &CloseReason) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        tracing::debug!(node = %held.link.node, link = %id, ?reason, "closing");
+        held.link.mark_ended();
+        held.tasks.abort_all();
+        let connection = held.connection;
+        self.swarm.close_connection(connection);
+    }
+
+    fn on_incoming_error(&mut self, peer: Option<PeerId>, remote: &Multiaddr, error: &ListenError) {
+        let ListenError::Denied { cause } = error else {
+            tracing::debug!(%remote, %error, "an incoming connection failed");
+            return;
+        };
+        let node = peer.as_ref().and_then(node_of);
+        let (Some(peer), Some(reason)) = (peer, self.reason_of(node, cause)) else {
+            count(&self.shared.totals.refused);
+            tracing::debug!(%remote, %error, "an incoming connection was refused");
+            return;
+        };
+        self.refuse(peer, remote, reason);
+    }
+
+    fn reason_of(&self, node: Option<NodeKey>, cause: &ConnectionDenied) -> Option<RefusedReason> {
+        if cause.downcast_ref::<connection_limits::Exceeded>().is_some() {
+            return Some(RefusedReason::Limit);
+        }
+        cause.downcast_ref::<allow_block_list::NotAllowed>()?;
+        let is_cut = node.is_some_and(|node| self.wanted.allowed.contains(&node) && self.wanted.cut.holds(node));
+        Some(if is_cut { RefusedReason::Cut } else { RefusedReason::NotAllowed })
+    }
+
+    fn refuse(&mut self, peer: PeerId, remote: &Multiaddr, reason: RefusedReason) {
+        count(&self.shared.totals.refused);
+        let (Some(node), Some(remote)) = (node_of(&peer), socket_address_of(remote)) else { return };
+        let Some(refusals) = self.refusals.note(Instant::now(), node) else { return };
+        tracing::warn!(%node, %remote, %reason, count = refusals, "a connection was refused");
+        let event = LinkEvent::Refused { node, remote, reason, count: refusals };
+        if self.announcements.len() < ANNOUNCEMENTS_MAX {
+            self.announcements.push_back(Announcement { event, starts: None });
+        }
+    }
+
+    fn listen_again(&mut self, now: Instant) {
+        match self.swarm.listen_on(multiaddr_of(self.shared.local_address())) {
+            Ok(_) => self.relisten_at = None,
+            Err(error) => {
+                tracing::debug!(%error, "listening again failed");
+                self.relisten_at = Some(now + RELISTEN_AFTER);
+            }
+        }
+    }
+
+    /// Sends what is queued, then closes everything.
+    async fn farewell(&mut self) {
+        let links = self.shared.links();
+        self.shared.remove_all_links();
+        self.dialer.plan(Instant::now(), BTreeMap::new(), &BTreeMap::new());
+        let until = Instant::now() + DRAIN_WITHIN;
+        while links.values().any(|link| !link.is_drained()) && Instant::now() < until {
+            self.turn_swarm(Duration::from_millis(5)).await;
+        }
+        let rtt_max = links.values().filter_map(|link| link.info().rtt).max().unwrap_or_default();
+        let arrived = Instant::now() + (rtt_max * 2).clamp(Duration::from_millis(20), ARRIVE_WITHIN);
+        while !links.is_empty() && Instant::now() < arrived {
+            self.turn_swarm(Duration::from_millis(5)).await;
+        }
+        let nodes: Vec<NodeKey> = self.held.values().map(|held| held.link.node).collect();
+        for node in nodes {
+            let steps = self.choice.end_node(node, &DownReason::Shutdown);
+            self.follow(steps);
+        }
+        let until = Instant::now() + CLOSE_WITHIN;
+        while !self.held.is_empty() && Instant::now() < until {
+            self.turn_swarm(Duration::from_millis(5)).await;
+        }
+        for announcement in self.announcements.drain(..) {
+            // A caller that has left the queue full or is gone misses the last events of a mesh it has stopped.
+            let _ = self.senders.links.try_send(announcement);
+        }
+    }
+
+    /// Takes in events for a while.
+    async fn turn_swarm(&mut self, time: Duration) {
+        tokio::select! {
+            event = self.swarm.select_next_some() => self.on_swarm_event(event),
+            Some(report) = self.reports.recv() => self.on_report(report),
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+}
