@@ -34,6 +34,9 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error, remedies
             if outer == field || outer.ends_with(&format!(".{field}")) { outer.into() } else { joined(outer, field) };
         return DraftError::new(field, "is not a known field", hint.unwrap_or(format!("known are {known}")));
     }
+    if let Some(field) = quoted_after(message, "duplicate field ") {
+        return DraftError::new(joined(outer, field), "is a duplicate field", "send it once");
+    }
     DraftError::new(outer, message, "correct the value")
 }
 
