@@ -14,7 +14,7 @@ use vatra_model::NodeKey;
 use crate::config::PeerAddress;
 use crate::counters::{Counters, MeshTotals};
 use crate::lane::Lane;
-use crate::link::{Link, LinkInfo, SendError};
+use crate::link::{Link, LinkInfo, Queued, SendError};
 
 /// Longest that [`Mesh::shutdown`] takes.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -94,6 +94,12 @@ impl Mesh {
     pub fn send(&self, node: NodeKey, lane: Lane, frame: Bytes) -> Result<(), SendError> {
         let link = self.inner.shared.link(node).ok_or(SendError::NoLink)?;
         link.send(lane, frame)
+    }
+
+    /// What waits in a lane to a peer, for callers that pace themselves; `None` without a link.
+    #[must_use]
+    pub fn queued(&self, node: NodeKey, lane: Lane) -> Option<Queued> {
+        Some(self.inner.shared.link(node)?.queued(lane))
     }
 
     /// The links that are up.

@@ -28,5 +28,5 @@ pub use events::{DownReason, Frame, Frames, LinkEvent, LinkEvents, LinkId, MeshE
 pub use handle::{Affected, Mesh};
 pub use identity::Identity;
 pub use lane::Lane;
-pub use link::{LinkInfo, SendError};
+pub use link::{LinkInfo, Queued, SendError};
 pub use swarm::{StartError, start};

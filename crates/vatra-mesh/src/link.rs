@@ -1,7 +1,7 @@
 //! One link as its tasks, the handle and the event receivers share it: queues, counters, state.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,6 +41,15 @@ pub enum SendError {
     },
 }
 
+/// What waits in one lane of one link, or is being written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes, frame headers included.
+    pub bytes: usize,
+}
+
 /// A link that is up, as [`crate::Mesh::links`] shows it.
 #[derive(Clone, Debug)]
 pub struct LinkInfo {
@@ -60,8 +69,8 @@ pub struct LinkInfo {
     pub lanes: [LaneCounters; Lane::COUNT],
     /// Traffic of the heartbeat.
     pub heartbeat: LaneCounters,
-    /// Frames waiting to be written, in the order of [`Lane::ALL`].
-    pub queued_frames: [usize; Lane::COUNT],
+    /// What waits to be written, in the order of [`Lane::ALL`].
+    pub queued: [Queued; Lane::COUNT],
 }
 
 /// Shared state of one link.
@@ -86,7 +95,7 @@ struct LaneQueue {
     bytes: AtomicUsize,
     bytes_max: usize,
     /// Frames that are queued or being written.
-    count: AtomicU64,
+    count: AtomicUsize,
 }
 
 /// Receiving ends of a link's lane queues, one for each writer.
@@ -103,7 +112,7 @@ impl Link {
         let queues = std::array::from_fn(|index| {
             let (frames, outlet) = mpsc::channel(limits.lane_queue_frames.max(1));
             outlets[index] = Some(outlet);
-            let (bytes, count) = (AtomicUsize::new(0), AtomicU64::new(0));
+            let (bytes, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
             LaneQueue { frames, bytes, bytes_max: limits.lane_queue_bytes, count }
         });
         let link = Link {
@@ -159,7 +168,7 @@ impl Link {
         let bytes: usize = frames.iter().map(|frame| frame.len() + FRAME_HEADER_BYTES).sum();
         let queue = &self.queues[lane.index()];
         queue.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        queue.count.fetch_sub(frames.len() as u64, Ordering::Relaxed);
+        queue.count.fetch_sub(frames.len(), Ordering::Relaxed);
         self.count_sent(Channel::Lane(lane), frames.len() as u64, bytes as u64);
     }
 
@@ -209,6 +218,11 @@ impl Link {
         self.queues.iter().all(|queue| queue.count.load(Ordering::Relaxed) == 0)
     }
 
+    pub(crate) fn queued(&self, lane: Lane) -> Queued {
+        let queue = &self.queues[lane.index()];
+        Queued { frames: queue.count.load(Ordering::Relaxed), bytes: queue.bytes.load(Ordering::Relaxed) }
+    }
+
     pub(crate) fn info(&self) -> LinkInfo {
         let up_since = *self.up_since.lock().unwrap_or_else(PoisonError::into_inner);
         LinkInfo {
@@ -220,7 +234,7 @@ impl Link {
             rtt: self.with_heartbeat(|heartbeat| heartbeat.rtt()),
             lanes: Lane::ALL.map(|lane| self.counters.read(Channel::Lane(lane))),
             heartbeat: self.counters.read(Channel::Heartbeat),
-            queued_frames: std::array::from_fn(|index| self.queues[index].count.load(Ordering::Relaxed) as usize),
+            queued: Lane::ALL.map(|lane| self.queued(lane)),
         }
     }
 }
@@ -249,7 +263,8 @@ mod tests {
         assert_eq!(link.send(Lane::Flash, Bytes::from(vec![0; 30])), Ok(()), "what fits still fits");
         let info = link.info();
         assert_eq!((info.lanes[Lane::Bulk.index()].shed, info.lanes[Lane::Flash.index()].shed), (1, 1));
-        assert_eq!(info.queued_frames, [0, 2, 0, 0, 3]);
+        assert_eq!(info.queued.map(|queued| queued.frames), [0, 2, 0, 0, 3]);
+        assert_eq!(info.queued.map(|queued| queued.bytes), [0, 98, 0, 0, 15]);
         assert!(!link.is_drained());
 
         let outlet = outlets[Lane::Bulk.index()].as_mut().expect("there is an outlet");

@@ -84,6 +84,8 @@ struct Held {
     read: [bool; Channel::COUNT],
     /// Whether the caller was told of it and the peer behaved.
     healthy: bool,
+    /// What a stream said before the connection itself could tell why it ends.
+    first_failure: Option<String>,
 }
 
 impl Owner {
@@ -274,6 +276,7 @@ impl Owner {
             written: [false; Channel::COUNT],
             read: [false; Channel::COUNT],
             healthy: false,
+            first_failure: None,
         };
         self.held.insert(id, held);
         self.links.insert(connection, id);
@@ -287,7 +290,10 @@ impl Owner {
         let detail = match cause {
             Some(ConnectionError::IO(error)) => error.to_string(),
             Some(error) => error.to_string(),
-            None => "closed on our side".to_owned(),
+            None => {
+                let first = self.held.get_mut(&id).and_then(|held| held.first_failure.take());
+                first.unwrap_or_else(|| "closed on our side".to_owned())
+            }
         };
         let steps = self.choice.closed(id, &detail);
         self.follow(steps);
@@ -321,7 +327,7 @@ impl Owner {
                 held.tasks.spawn(run_inbound(held.link.clone(), inlet_of, stream, bytes_max, hello_within, reports));
             }
             Arrival::Failed { detail, peer_is_to_blame: true } => self.end(id, DownReason::Protocol { detail }),
-            Arrival::Failed { detail, peer_is_to_blame: false } => self.end(id, DownReason::Lost { detail }),
+            Arrival::Failed { detail, peer_is_to_blame: false } => self.lose(id, detail),
         }
     }
 
@@ -333,12 +339,21 @@ impl Owner {
                 return self.end(report.link, DownReason::Protocol { detail: format!("{channel} was opened twice") });
             }
             Progress::Read(channel) => held.read[channel.index()] = true,
+            Progress::Failed(DownReason::Lost { detail }) => return self.lose(report.link, detail),
             Progress::Failed(reason) => return self.end(report.link, reason),
         }
         if held.written == [true; Channel::COUNT] && held.read == [true; Channel::COUNT] {
             let steps = self.choice.ready(Instant::now(), report.link);
             self.follow(steps);
         }
+    }
+
+    /// A stream failed. Most likely the connection did, and knows better why.
+    fn lose(&mut self, link: LinkId, detail: String) {
+        let Some(held) = self.held.get_mut(&link) else { return };
+        held.first_failure.get_or_insert(detail);
+        let connection = held.connection;
+        self.swarm.close_connection(connection);
     }
 
     fn end(&mut self, link: LinkId, reason: DownReason) {
