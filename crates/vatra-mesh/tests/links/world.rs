@@ -1,6 +1,7 @@
 //! Nodes on the loopback interface, and a relay between them that can lose packets.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,13 +141,16 @@ impl Relay {
             let mut buffer = vec![0; 65_536];
             loop {
                 let (length, client) = front.recv_from(&mut buffer).await.expect("loopback works");
-                if !backs.contains_key(&client) {
-                    let back = Arc::new(UdpSocket::bind(anywhere()).await.expect("a free port"));
-                    answers.spawn(answer(back.clone(), front.clone(), client, lost.clone()));
-                    backs.insert(client, back);
-                }
+                let back = match backs.entry(client) {
+                    Entry::Occupied(back) => back.into_mut(),
+                    Entry::Vacant(place) => {
+                        let back = Arc::new(UdpSocket::bind(anywhere()).await.expect("a free port"));
+                        answers.spawn(answer(back.clone(), front.clone(), client, lost.clone()));
+                        place.insert(back)
+                    }
+                };
                 if !lost[0].load(Ordering::Relaxed) {
-                    let _ = backs[&client].send_to(&buffer[..length], target).await;
+                    let _ = back.send_to(&buffer[..length], target).await;
                 }
             }
         });
