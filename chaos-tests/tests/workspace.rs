@@ -240,7 +240,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut pending = vec![dir.to_owned()];
     while let Some(dir) = pending.pop() {
         for item in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
-            let path = item.unwrap().path();
+            let path = item.expect("a folder can be listed").path();
             if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
                 pending.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {

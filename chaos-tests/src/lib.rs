@@ -1,0 +1,10 @@
+//! The process lab with its demo and benchmarks: real nodes, real links, real disks.
+//!
+//! What runs here knows a node as an operator does: through the `vatra` binary and its HTTP API.
+
+pub mod lab;
+
+pub mod corpus;
+
+pub mod bench;
+pub mod demo;
