@@ -1,0 +1,119 @@
+//! The command line: the tree of commands, and how an outcome becomes an exit code.
+//!
+//! One file per command group. Nothing here opens a store or a link: what a running node knows is
+//! asked over its HTTP API.
+
+pub(crate) mod exit;
+
+mod alert;
+mod api;
+mod charter;
+mod contact;
+mod fields;
+mod input;
+mod lab;
+mod link;
+mod member;
+mod node;
+mod print;
+mod shell;
+mod status;
+mod tail;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::exit::Exit;
+use self::print::Printer;
+use self::target::Target;
+
+/// Vatra, the alert replication mesh: node and command line.
+///
+/// Commands that read or write alerts talk to a running node: name its directory with --dir, or its
+/// API with --api and --token.
+#[derive(Debug, Parser)]
+#[command(name = "vatra", version, after_long_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish, import, read and answer alerts.
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
+    /// Keep this member's roster of contacts.
+    #[command(subcommand)]
+    Contact(contact::ContactCommand),
+    /// Follow what a node stores, as it stores it.
+    Tail(tail::TailArgs),
+    /// Show a node's links, lag, store and digest.
+    Status,
+    /// Print the digest over all records of a node: equal digests, equal views.
+    Digest,
+    /// Drill: cut links on purpose and heal them.
+    #[command(subcommand)]
+    Link(link::LinkCommand),
+    /// Make a node's directory, show it, check it, add its peers.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Make a member's keys.
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Draft, sign and verify the charter of a federation, offline.
+    #[command(subcommand)]
+    Charter(charter::CharterCommand),
+    /// Make a whole federation for a lab.
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+    /// Print a completion script for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write one page per command.
+    Man(shell::ManArgs),
+}
+
+/// Parses the arguments, runs the command and turns its outcome into an exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error).into(),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { target, command } = cli;
+    let mut out = Printer::new(target.json);
+    let exit: Exit = match command {
+        Command::Alert(command) => alert::run(command, &target, &mut out)?,
+        Command::Contact(command) => contact::run(command, &target, &mut out)?,
+        Command::Tail(args) => tail::run(&args, &target, &mut out)?,
+        Command::Status => status::status(&target, &mut out)?,
+        Command::Digest => status::digest(&target, &mut out)?,
+        Command::Link(command) => link::run(command, &target, &mut out)?,
+        Command::Node(command) => node::run(command, &mut out)?,
+        Command::Member(command) => member::run(&command, &mut out)?,
+        Command::Charter(command) => charter::run(command, &mut out)?,
+        Command::Lab(command) => lab::run(command, &mut out)?,
+        Command::Completions(args) => shell::completions(&args, &mut out)?,
+        Command::Man(args) => shell::man(&args, &mut out)?,
+    };
+    Ok(exit.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

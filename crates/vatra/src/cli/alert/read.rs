@@ -1,0 +1,197 @@
+//! `vatra alert list`, `show` and `reach`.
+
+use clap::Args;
+use serde_json::{Value, json};
+use vatra_model::schema::words::{AlertStatus, Sector, Severity};
+use vatra_model::{MemberCode, RecordId};
+
+use super::view;
+use crate::cli::api::{Api, query};
+use crate::cli::exit::Exit;
+use crate::cli::fields::word;
+use crate::cli::input;
+use crate::cli::print::{self, Printer};
+use crate::cli::status::{flat, text};
+use crate::cli::target::Target;
+
+/// Most alerts that one request asks for.
+const PAGE_ITEMS_MAX: usize = 200;
+/// Most characters of a title in a list.
+const TITLE_CHARS_MAX: usize = 44;
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only of this severity.
+    #[arg(long, value_parser = word(Severity::ALL, Severity::as_str))]
+    severity: Option<Severity>,
+    /// Only of this sector.
+    #[arg(long, value_parser = word(Sector::ALL, Sector::as_str))]
+    sector: Option<Sector>,
+    /// Only of this member.
+    #[arg(long, value_name = "MEMBER")]
+    owner: Option<MemberCode>,
+    /// Only in this status.
+    #[arg(long, value_parser = word(AlertStatus::ALL, AlertStatus::as_str))]
+    status: Option<AlertStatus>,
+    /// Only stored here after this position.
+    #[arg(long, value_name = "POSITION")]
+    since: Option<u64>,
+    /// Only with this text in title or body.
+    #[arg(long)]
+    text: Option<String>,
+    /// Most alerts to list.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Go on after an earlier list, with the cursor that it ended on.
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Id of the alert.
+    #[arg(value_parser = input::record_id)]
+    id: RecordId,
+    /// Show the alert's changes, who made them and when, instead.
+    #[arg(long)]
+    history: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReachArgs {
+    /// Id of the alert.
+    #[arg(value_parser = input::record_id)]
+    id: RecordId,
+}
+
+/// Lists alerts page by page until the limit.
+pub(crate) fn list(args: &ListArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
+    let api = target.connect()?;
+    let (items, next, total) = pages(args, &api)?;
+    if out.is_json() {
+        out.json(&json!({"items": items, "next": next, "total": total}))?;
+        return Ok(Exit::Done);
+    }
+    let rows = items.iter().map(|alert| {
+        let title = print::shortened(&text(alert, "title"), TITLE_CHARS_MAX);
+        let issued = view::minutes(&text(alert, "issued_at"));
+        vec![text(alert, "id"), text(alert, "owner"), text(alert, "severity"), text(alert, "status"), issued, title]
+    });
+    out.table(&["id", "owner", "severity", "status", "issued", "title"], rows.collect())?;
+    let of_total = total.as_u64().map_or_else(String::new, |total| format!(" of {total}"));
+    print::note(&format!("{}{of_total} alerts", items.len()));
+    if let Some(cursor) = next.as_str() {
+        print::note(&format!("more with --after {cursor}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Fetches pages until the limit or the end: items, the next cursor, the total.
+fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Value, Value)> {
+    let limit = args.limit as usize;
+    let mut items = Vec::new();
+    let mut next = args.after.clone().map_or(Value::Null, Value::String);
+    let mut total = Value::Null;
+    loop {
+        let page_items = (limit - items.len()).min(PAGE_ITEMS_MAX);
+        let path = query(&[
+            ("severity", args.severity.map(|word| word.to_string())),
+            ("sector", args.sector.map(|word| word.to_string())),
+            ("owner", args.owner.map(|owner| owner.to_string())),
+            ("status", args.status.map(|word| word.to_string())),
+            ("since", args.since.map(|position| position.to_string())),
+            ("text", args.text.clone()),
+            ("limit", Some(page_items.to_string())),
+            ("cursor", next.as_str().map(str::to_owned)),
+        ]);
+        let mut page = api.get(&format!("/api/v1/alerts{path}"))?;
+        let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) else {
+            return Err(api.unexpected("a list without items".to_owned()).into());
+        };
+        let is_empty = found.is_empty();
+        items.extend(found.into_iter().take(page_items));
+        next = page.get_mut("next").map_or(Value::Null, Value::take);
+        total = page.get_mut("total").map_or(total, Value::take);
+        if next.is_null() || is_empty || items.len() >= limit {
+            return Ok((items, next, total));
+        }
+    }
+}
+
+/// Shows one alert, or its history.
+pub(crate) fn show(args: &ShowArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
+    let api = target.connect()?;
+    let suffix = if args.history { "/history" } else { "" };
+    let answer = api.get(&format!("/api/v1/alerts/{}{suffix}", args.id))?;
+    if out.is_json() {
+        out.json(&answer)?;
+    } else if args.history {
+        out.table(&["at", "member", "section", "change"], history_rows(&answer))?;
+    } else {
+        view::print(&answer, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn history_rows(answer: &Value) -> Vec<Vec<String>> {
+    let items = answer.get("items").unwrap_or(answer).as_array().map_or(&[][..], Vec::as_slice);
+    let row = |item: &Value| {
+        let what = ["ops", "changes", "fields", "change"].into_iter().find_map(|name| item.get(name));
+        let what = what.map_or_else(|| "-".to_owned(), |what| print::shortened(&flat(what), 200));
+        vec![view::minutes(&text(item, "at")), text(item, "member"), text(item, "section"), what]
+    };
+    items.iter().map(row).collect()
+}
+
+/// Shows which members hold an alert.
+pub(crate) fn reach(args: &ReachArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
+    let answer = target.connect()?.get(&format!("/api/v1/alerts/{}/reach", args.id))?;
+    if out.is_json() {
+        out.json(&answer)?;
+        return Ok(Exit::Done);
+    }
+    out.table(&["member", "holds it", "detail"], reach_rows(&answer))?;
+    Ok(Exit::Done)
+}
+
+/// Members come as a list of objects, or as an object by member code.
+fn reach_rows(answer: &Value) -> Vec<Vec<String>> {
+    let members = answer.get("members").or_else(|| answer.get("items")).unwrap_or(answer);
+    let row = |member: String, state: &Value| {
+        let holds = state.get("holds").unwrap_or(state);
+        let holds = holds.as_bool().map_or_else(|| flat(holds), |holds| if holds { "yes" } else { "no" }.to_owned());
+        let rest: Vec<String> = state.as_object().map_or_else(Vec::new, |fields| {
+            let shown = fields.iter().filter(|(name, value)| *name != "member" && *name != "holds" && !value.is_null());
+            shown.map(|(name, value)| format!("{name} {}", flat(value))).collect()
+        });
+        vec![member, holds, rest.join(", ")]
+    };
+    match members {
+        Value::Object(by_code) => by_code.iter().map(|(code, state)| row(code.clone(), state)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::String(code) => vec![code.clone(), "yes".to_owned(), String::new()],
+                item => row(text(item, "member"), item),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reach_comes_as_object_or_list() {
+        let row = |member: &str, holds: &str, rest: &str| vec![member.to_owned(), holds.to_owned(), rest.to_owned()];
+        let expected = vec![row("LT", "yes", "since 5"), row("PL", "no", "")];
+        let list = json!({"members": [
+            {"member": "LT", "holds": true, "since": 5}, {"member": "PL", "holds": false, "since": null}]});
+        assert_eq!(reach_rows(&list), expected);
+        let object = json!({"members": {"LT": {"holds": true, "since": 5}, "PL": {"holds": false}}});
+        assert_eq!(reach_rows(&object), expected);
+        assert_eq!(reach_rows(&json!({"members": {"LT": true}})), vec![row("LT", "yes", "")]);
+    }
+}
