@@ -10,10 +10,13 @@ mod directory;
 mod durable_file;
 pub mod engine;
 mod fence;
+pub mod fsck;
 mod reader;
 mod rows;
 mod space;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use commit::{COMMIT_BYTES_MAX, COMMIT_CHANGES_MAX, Commit, CommitError, GROUP_CHANGES};
 pub use damage::{Damage, DamageKind};

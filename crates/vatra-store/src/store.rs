@@ -48,6 +48,9 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Store, OpenError> {
+        if options.engine == EngineKind::Memory || (options.engine == EngineKind::Sled && !cfg!(feature = "sled")) {
+            return Err(OpenError::EngineNotBuilt { engine: options.engine });
+        }
         let mut directory = StoreDirectory::acquire(dir, options.engine)?;
         let engine = match open_engine(&directory, options) {
             Err(OpenError::Engine { source: EngineError::Full(_), .. }) if directory.release_ballast() => {
@@ -135,3 +138,6 @@ fn open_engine(directory: &StoreDirectory, options: OpenOptions) -> Result<Box<d
     };
     opened.map_err(|source| OpenError::Engine { dir: directory.path().to_path_buf(), source })
 }
+
+#[cfg(test)]
+mod tests;

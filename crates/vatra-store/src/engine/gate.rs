@@ -48,6 +48,14 @@ impl Gate {
         self.lock().take().is_some()
     }
 
+    /// Lets the next commit be tried at once.
+    #[cfg(test)]
+    pub(crate) fn probe_now(&self) {
+        if let Some(shut) = self.lock().as_mut() {
+            shut.next_probe = Instant::now();
+        }
+    }
+
     /// What to tell operators.
     pub(crate) fn health(&self) -> Health {
         match *self.lock() {
@@ -78,12 +86,12 @@ mod tests {
         assert!(gate.shut(ReadOnlyReason::Full));
         assert!(!gate.shut(ReadOnlyReason::Io));
         assert_eq!(gate.admit(), Err(ReadOnlyReason::Io));
-        gate.lock().as_mut().expect("the gate is shut").next_probe = Instant::now();
+        gate.probe_now();
         assert_eq!(gate.admit(), Ok(()));
         assert!(gate.open());
         assert_eq!(gate.health(), Health::Writable);
         gate.shut(ReadOnlyReason::Damaged);
-        gate.lock().as_mut().expect("the gate is shut").next_probe = Instant::now();
+        gate.probe_now();
         assert_eq!(gate.admit(), Err(ReadOnlyReason::Damaged));
     }
 }

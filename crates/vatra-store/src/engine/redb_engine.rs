@@ -414,3 +414,6 @@ fn from_panic(place: &'static str, panic: &(dyn std::any::Any + Send)) -> Engine
     let why = format!("it stopped with: {}", text.unwrap_or_else(|| "a panic without a message".to_string()));
     EngineError::Damaged { place, why }
 }
+
+#[cfg(test)]
+mod tests;
