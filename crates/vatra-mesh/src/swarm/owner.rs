@@ -416,7 +416,13 @@ impl Owner {
             return;
         };
         let node = peer.as_ref().and_then(node_of);
-        let (Some(peer), Some(reason)) = (peer, self.reason_of(node, cause)) else {
+        let reason = self.reason_of(node, cause);
+        if reason == Some(RefusedReason::Limit) && node.is_some_and(|node| self.admitted.contains_key(&node)) {
+            // Both ends dial, and attempts overlap: a peer of ours that finds its places taken is no news.
+            tracing::debug!(%remote, %error, "a surplus connection was refused");
+            return;
+        }
+        let (Some(peer), Some(reason)) = (peer, reason) else {
             count(&self.shared.totals.refused);
             tracing::debug!(%remote, %error, "an incoming connection was refused");
             return;

@@ -167,3 +167,29 @@ async fn a_shutdown_sends_what_is_queued_and_lets_the_peer_know() {
         assert!(a.events.recv().await.is_none());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_surface_only_between_up_and_down_as_the_caller_sees_them() {
+    let (mut a, mut b) = (Node::new(13).await, Node::new(14).await);
+    let (a_key, b_key) = (a.key(), b.key());
+    a.allow(&[b_key]);
+    b.allow(&[a_key]);
+    a.dial(b_key, b.mesh.local_address());
+    a.up(b_key).await;
+    for n in 0..10 {
+        a.send(b_key, Lane::Control, &format!("{n}")).expect("linked");
+    }
+    // The heartbeat shows that the link works; frames still wait, because b's caller has not taken the event.
+    eventually("heartbeats flow", || b.mesh.links().first().is_some_and(|link| link.heartbeat.received_frames >= 2))
+        .await;
+    assert_eq!(b.mesh.totals().lanes[Lane::Control.index()].received_frames, 0);
+    assert!(b.events.control.try_recv().is_none());
+    b.up(a_key).await;
+    assert_eq!(text_from(&mut b.events.control).await.1, "0");
+
+    // The rest has been read from the stream and waits for the caller when the link ends.
+    eventually("all was read", || b.mesh.totals().lanes[Lane::Control.index()].received_frames == 10).await;
+    b.allow(&[]);
+    b.down(a_key).await;
+    assert!(b.events.control.try_recv().is_none());
+}

@@ -2,6 +2,7 @@
 
 mod admission;
 mod flow;
+mod hostile;
 mod loss;
 mod many;
 mod world;
