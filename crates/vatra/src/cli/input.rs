@@ -1,11 +1,13 @@
 //! What commands read: JSON from a file or standard input, ids, times and FIELD=VALUE pairs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use vatra_model::{RecordId, WallMs};
 
@@ -72,6 +74,14 @@ pub(crate) fn value(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"))
 }
 
+/// A `FIELD=KEY` argument: the element of a list field that is to go.
+pub(crate) fn field_key(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, key)) if !field.is_empty() && !key.is_empty() => Ok((field.to_owned(), key.to_owned())),
+        _ => Err("FIELD=KEY is expected".to_owned()),
+    }
+}
+
 /// A `FIELD=VALUE` argument.
 pub(crate) fn pair(text: &str) -> Result<(String, Value), String> {
     let (field, rest) = text.split_once('=').ok_or("FIELD=VALUE is expected")?;
@@ -81,32 +91,40 @@ pub(crate) fn pair(text: &str) -> Result<(String, Value), String> {
     Ok((field.to_owned(), value(rest)?))
 }
 
+/// What a list field gains and loses.
+#[derive(Default, Serialize)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    add: Vec<&'a Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remove: Vec<&'a String>,
+}
+
 /// Builds the JSON of a change to a record: fields set by options, sets added to and removed from,
 /// fields cleared.
 pub(crate) fn patch(
     mut fields: Map<String, Value>,
     clear: &[String],
     add: &[(String, Value)],
-    remove: &[(String, Value)],
+    remove: &[(String, String)],
 ) -> anyhow::Result<Map<String, Value>> {
     for field in clear {
         if fields.insert(field.clone(), Value::Null).is_some() {
             return Err(usage(format!("{field} is both set and cleared")));
         }
     }
-    let mut deltas: Map<String, Value> = Map::new();
-    for (verb, pairs) in [("add", add), ("remove", remove)] {
-        for (field, value) in pairs {
-            if fields.contains_key(field) {
-                return Err(usage(format!("{field} is both given whole and changed with --{verb}")));
-            }
-            let delta = deltas.entry(field.clone()).or_insert_with(|| serde_json::json!({}));
-            let delta = delta.as_object_mut().context("a delta is an object")?;
-            let list = delta.entry(verb).or_insert_with(|| serde_json::json!([]));
-            list.as_array_mut().context("a delta holds lists")?.push(value.clone());
+    let mut deltas: BTreeMap<&str, Delta> = BTreeMap::new();
+    for (field, value) in add {
+        deltas.entry(field).or_default().add.push(value);
+    }
+    for (field, key) in remove {
+        deltas.entry(field).or_default().remove.push(key);
+    }
+    for (field, delta) in deltas {
+        if fields.insert(field.to_owned(), serde_json::to_value(delta)?).is_some() {
+            return Err(usage(format!("{field} is both given whole and changed with --add or --remove")));
         }
     }
-    fields.extend(deltas);
     if fields.is_empty() {
         return Err(usage("nothing to change: give at least one field"));
     }
@@ -134,7 +152,7 @@ mod tests {
     fn a_patch_collects_sets_deltas_and_clears() {
         let fields = json!({"title": "t"}).as_object().cloned().unwrap();
         let add = [pair("countries=UA").unwrap(), pair(r#"references={"url":"https://x"}"#).unwrap()];
-        let remove = [pair("countries=LT").unwrap()];
+        let remove = [field_key("countries=LT").unwrap()];
         let patch = patch(fields, &["lang".into()], &add, &remove).unwrap();
         let expected = json!({
             "title": "t", "lang": null,
@@ -150,6 +168,6 @@ mod tests {
         assert!(patch(fields(), &["countries".into()], &[], &[]).is_err());
         assert!(patch(fields(), &[], &[("countries".into(), json!("LT"))], &[]).is_err());
         assert!(patch(Map::new(), &[], &[], &[]).is_err());
-        assert!(pair("=x").is_err() && pair("x").is_err() && pair("x={").is_err());
+        assert!(field_key("x=").is_err() && pair("=x").is_err() && pair("x").is_err() && pair("x={").is_err());
     }
 }

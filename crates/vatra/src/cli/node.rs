@@ -48,8 +48,9 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "ADDR")]
     mesh: SocketAddr,
     /// TCP address that the node serves its API on, as 127.0.0.1:4101.
-    #[arg(long, value_name = "ADDR")]
-    api: SocketAddr,
+    // The global --api is a text, and one option has one type.
+    #[arg(long, value_name = "ADDR", value_parser = address_text)]
+    api: String,
     /// Serve the API beyond loopback, without TLS, on a network that you trust.
     #[arg(long)]
     allow_non_loopback: bool,
@@ -90,6 +91,11 @@ pub(crate) struct PeerArgs {
     no_dial: bool,
 }
 
+/// An address as an argument, checked but kept as text.
+fn address_text(text: &str) -> Result<String, String> {
+    text.parse::<SocketAddr>().map(|address| address.to_string()).map_err(|error| error.to_string())
+}
+
 /// Runs a node command.
 pub(crate) fn run(command: NodeCommand, out: &mut Printer) -> anyhow::Result<Exit> {
     match command {
@@ -107,7 +113,7 @@ fn init(args: &InitArgs, out: &mut Printer) -> anyhow::Result<Exit> {
         site: args.site.clone(),
         node: args.node.clone(),
         mesh: args.mesh,
-        api: args.api,
+        api: args.api.parse().context("the parser allows only addresses")?,
         allow_non_loopback: args.allow_non_loopback,
         profile: LinkProfile::parse(&args.profile).context("the parser allows only known profiles")?,
         charter: charter.map(|charter| charter.encode()),

@@ -47,9 +47,9 @@ pub(crate) struct UpdateArgs {
     /// Add one element to a list field, as countries=UA; a VALUE that starts with { is JSON.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = input::pair)]
     add: Vec<(String, Value)>,
-    /// Remove one element from a list field.
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = input::pair)]
-    remove: Vec<(String, Value)>,
+    /// Remove one element from a list field by its key: its value, or its id, URL or number.
+    #[arg(long, value_name = "FIELD=KEY", value_parser = input::field_key)]
+    remove: Vec<(String, String)>,
     #[command(flatten)]
     fields: AlertFields,
 }

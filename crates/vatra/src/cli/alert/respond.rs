@@ -54,9 +54,9 @@ pub(crate) struct RespondArgs {
     /// Anything else.
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Contact of this member for the alert.
-    #[arg(long, value_name = "ID", value_parser = input::record_id)]
-    contact: Option<RecordId>,
+    /// Whom to ask: a contact's id, or a name.
+    #[arg(long, value_name = "ID|TEXT")]
+    contact: Option<String>,
     /// A national advisory to add: a URL, or {"url":..,"lang":..,"title":..,"published":..}.
     #[arg(long = "advisory", value_name = "URL|JSON", value_parser = url_or_object)]
     advisories: Vec<Value>,
@@ -66,9 +66,9 @@ pub(crate) struct RespondArgs {
     /// Clear a field.
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     clear: Vec<String>,
-    /// Remove one element from a list field.
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = input::pair)]
-    remove: Vec<(String, Value)>,
+    /// Remove one element from a list field by its key: its value, or its id, URL or number.
+    #[arg(long, value_name = "FIELD=KEY", value_parser = input::field_key)]
+    remove: Vec<(String, String)>,
 }
 
 /// Answers an alert.
@@ -93,13 +93,12 @@ fn patch(args: &RespondArgs) -> anyhow::Result<Map<String, Value>> {
     insert(&mut fields, "assistance_text", args.assistance_text.as_ref().map(|text| json!(text)));
     insert(&mut fields, "agreement", args.agreement.map(|word| json!(word)));
     insert(&mut fields, "note", args.note.as_ref().map(|text| json!(text)));
-    insert(&mut fields, "contact", args.contact.map(|id| json!(id)));
+    insert(&mut fields, "contact", args.contact.as_ref().map(|text| json!(text)));
     insert(&mut fields, "impact", impact(args));
-    let of = |field: &str, values: &[Value]| -> Vec<(String, Value)> {
-        values.iter().map(|value| (field.to_owned(), value.clone())).collect()
-    };
-    let added = [of("advisories", &args.advisories), of("sightings", &args.sightings)].concat();
-    input::patch(fields, &args.clear, &added, &args.remove)
+    insert(&mut fields, "sightings", (!args.sightings.is_empty()).then(|| json!(args.sightings)));
+    let advisories: Vec<(String, Value)> =
+        args.advisories.iter().map(|advisory| ("advisories".to_owned(), advisory.clone())).collect();
+    input::patch(fields, &args.clear, &advisories, &args.remove)
 }
 
 fn impact(args: &RespondArgs) -> Option<Value> {

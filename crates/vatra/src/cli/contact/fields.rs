@@ -45,10 +45,10 @@ pub(crate) struct ContactFields {
     /// Another address, as matrix:@duty:cert.example.
     #[arg(long, value_name = "SERVICE:ADDRESS", value_parser = chat)]
     chat: Vec<Value>,
-    /// A public key: {"id":..,"kind":..}.
+    /// A public key: {"kind":..,"fingerprint":..,"expires":..}.
     #[arg(long = "key", value_name = "JSON", value_parser = json_object)]
     keys: Vec<Value>,
-    /// A duty shift: {"id":..,"from":..,"to":..}.
+    /// A duty shift: {"id":..,"person":..,"from":..,"to":..}.
     #[arg(long = "shift", value_name = "JSON", value_parser = json_object)]
     shifts: Vec<Value>,
     /// Languages (BCP 47).
@@ -57,7 +57,7 @@ pub(crate) struct ContactFields {
     /// Groups that the contact belongs to.
     #[arg(long = "group", value_name = "GROUP", value_delimiter = ',')]
     groups: Vec<String>,
-    /// Opening hours, as JSON.
+    /// Opening hours: [{"days":["mon"],"from":"09:00","to":"17:00"}].
     #[arg(long, value_name = "JSON", value_parser = input::value)]
     hours: Option<Value>,
     /// Holidays.

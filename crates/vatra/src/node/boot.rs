@@ -1,0 +1,184 @@
+//! Opening a node's store and finding out which life it is in.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use vatra_model::charter::Charter;
+use vatra_model::codec;
+use vatra_model::view::Digest;
+use vatra_model::{Hlc, Incarnation, Seq, WallMs};
+use vatra_replica::{AheadRow, LogRow, Restored, RestoredLog};
+use vatra_store::{
+    Commit, Fence, FenceState, MemoryDisk, MetaKey, OpenOptions, PAGE_ROWS_MAX, PageLimits, Reader, Store,
+};
+use vatra_stream::StoreId;
+
+use crate::config::{EngineKind, NodeConfig};
+use crate::node::clock::wall;
+use crate::node::packing::unpack_header;
+
+/// The life of the store and its starts.
+const LIFE: MetaKey = MetaKey::INCARNATION;
+/// What changes with every commit: digest, stamp, counts.
+pub(crate) const STATE: MetaKey = MetaKey::new("state");
+
+/// What every commit renews.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub(crate) struct StateRow {
+    /// Digest over all views.
+    pub(crate) digest: [u8; 32],
+    /// The highest stamp given or seen.
+    pub(crate) hlc: Hlc,
+    /// Alerts shown.
+    pub(crate) alerts: u64,
+    /// Contacts shown.
+    pub(crate) contacts: u64,
+}
+
+/// Which life of the store this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub(crate) struct LifeRow {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) opened: WallMs,
+    pub(crate) boot: u64,
+}
+
+/// An opened node.
+pub(crate) struct Booted {
+    pub(crate) store: Store,
+    pub(crate) fence: Fence,
+    pub(crate) store_id: StoreId,
+    pub(crate) restored: Restored,
+    pub(crate) charter: Charter,
+    pub(crate) state: StateRow,
+    /// Why a new life was begun, if one was.
+    pub(crate) new_life: Option<&'static str>,
+}
+
+/// Opens the store, or makes a new one, and notes the start in it.
+pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
+    let mut store = open(config)?;
+    let fence = Fence::load(&fence_path(config)).context("the node cannot tell how far it has written")?;
+    let reader = store.reader();
+    let mut commit = Commit::default();
+    let store_id = match reader.meta(MetaKey::STORE_ID)? {
+        Some(bytes) => StoreId(bytes.try_into().ok().context("the store's id is damaged; run `vatra fsck`")?),
+        None => {
+            let id = StoreId(random()?);
+            commit.meta.push((MetaKey::STORE_ID, id.0.to_vec()));
+            id
+        }
+    };
+    let state = match reader.meta(STATE)? {
+        Some(bytes) => codec::decode(&bytes, "the store's state")?,
+        None => StateRow::default(),
+    };
+    let (life, new_life) = next_life(&reader, &fence)?;
+    commit.meta.push((LIFE, codec::encode(&life)));
+    let charter = newest_charter(&reader, &config.charter)?;
+    commit.meta.push((MetaKey::CHARTER, charter.encode()));
+    if let Err(error) = store.commit(&commit) {
+        // A full disk does not keep a node from serving what it holds; the start is then not noted.
+        tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the start could not be noted in the store");
+    }
+    let restored = Restored {
+        incarnation: life.incarnation,
+        opened: life.opened,
+        boot: life.boot,
+        hlc: state.hlc,
+        logs: restore_logs(&reader)?,
+    };
+    Ok(Booted { store, fence, store_id, restored, charter, state, new_life })
+}
+
+/// Opens the store alone, for the node and for checks.
+pub(crate) fn open(config: &NodeConfig) -> anyhow::Result<Store> {
+    let options = OpenOptions {
+        engine: match config.store.engine {
+            EngineKind::Redb => vatra_store::EngineKind::Redb,
+            EngineKind::Sled => vatra_store::EngineKind::Sled,
+            EngineKind::Memory => vatra_store::EngineKind::Memory,
+        },
+        cache_bytes: config.store.cache_mib << 20,
+    };
+    if config.store.engine == EngineKind::Memory {
+        return Ok(Store::open_memory(&MemoryDisk::new())?);
+    }
+    Ok(Store::open(&config.store.path, options)?)
+}
+
+/// The fence stands beside the store directory, so that restoring the one does not restore the other.
+pub(crate) fn fence_path(config: &NodeConfig) -> PathBuf {
+    config.dir.join("fence")
+}
+
+/// The life of this start: the same as before, unless the store may be an old copy of itself.
+fn next_life(reader: &Reader, fence: &Fence) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
+    let new = || -> anyhow::Result<LifeRow> {
+        Ok(LifeRow { incarnation: Incarnation(u64::from_le_bytes(random()?)), opened: wall(), boot: 1 })
+    };
+    let Some(bytes) = reader.meta(LIFE)? else { return Ok((new()?, None)) };
+    let life: LifeRow = codec::decode(&bytes, "the store's life")?;
+    let reason = match fence.state() {
+        FenceState::Held(mark) if mark.incarnation == life.incarnation => None,
+        FenceState::Held(_) => Some("the fence is of another life: the store was restored or cloned"),
+        // A node that never wrote has no fence and loses nothing by going on.
+        FenceState::Absent if reader.counts()?.entries == 0 => None,
+        FenceState::Absent => Some("the store has entries but no fence beside it: it was copied here"),
+        FenceState::Damaged { .. } => Some("the fence is damaged"),
+    };
+    match reason {
+        None => Ok((LifeRow { boot: life.boot + 1, ..life }, None)),
+        Some(reason) => Ok((new()?, Some(reason))),
+    }
+}
+
+/// The newer of the charters in the store and beside the configuration; they must be of one federation.
+fn newest_charter(reader: &Reader, configured: &Charter) -> anyhow::Result<Charter> {
+    let Some(bytes) = reader.meta(MetaKey::CHARTER)? else { return Ok(configured.clone()) };
+    let stored = Charter::decode(&bytes).context("the charter in the store does not verify; run `vatra fsck`")?;
+    if stored.founding_hash() != configured.founding_hash() {
+        bail!("the charter file is of another federation than the store; put the right file beside node.toml");
+    }
+    Ok(if stored.current().epoch > configured.current().epoch { stored } else { configured.clone() })
+}
+
+/// All logs as the store has them, with what lies beyond their gaps.
+pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<Vec<RestoredLog>> {
+    let page = reader.log_rows()?;
+    for damage in &page.damaged {
+        tracing::error!(%damage, "a log's row is damaged; run `vatra fsck`");
+    }
+    let mut logs = Vec::with_capacity(page.rows.len());
+    for (log, bytes) in page.rows {
+        let row: LogRow = codec::decode(&bytes, "a log's row")?;
+        let mut ahead = Vec::new();
+        let mut from = Seq(row.head.height);
+        loop {
+            let limits = PageLimits { rows_max: PAGE_ROWS_MAX, bytes_max: 16 << 20 };
+            let entries = reader.entries(log, from, Seq(u64::MAX), limits)?;
+            for entry in &entries.rows {
+                let (header, hash) = unpack_header(&entry.bytes)?;
+                ahead.push(AheadRow { seq: entry.seq.0, hash, prev: header.prev });
+            }
+            match entries.last.and_then(Seq::next) {
+                Some(next) if entries.is_cut => from = next,
+                _ => break,
+            }
+        }
+        logs.push(RestoredLog { row, ahead });
+    }
+    Ok(logs)
+}
+
+/// The digest of a stored state.
+pub(crate) fn digest_of(state: &StateRow) -> Digest {
+    Digest::from_bytes(state.digest)
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,114 @@
+//! Frames in: decompressed, decoded and checked off the driver's thread, then handed to it.
+//!
+//! Two threads, one for urgent lanes and one for bulk, so that an alert never waits for the checking of a
+//! backlog. What does not check is counted, logged at most once a second per peer, and dropped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use vatra_mesh::{Frame, Frames, Lane, LinkId};
+use vatra_model::codec;
+use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
+use vatra_model::pack::Packer;
+use vatra_model::wire::Message;
+use vatra_model::NodeKey;
+use vatra_replica::{Heard, Input, Reject, Trust};
+
+use crate::node::driver::Item;
+use crate::node::mailbox::{Mailbox, Urgency};
+use crate::node::metrics::Metrics;
+
+/// The trust in force, replaced as a whole when it changes.
+pub(crate) type SharedTrust = Arc<RwLock<Arc<Trust>>>;
+
+/// Time between two log lines about one peer's refused frames.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+/// Links whose logs are remembered; those of ended links are thrown away when there are more.
+const HEARD_LINKS_MAX: usize = 256;
+
+/// One checking thread.
+pub(crate) struct Ingest {
+    pub(crate) mailbox: Arc<Mailbox<Item>>,
+    pub(crate) trust: SharedTrust,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) packer: Packer,
+    pub(crate) heard: BTreeMap<(LinkId, Lane), Heard>,
+    pub(crate) complained: BTreeMap<NodeKey, Instant>,
+}
+
+impl Ingest {
+    pub(crate) fn new(mailbox: Arc<Mailbox<Item>>, trust: SharedTrust, metrics: Arc<Metrics>) -> Ingest {
+        let packer = Packer::new();
+        Ingest { mailbox, trust, metrics, packer, heard: BTreeMap::new(), complained: BTreeMap::new() }
+    }
+
+    /// Checks frames until the mesh or the driver stops.
+    pub(crate) fn run(mut self, mut frames: Frames) {
+        while let Some(frame) = frames.blocking_recv() {
+            if !self.take(frame) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> bool {
+        let (node, link, lane) = (frame.node, frame.link, frame.lane);
+        let opened = self.open(link, lane, node, &frame.bytes);
+        drop(frame);
+        match opened {
+            Ok(Some((weight, input))) => {
+                let urgency = match lane {
+                    Lane::Control => Urgency::Control,
+                    Lane::Flash | Lane::Priority => Urgency::Urgent,
+                    Lane::Routine | Lane::Bulk => Urgency::Bulk,
+                };
+                self.mailbox.post(urgency, weight, Item::FromLink { node, link, input })
+            }
+            Ok(None) => true,
+            Err(reject) => {
+                self.complain(node, &reject);
+                true
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        link: LinkId,
+        lane: Lane,
+        node: NodeKey,
+        bytes: &[u8],
+    ) -> Result<Option<(usize, Input)>, Reject> {
+        let malformed = |detail: String| Reject::Malformed { what: "frame", detail };
+        let plain = self.packer.unpack(bytes, FRAME_INFLATED_BYTES_MAX).map_err(|e| malformed(e.to_string()))?;
+        let message: Message = codec::decode(&plain, "a message").map_err(|e| malformed(e.to_string()))?;
+        let trust = self.trust.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        Ok(match message {
+            Message::Entries(frame) => {
+                if self.heard.len() >= HEARD_LINKS_MAX {
+                    self.heard.retain(|(kept, _), _| *kept == link);
+                }
+                let received = self.heard.entry((link, lane)).or_default().open(&trust, frame)?;
+                let changes: usize = received.entries.iter().map(|e| e.entry().changes.len()).sum();
+                let (request, logs, entries) = (received.request, received.logs, received.entries);
+                Some((changes, Input::Entries { peer: Some(node), request, logs, entries }))
+            }
+            Message::Beacon(signed) => {
+                let beacon = trust.check_beacon(signed)?;
+                beacon.map(|beacon| (1, Input::Beacon { peer: node, beacon: Box::new(beacon) }))
+            }
+            message => Some((1, Input::Message { peer: node, message: Box::new(message) })),
+        })
+    }
+
+    fn complain(&mut self, node: NodeKey, reject: &Reject) {
+        self.metrics.rejected(reject);
+        let now = Instant::now();
+        let last = self.complained.get(&node);
+        if last.is_none_or(|last| now.duration_since(*last) >= COMPLAIN_EVERY) {
+            self.complained.insert(node, now);
+            tracing::warn!(peer = %node.short(), %reject, "a frame was refused");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What each live link's lanes were told, shared by those who send on them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use vatra_mesh::{Lane, LinkId, Mesh, SendError};
+use vatra_model::codec;
+use vatra_model::pack::Packer;
+use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
+use vatra_model::{Entry, LogId, NodeKey};
+use vatra_replica::Told;
+
+/// Live links as senders see them. The lock of one lane is held while a frame is queued, so that what a frame
+/// presumes told was queued before it.
+#[derive(Default)]
+pub(crate) struct Links {
+    links: Mutex<BTreeMap<NodeKey, Arc<LinkLanes>>>,
+}
+
+struct LinkLanes {
+    link: LinkId,
+    told: [Mutex<Told>; Lane::COUNT],
+}
+
+/// A frame of entries as it was last encoded, to be sent again where the other end was told the same.
+pub(crate) struct Encoded {
+    frame: EntriesFrame,
+    bytes: Bytes,
+}
+
+impl Links {
+    pub(crate) fn up(&self, node: NodeKey, link: LinkId) {
+        let lanes = LinkLanes { link, told: std::array::from_fn(|_| Mutex::new(Told::default())) };
+        lock(&self.links).insert(node, Arc::new(lanes));
+    }
+
+    pub(crate) fn down(&self, node: NodeKey, link: LinkId) {
+        let mut links = lock(&self.links);
+        if links.get(&node).is_some_and(|lanes| lanes.link == link) {
+            links.remove(&node);
+        }
+    }
+
+    /// Queues entries for a peer on a lane. `last` may hold the frame as another peer got it.
+    pub(crate) fn send_entries(
+        &self,
+        mesh: &Mesh,
+        packer: &mut Packer,
+        (peer, lane): (NodeKey, Lane),
+        request: Option<u32>,
+        entries: &[&Entry],
+        descriptor: &dyn Fn(&LogId) -> Option<LogDescriptor>,
+        last: &mut Option<Encoded>,
+    ) -> Result<(), SendError> {
+        let lanes = lock(&self.links).get(&peer).cloned().ok_or(SendError::NoLink)?;
+        let mut told = lock(&lanes.told[lane.index()]);
+        let frame = told.frame(request, entries.iter().copied(), descriptor);
+        let reusable = last.as_ref().filter(|last| last.frame.logs == frame.logs && last.frame.request == request);
+        let bytes = match reusable {
+            Some(last) => last.bytes.clone(),
+            None => encode(packer, &Message::Entries(frame.clone())),
+        };
+        mesh.send(peer, lane, bytes.clone())?;
+        told.sent(&frame);
+        *last = Some(Encoded { frame, bytes });
+        Ok(())
+    }
+}
+
+/// A message as a frame.
+pub(crate) fn encode(packer: &mut Packer, message: &Message) -> Bytes {
+    Bytes::from(packer.pack(&codec::encode(message)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,82 @@
+//! What lists choose from: one small row per record, in memory, in order of arrival here.
+//!
+//! Rebuilt from the stream rows at start, so that a commit need not write filter indexes.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use vatra_model::view::Summary;
+use vatra_model::{Position, RecordId};
+use vatra_store::{PAGE_ROWS_MAX, Reader};
+
+/// One record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListRow {
+    /// Where it was created here.
+    pub(crate) created: Position,
+    /// Where it was last changed here.
+    pub(crate) latest: Position,
+    pub(crate) record: RecordId,
+    pub(crate) summary: Summary,
+}
+
+/// All records that have a view.
+#[derive(Default)]
+pub(crate) struct Listing {
+    rows: Vec<ListRow>,
+    places: HashMap<RecordId, usize>,
+}
+
+impl Listing {
+    /// Reads the whole stream once.
+    pub(crate) fn load(reader: &Reader) -> anyhow::Result<Listing> {
+        let mut listing = Listing::default();
+        let snapshot = reader.snapshot()?;
+        let mut after = Position(0);
+        loop {
+            let page = snapshot.stream_after(after, PAGE_ROWS_MAX)?;
+            for damage in &page.damaged {
+                tracing::error!(%damage, "a stream row is damaged; run `vatra fsck`");
+            }
+            for row in &page.rows {
+                let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
+                listing.note(row.record, row.position, summary);
+            }
+            match page.last {
+                Some(last) if page.is_cut => after = last,
+                _ => return Ok(listing),
+            }
+        }
+    }
+
+    /// A record was created or changed at a position.
+    pub(crate) fn note(&mut self, record: RecordId, position: Position, summary: Summary) {
+        match self.places.get(&record) {
+            Some(&place) => {
+                let row = &mut self.rows[place];
+                row.latest = position;
+                row.summary = summary;
+            }
+            None => {
+                self.places.insert(record, self.rows.len());
+                self.rows.push(ListRow { created: position, latest: position, record, summary });
+            }
+        }
+    }
+
+    /// Rows created before a position, newest first.
+    pub(crate) fn newest_first(&self, before: Option<Position>) -> impl Iterator<Item = &ListRow> {
+        let end = before.map_or(self.rows.len(), |before| self.rows.partition_point(|row| row.created < before));
+        self.rows[..end].iter().rev()
+    }
+
+    /// Rows created after a position, oldest first.
+    pub(crate) fn oldest_first(&self, after: Option<Position>) -> impl Iterator<Item = &ListRow> {
+        let start = after.map_or(0, |after| self.rows.partition_point(|row| row.created <= after));
+        self.rows[start..].iter()
+    }
+
+    pub(crate) fn get(&self, record: &RecordId) -> Option<&ListRow> {
+        self.places.get(record).map(|&place| &self.rows[place])
+    }
+}

@@ -1,0 +1,103 @@
+//! The node's own counters, served at `/metrics`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use vatra_replica::Reject;
+
+/// Why something was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    reason: &'static str,
+}
+
+/// All counters of the node; the API and the mesh have their own.
+pub(crate) struct Metrics {
+    /// Frames, messages and entries of peers that were refused, by reason.
+    pub(crate) rejects: Family<Reason, Counter>,
+    /// Entries pushed to peers, counted once per peer.
+    pub(crate) pushed: Counter,
+    /// Entries sent as answers to requests.
+    pub(crate) served: Counter,
+    /// Pushes that found a link's queue full and were left to catch-up.
+    pub(crate) shed: Counter,
+    /// Changes that have no effect, by their bytes or their author's rights.
+    pub(crate) quarantined: Counter,
+    /// Changes of a newer version than this node.
+    pub(crate) newer: Counter,
+    /// Entries stored.
+    pub(crate) stored: Counter,
+    /// Durable commits.
+    pub(crate) commits: Counter,
+    /// Commits that failed.
+    pub(crate) commits_failed: Counter,
+    /// Seconds that a durable commit took.
+    pub(crate) commit_seconds: Histogram,
+    /// Items that wait for the driver.
+    pub(crate) waiting: Gauge,
+    /// 1 while the store takes writes.
+    pub(crate) writable: Gauge,
+    /// Panics caught; any is a fault.
+    pub(crate) panics: Counter,
+}
+
+impl Metrics {
+    /// Makes the counters and names them in a registry.
+    pub(crate) fn register(registry: &mut Registry) -> Metrics {
+        let metrics = Metrics {
+            rejects: Family::default(),
+            pushed: Counter::default(),
+            served: Counter::default(),
+            shed: Counter::default(),
+            quarantined: Counter::default(),
+            newer: Counter::default(),
+            stored: Counter::default(),
+            commits: Counter::default(),
+            commits_failed: Counter::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            waiting: Gauge::default(),
+            writable: Gauge::default(),
+            panics: Counter::default(),
+        };
+        metrics.writable.set(1);
+        let mut name = |name: &str, help: &str, metric: Box<dyn prometheus_client::registry::Metric>| {
+            registry.register(name, help, metric);
+        };
+        name("vatra_rejects", "What peers sent and was refused, by reason", Box::new(metrics.rejects.clone()));
+        name("vatra_entries_pushed", "Entries pushed, per peer", Box::new(metrics.pushed.clone()));
+        name("vatra_entries_served", "Entries sent as answers", Box::new(metrics.served.clone()));
+        name("vatra_pushes_shed", "Pushes left to catch-up", Box::new(metrics.shed.clone()));
+        name("vatra_changes_quarantined", "Changes without effect", Box::new(metrics.quarantined.clone()));
+        name("vatra_changes_newer", "Changes of a newer version", Box::new(metrics.newer.clone()));
+        name("vatra_entries_stored", "Entries stored", Box::new(metrics.stored.clone()));
+        name("vatra_commits", "Durable commits", Box::new(metrics.commits.clone()));
+        name("vatra_commits_failed", "Commits that failed", Box::new(metrics.commits_failed.clone()));
+        name("vatra_commit_seconds", "Duration of durable commits", Box::new(metrics.commit_seconds.clone()));
+        name("vatra_driver_waiting", "Items waiting for the driver", Box::new(metrics.waiting.clone()));
+        name("vatra_store_writable", "1 while the store takes writes", Box::new(metrics.writable.clone()));
+        name("vatra_panics", "Panics caught", Box::new(metrics.panics.clone()));
+        metrics
+    }
+
+    /// Counts a refusal by its kind.
+    pub(crate) fn rejected(&self, reject: &Reject) {
+        let reason = match reject {
+            Reject::Version { .. } => "version",
+            Reject::OtherFederation => "other_federation",
+            Reject::Admit(_) => "not_admitted",
+            Reject::Malformed { .. } => "malformed",
+            Reject::UndescribedLog(_) => "undescribed_log",
+            Reject::Entry { .. } => "bad_entry",
+            Reject::ForeignLog(_) => "foreign_log",
+            Reject::NotEntitled { .. } => "not_entitled",
+            Reject::Unchained { .. } => "unchained",
+            Reject::Full { .. } => "full",
+            Reject::Charter(_) => "charter",
+            Reject::Unexpected(_) => "unexpected",
+        };
+        self.rejects.get_or_create(&Reason { reason }).inc();
+    }
+}

@@ -1,0 +1,63 @@
+//! Who writes which log, for everyone who reads: replaced as a whole when a log is added.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use vatra_model::certificate::SignedCertificate;
+use vatra_model::wire::LogDescriptor;
+use vatra_model::{LogId, MemberCode, NodeKey};
+use vatra_replica::LogRow;
+
+/// The writer of a log.
+#[derive(Clone, Debug)]
+pub(crate) struct OriginInfo {
+    pub(crate) member: MemberCode,
+    pub(crate) node: NodeKey,
+    pub(crate) name: String,
+    pub(crate) descriptor: LogDescriptor,
+}
+
+/// All logs of the store.
+#[derive(Default)]
+pub(crate) struct Origins {
+    logs: RwLock<Arc<BTreeMap<LogId, Arc<OriginInfo>>>>,
+}
+
+impl Origins {
+    /// Adds logs; their certificates were checked before they were stored.
+    pub(crate) fn add<'r>(&self, rows: impl IntoIterator<Item = (&'r LogId, &'r LogRow)>) {
+        let known = self.all();
+        let mut added = BTreeMap::new();
+        for (log, row) in rows {
+            if known.contains_key(log) {
+                continue;
+            }
+            let Ok(signed) = SignedCertificate::decode(&row.descriptor.certificate) else { continue };
+            let certificate = signed.certificate();
+            let info = OriginInfo {
+                member: certificate.member,
+                node: certificate.key,
+                name: certificate.node.clone(),
+                descriptor: row.descriptor.clone(),
+            };
+            added.insert(*log, Arc::new(info));
+        }
+        if !added.is_empty() {
+            let mut all = (*known).clone();
+            all.extend(added);
+            *self.logs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
+        }
+    }
+
+    pub(crate) fn get(&self, log: &LogId) -> Option<Arc<OriginInfo>> {
+        self.all().get(log).cloned()
+    }
+
+    pub(crate) fn descriptor(&self, log: &LogId) -> Option<LogDescriptor> {
+        self.get(log).map(|info| info.descriptor.clone())
+    }
+
+    fn all(&self) -> Arc<BTreeMap<LogId, Arc<OriginInfo>>> {
+        self.logs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,57 @@
+//! The newest events, kept in memory so that followers at the end of the stream never read the disk.
+
+use std::collections::VecDeque;
+use std::sync::{PoisonError, RwLock};
+
+use vatra_model::Position;
+use vatra_stream::StoredEvent;
+
+/// Events kept.
+const EVENTS_MAX: usize = 8_192;
+/// Bytes of views kept.
+const BYTES_MAX: usize = 16 << 20;
+
+/// A window at the end of the stream.
+#[derive(Default)]
+pub(crate) struct Recent {
+    window: RwLock<Window>,
+}
+
+#[derive(Default)]
+struct Window {
+    events: VecDeque<StoredEvent>,
+    bytes: usize,
+    /// Everything after this position is in the window.
+    after: Position,
+}
+
+impl Recent {
+    /// An empty window at the end of the stream.
+    pub(crate) fn at(end: Position) -> Recent {
+        Recent { window: RwLock::new(Window { after: end, ..Window::default() }) }
+    }
+
+    /// Adds events that have become durable, in order.
+    pub(crate) fn add(&self, events: Vec<StoredEvent>) {
+        let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            window.bytes += event.view.len();
+            window.events.push_back(event);
+        }
+        while window.events.len() > EVENTS_MAX || window.bytes > BYTES_MAX {
+            let Some(oldest) = window.events.pop_front() else { break };
+            window.bytes -= oldest.view.len();
+            window.after = oldest.position;
+        }
+    }
+
+    /// Events after a position, `None` if the window begins later than that.
+    pub(crate) fn after(&self, after: Position, limit: usize) -> Option<Vec<StoredEvent>> {
+        let window = self.window.read().unwrap_or_else(PoisonError::into_inner);
+        if after < window.after {
+            return None;
+        }
+        let from = window.events.partition_point(|event| event.position <= after);
+        Some(window.events.range(from..).take(limit).cloned().collect())
+    }
+}
