@@ -140,4 +140,6 @@ fn open_engine(directory: &StoreDirectory, options: OpenOptions) -> Result<Box<d
 }
 
 #[cfg(test)]
+mod process_tests;
+#[cfg(test)]
 mod tests;
