@@ -12,12 +12,14 @@ pub mod stream;
 pub mod usage;
 pub mod wire;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -98,52 +100,63 @@ impl Plan {
 pub struct Lab {
     binary: PathBuf,
     nodes: Vec<Node>,
-    _ports: PortBlock,
+    ports: PortBlock,
+    detached: bool,
     dir: TempDir,
 }
 
 impl Lab {
-    /// Makes keys, charter and configurations with `vatra lab new`; starts nothing.
-    pub fn new(plan: &Plan) -> anyhow::Result<Lab> {
+    /// A folder and ports for this many nodes that are still to be made and then adopted.
+    pub fn empty(nodes: usize, parent: Option<&Path>) -> anyhow::Result<Lab> {
         let binary = binary::find()?;
-        let count = plan.members.len() * plan.nodes_per_site;
-        let ports = PortBlock::claim(count)?;
+        let ports = PortBlock::claim(nodes)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix("vatra-lab-");
-        let dir = match &plan.parent {
+        let dir = match parent {
             Some(parent) => builder.tempdir_in(parent),
             None => builder.tempdir(),
         };
         let dir = dir.context("make a folder for the lab")?;
-        let federation = dir.path().join("lab");
-        let output = Command::new(&binary)
-            .args(["lab", "new", "--members", &plan.members.join(",")])
-            .args(["--nodes-per-site", &plan.nodes_per_site.to_string()])
-            .args(["--base-port", &ports.base().to_string()])
-            .args(["--topology", plan.topology.name()])
-            .arg("--dir")
-            .arg(&federation)
-            .output()
-            .with_context(|| format!("run {}", binary.display()))?;
-        ensure!(
-            output.status.success(),
-            "vatra lab new: {}\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
         let logs = dir.path().join("logs");
         fs::create_dir(&logs).with_context(|| logs.display().to_string())?;
-        let mut nodes = Vec::with_capacity(count);
+        Ok(Lab { binary, nodes: Vec::new(), ports, detached: false, dir })
+    }
+
+    /// Makes keys, charter and configurations with `vatra lab new`; starts nothing.
+    pub fn new(plan: &Plan) -> anyhow::Result<Lab> {
+        let mut lab = Lab::empty(plan.members.len() * plan.nodes_per_site, plan.parent.as_deref())?;
+        lab.detached = plan.detached;
+        let federation = lab.dir().join("lab");
+        let (count, base) = (plan.nodes_per_site.to_string(), lab.ports.base().to_string());
+        let (members, dir) = (plan.members.join(","), federation.display().to_string());
+        let arguments = ["lab", "new", "--members", &members, "--nodes-per-site", &count, "--base-port", &base];
+        lab.vatra(arguments.into_iter().chain(["--topology", plan.topology.name(), "--dir", &dir]))?.expect_code(0)?;
         for member in &plan.members {
             for number in 1..=plan.nodes_per_site {
                 let name = format!("{}-{number}", member.to_lowercase());
-                let index = nodes.len();
-                let node_dir = federation.join(&name);
-                nodes.push(Node::open(&name, member, &node_dir, &ports, index, &logs, plan.detached)?);
+                lab.adopt(&name, member, &federation.join(&name))?;
             }
         }
-        Ok(Lab { binary, nodes, _ports: ports, dir })
+        Ok(lab)
+    }
+
+    /// Takes in a node whose folder is made; its addresses must be those of [`Lab::addresses`].
+    pub fn adopt(&mut self, name: &str, member: &str, dir: &Path) -> anyhow::Result<usize> {
+        let index = self.nodes.len();
+        let log = self.dir().join("logs").join(format!("{name}.log"));
+        let (mesh, api) = self.addresses(index);
+        self.nodes.push(Node::open(name, member, dir, mesh, api, log, self.detached)?);
+        Ok(index)
+    }
+
+    /// Where the node with this place listens for other nodes (UDP) and serves its API (TCP).
+    pub fn addresses(&self, index: usize) -> (SocketAddr, SocketAddr) {
+        (self.ports.mesh(index), self.ports.api(index))
+    }
+
+    /// Runs the binary with these arguments and no node in mind.
+    pub fn vatra<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> anyhow::Result<Outcome> {
+        cli::run(Command::new(&self.binary).args(arguments))
     }
 
     /// A lab whose nodes all run, answer and are linked as planned.

@@ -79,7 +79,8 @@ fn spread(runs: &[f64]) -> [f64; 3] {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    let median = if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] };
+    let median =
+        if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] };
     [sorted[0], median, sorted[sorted.len() - 1]]
 }
 

@@ -30,13 +30,15 @@ impl<'a> Cli<'a> {
 
     /// Runs a command for this node, `--dir` added.
     pub fn run<I: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> anyhow::Result<Outcome> {
-        let mut command = Command::new(self.binary);
-        command.args(arguments).arg("--dir").arg(&self.dir);
-        // An operator's own settings must not reach a lab.
-        command.env_remove("VATRA_API").env_remove("VATRA_TOKEN").stdin(Stdio::null());
-        let output = command.output().with_context(|| format!("run {}", self.binary.display()))?;
-        Ok(Outcome::from(output))
+        run(Command::new(self.binary).args(arguments).arg("--dir").arg(&self.dir))
     }
+}
+
+/// Runs a command to its end. An operator's own settings do not reach it.
+pub(super) fn run(command: &mut Command) -> anyhow::Result<Outcome> {
+    command.env_remove("VATRA_API").env_remove("VATRA_TOKEN").stdin(Stdio::null());
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    Ok(Outcome::from(output))
 }
 
 impl From<Output> for Outcome {

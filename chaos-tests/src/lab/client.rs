@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
-use super::stream::{Follower, Start};
+use super::stream::{Follower, Format, Start};
 
 /// A caller gives up after this long.
 const REQUEST_SECONDS_MAX: u64 = 60;
@@ -224,7 +224,12 @@ impl Client {
 
     /// Follows the node's stream of events.
     pub fn follow(&self, start: Start) -> anyhow::Result<Follower> {
-        Follower::open(self.address, &self.token, start)
+        Follower::open(self.address, &self.token, Format::Sse, &start)
+    }
+
+    /// Follows it as lines of JSON.
+    pub fn follow_lines(&self, start: Start) -> anyhow::Result<Follower> {
+        Follower::open(self.address, &self.token, Format::Ndjson, &start)
     }
 }
 

@@ -12,7 +12,6 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
-use super::ports::PortBlock;
 use super::usage::{self, Usage};
 
 /// Bytes of a log that a failure's message shows.
@@ -38,22 +37,21 @@ impl Node {
         name: &str,
         member: &str,
         dir: &Path,
-        ports: &PortBlock,
-        index: usize,
-        logs: &Path,
+        mesh: SocketAddr,
+        api: SocketAddr,
+        log: PathBuf,
         detached: bool,
     ) -> anyhow::Result<Node> {
         let token_path = dir.join("admin.token");
         let token = fs::read_to_string(&token_path).with_context(|| token_path.display().to_string())?;
-        let api = ports.api(index);
         Ok(Node {
             name: name.to_owned(),
             member: member.to_owned(),
             dir: dir.to_owned(),
-            mesh: ports.mesh(index),
+            mesh,
             api,
             client: Client::new(api, token.trim()),
-            log: logs.join(format!("{name}.log")),
+            log,
             detached,
             process: None,
         })

@@ -30,6 +30,15 @@ pub enum Start {
     After(String),
 }
 
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Server-sent events, with the cursor as their id.
+    Sse,
+    /// One JSON event a line.
+    Ndjson,
+}
+
 /// An event as it came.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -68,19 +77,24 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Subscribes to the SSE stream and waits for the answer's head.
-    pub fn open(address: SocketAddr, token: &str, start: Start) -> anyhow::Result<Follower> {
-        let (query, last) = match &start {
-            Start::First => ("?from=start", String::new()),
-            Start::Now => ("?from=now", String::new()),
-            Start::After(cursor) => ("", format!("Last-Event-ID: {cursor}\r\n")),
+    /// Subscribes and waits for the answer's head.
+    pub fn open(address: SocketAddr, token: &str, format: Format, start: &Start) -> anyhow::Result<Follower> {
+        let (path, media) = match format {
+            Format::Sse => ("/api/v1/stream", "text/event-stream"),
+            Format::Ndjson => ("/api/v1/stream.ndjson", "application/x-ndjson"),
+        };
+        let (query, last) = match (start, format) {
+            (Start::First, _) => ("?from=start".to_owned(), String::new()),
+            (Start::Now, _) => ("?from=now".to_owned(), String::new()),
+            (Start::After(cursor), Format::Sse) => (String::new(), format!("Last-Event-ID: {cursor}\r\n")),
+            (Start::After(cursor), Format::Ndjson) => (format!("?cursor={cursor}"), String::new()),
         };
         let mut socket = TcpStream::connect_timeout(&address, CONNECT).with_context(|| address.to_string())?;
         socket.set_nodelay(true)?;
         write!(
             socket,
-            "GET /api/v1/stream{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
-             Accept: text/event-stream\r\n{last}\r\n"
+            "GET {path}{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+             Accept: {media}\r\n{last}\r\n"
         )?;
         let mut reader = BufReader::with_capacity(256 * 1024, socket.try_clone()?);
         let chunked = read_head(&mut reader)?;
@@ -88,8 +102,11 @@ impl Follower {
         let shared = Arc::clone(&heard);
         let thread = std::thread::Builder::new().name(format!("follow {address}")).spawn(move || {
             let ended = match chunked {
-                true => read_events(BufReader::with_capacity(256 * 1024, Chunks { inner: reader, left: 0 }), &shared),
-                false => read_events(reader, &shared),
+                true => {
+                    let body = Chunks { inner: reader, left: 0 };
+                    read_events(BufReader::with_capacity(256 * 1024, body), format, &shared)
+                }
+                false => read_events(reader, format, &shared),
             };
             let reason = match ended {
                 Ok(()) => "the node closed the stream".to_owned(),
@@ -192,30 +209,45 @@ fn next_line(reader: &mut impl BufRead) -> anyhow::Result<Option<String>> {
     Ok(Some(String::from_utf8(bytes)?))
 }
 
-/// Collects events of an SSE stream: fields up to an empty line.
-fn read_events(mut reader: impl BufRead, shared: &Shared) -> anyhow::Result<()> {
+/// Collects events until the stream ends.
+fn read_events(mut reader: impl BufRead, format: Format, shared: &Shared) -> anyhow::Result<()> {
     let (mut cursor, mut data) = (String::new(), String::new());
     while let Some(line) = next_line(&mut reader)? {
-        if let Some(value) = line.strip_prefix("id:") {
-            cursor = value.trim_start().to_owned();
-        } else if let Some(value) = line.strip_prefix("data:") {
-            if !data.is_empty() {
-                data.push('\n');
+        match format {
+            Format::Ndjson => {
+                if !line.is_empty() {
+                    take_event(&line, String::new(), shared)?;
+                }
             }
-            data.push_str(value.strip_prefix(' ').unwrap_or(value));
-        } else if line.is_empty() && !data.is_empty() {
-            let at = Instant::now();
-            let body: Value = serde_json::from_str(&data).with_context(|| format!("event data {data:?}"))?;
-            let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-            let event = Event { at, cursor: cursor.clone(), kind: text("type"), subject: text("subject"), body };
-            data.clear();
-            let mut heard = lock(&shared.0);
-            ensure!(heard.events.len() < EVENTS_MAX, "more than {EVENTS_MAX} events");
-            heard.events.push(event);
-            drop(heard);
-            shared.1.notify_all();
+            // Fields up to an empty line (WHATWG HTML, section 9.2).
+            Format::Sse => {
+                if let Some(value) = line.strip_prefix("id:") {
+                    cursor = value.trim_start().to_owned();
+                } else if let Some(value) = line.strip_prefix("data:") {
+                    if !data.is_empty() {
+                        data.push('\n');
+                    }
+                    data.push_str(value.strip_prefix(' ').unwrap_or(value));
+                } else if line.is_empty() && !data.is_empty() {
+                    take_event(&data, cursor.clone(), shared)?;
+                    data.clear();
+                }
+            }
         }
     }
+    Ok(())
+}
+
+fn take_event(data: &str, cursor: String, shared: &Shared) -> anyhow::Result<()> {
+    let at = Instant::now();
+    let body: Value = serde_json::from_str(data).with_context(|| format!("event data {data:?}"))?;
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    let event = Event { at, cursor, kind: text("type"), subject: text("subject"), body };
+    let mut heard = lock(&shared.0);
+    ensure!(heard.events.len() < EVENTS_MAX, "more than {EVENTS_MAX} events");
+    heard.events.push(event);
+    drop(heard);
+    shared.1.notify_all();
     Ok(())
 }
 
@@ -254,7 +286,7 @@ mod tests {
     fn heard(text: &str, chunk: Option<usize>) -> Vec<Event> {
         let shared: Shared = Arc::default();
         match chunk {
-            None => read_events(text.as_bytes(), &shared).unwrap(),
+            None => read_events(text.as_bytes(), Format::Sse, &shared).unwrap(),
             Some(size) => {
                 let mut bytes = Vec::new();
                 for part in text.as_bytes().chunks(size) {
@@ -263,7 +295,7 @@ mod tests {
                     bytes.extend(b"\r\n");
                 }
                 bytes.extend(b"0\r\n\r\n");
-                read_events(BufReader::new(Chunks { inner: &bytes[..], left: 0 }), &shared).unwrap();
+                read_events(BufReader::new(Chunks { inner: &bytes[..], left: 0 }), Format::Sse, &shared).unwrap();
             }
         }
         lock(&shared.0).events.clone()
