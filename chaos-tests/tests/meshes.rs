@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use chaos_tests::corpus::Corpus;
-use chaos_tests::lab::{Lab, Plan, Topology};
+use chaos_tests::lab::{Lab, Plan, Start, Topology};
 use serde_json::json;
 
 const SECONDS_MAX: u64 = 20;
@@ -111,5 +111,34 @@ fn a_star_relays_through_its_middle() -> anyhow::Result<()> {
     lab.start(0)?;
     lab.wait_until(SECONDS_MAX, "alert at another point", || lab.client(3).has_alert(&apart.id))?;
     lab.wait_equal(&[0, 1, 2, 3], SECONDS_MAX)?;
+    Ok(())
+}
+
+#[test]
+fn a_flash_alert_overtakes_a_backlog() -> anyhow::Result<()> {
+    const BACKLOG: u64 = 4_000;
+    let corpus = Corpus::load()?;
+    let lab = Lab::running(&Plan::of(&["UA", "LT"]))?;
+    lab.client(0).cut(json!("all"), 120, "backlog")?;
+    lab.wait_until(SECONDS_MAX, "cut", || Ok(lab.client(1).links_up()?.is_empty()))?;
+    // The corpus has a few flash alerts of its own: take the lines that are none.
+    let lines: Vec<u8> = (0..BACKLOG)
+        .map(|number| corpus.alert(number))
+        .filter(|alert| alert["severity"] != "severe")
+        .flat_map(|alert| format!("{alert}\n").into_bytes())
+        .collect();
+    let backlog = lab.client(0).bulk(lines)?.len();
+    let urgent = json!({
+        "kind": "outage", "title": "Written last, read first", "severity": "extreme", "sectors": ["energy"],
+        "tlp": "green",
+    });
+    let urgent = lab.client(0).publish(&urgent)?.id;
+    let follower = lab.client(1).follow(Start::Now)?;
+    lab.client(0).heal()?;
+    follower.wait(SECONDS_MAX, "backlog and flash", |events| {
+        events.iter().filter(|event| event.is_new_alert()).count() > backlog
+    })?;
+    let place = follower.events().iter().filter(|event| event.is_new_alert()).position(|event| event.subject == urgent);
+    assert!(place.is_some_and(|place| place < backlog / 4), "the flash alert came as number {place:?} of {backlog}");
     Ok(())
 }
