@@ -251,6 +251,11 @@ impl Api {
         }
     }
 
+    /// An answer that broke off.
+    pub(crate) fn broken_off(&self, error: &std::io::Error) -> ApiError {
+        ApiError::Unreachable { url: self.base.clone(), reason: format!("its answer broke off: {error}") }
+    }
+
     /// An answer that breaks the API's promises.
     pub(crate) fn unexpected(&self, reason: String) -> ApiError {
         ApiError::Unexpected { url: self.base.clone(), reason }

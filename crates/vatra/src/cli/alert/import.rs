@@ -96,7 +96,7 @@ pub(crate) fn run(args: &ImportArgs, target: &Target, out: &mut Printer) -> anyh
     tally.print(args.dry_run, out)?;
     sent.with_context(|| {
         let taken = tally.created + tally.existing;
-        format!("{taken} alerts were taken before this; importing again goes on from there")
+        format!("alerts taken before this: {taken}; importing again goes on from there")
     })?;
     Ok(tally.exit())
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use vatra_formats::import::Place;
 
-use crate::cli::api::{Api, ApiError, Problem};
+use crate::cli::api::{Api, Problem};
 
 /// Most lines of one request.
 const LINES_MAX: usize = 1000;
@@ -61,7 +61,7 @@ impl Batch {
     /// Sends the batch and tells what became of each line, in the order of the answer.
     pub(super) fn send(self, api: &Api, told: impl FnMut(Place, LineOutcome)) -> anyhow::Result<()> {
         let answer = api.post_lines("/api/v1/alerts/bulk", self.lines)?;
-        read_answer(answer, &self.places, told, |reason| api.unexpected(reason))
+        read_answer(answer, &self.places, told, api)
     }
 }
 
@@ -69,29 +69,29 @@ fn read_answer(
     answer: impl Read,
     places: &[Place],
     mut told: impl FnMut(Place, LineOutcome),
-    unexpected: impl Fn(String) -> ApiError,
+    api: &Api,
 ) -> anyhow::Result<()> {
     let mut reader = BufReader::new(answer);
     let mut is_answered = vec![false; places.len()];
     loop {
         let mut line = Vec::new();
         let read = (&mut reader).take(ANSWER_LINE_BYTES_MAX).read_until(b'\n', &mut line);
-        if read.map_err(|error| unexpected(format!("the answer broke off: {error}")))? == 0 {
+        if read.map_err(|error| api.broken_off(&error))? == 0 {
             break;
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
         let answer: AnswerLine =
-            serde_json::from_slice(&line).map_err(|error| unexpected(format!("a line of the answer: {error}")))?;
+            serde_json::from_slice(&line).map_err(|error| api.unexpected(format!("a line of the answer: {error}")))?;
         let index = answer.line.checked_sub(1).filter(|&index| is_answered.get(index) == Some(&false));
-        let index = index.ok_or_else(|| unexpected(format!("an answer for line {}, not expected", answer.line)))?;
+        let index = index.ok_or_else(|| api.unexpected(format!("an answer for line {}, not expected", answer.line)))?;
         is_answered[index] = true;
         told(places[index], outcome(&answer));
     }
     match is_answered.iter().filter(|answered| !**answered).count() {
         0 => Ok(()),
-        missing => Err(unexpected(format!("no answer for {missing} of {} lines", places.len())).into()),
+        missing => Err(api.unexpected(format!("no answer for {missing} of {} lines", places.len())).into()),
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
     fn read(answer: &str, lines: usize) -> anyhow::Result<Vec<(Place, LineOutcome)>> {
         let places: Vec<Place> = (0..lines).map(|index| Place::Line(10 + index)).collect();
         let mut told = Vec::new();
-        let unexpected = |reason| ApiError::Unexpected { url: "http://x".into(), reason };
-        read_answer(answer.as_bytes(), &places, |place, outcome| told.push((place, outcome)), unexpected)?;
+        let api = Api::new("http://127.0.0.1:1", None)?;
+        read_answer(answer.as_bytes(), &places, |place, outcome| told.push((place, outcome)), &api)?;
         Ok(told)
     }
 
