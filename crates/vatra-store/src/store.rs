@@ -112,7 +112,11 @@ impl Store {
     /// See [`CommitError`].
     pub fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
         let batch = commit.to_batch(self.next_position)?;
-        self.shared.engine.commit(&batch)?;
+        if let Err(error) = self.shared.engine.commit(&batch) {
+            // The space set aside may have been used up by the time there is space again.
+            self.ballast_is_missing = true;
+            return Err(error.into());
+        }
         self.next_position = Position(self.next_position.0 + commit.stream.len() as u64);
         if self.ballast_is_missing {
             self.ballast_is_missing = !self.directory.as_ref().is_some_and(StoreDirectory::ensure_ballast);

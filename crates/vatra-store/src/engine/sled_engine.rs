@@ -2,8 +2,9 @@
 //!
 //! `flush` of sled only asks for write-back (`sync_file_range`), so each commit also syncs the log file itself;
 //! sled never syncs its configuration file, its directories, or the blob files that large nodes spill into. sled
-//! has no snapshots: [`Undo`] keeps what rows were before. It cannot open while the disk is full, so after a
-//! failure the old handle goes on reading until there is space.
+//! has no snapshots: [`Undo`] keeps what rows were before. It can neither read reliably nor open on a full disk,
+//! so commits are refused while some space is left. After another failure the old handle goes on reading, as far
+//! as sled lets it, until the next commit is tried: then it is opened again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -28,8 +29,9 @@ use crate::space::Space;
 
 /// A node that would take more than a quarter of a segment spills into a blob file; few of ours do.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
-/// Free space without which opening again is not tried.
-const REOPEN_FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// Free space below which commits are refused. A sled that really meets a full disk can neither write nor read
+/// reliably nor open again, so it is kept from meeting one.
+const FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// Rows read at a time, so that a long scan does not hold up a commit.
 const SCAN_CHUNK_ROWS: usize = 256;
 
@@ -73,7 +75,6 @@ impl SledEngine {
 
     /// Opens the database again after a failure and takes back what a failed commit may have left.
     fn heal(&self, writer: &mut Writer) -> Result<(), EngineError> {
-        check_free_space(&writer.path)?;
         let mut shared = self.lock();
         let old = shared.database.take();
         // Closing makes sled write and possibly panic.
@@ -122,8 +123,15 @@ impl Engine for SledEngine {
     fn commit(&self, batch: &Batch) -> Result<(), EngineError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.gate.admit().map_err(EngineError::ReadOnly)?;
-        let healed = if writer.is_broken { self.heal(&mut writer) } else { Ok(()) };
-        match healed.and_then(|()| self.write(&mut writer, batch)) {
+        let result = check_free_space(&writer.path).and_then(|()| {
+            if writer.is_broken {
+                self.heal(&mut writer)?;
+            }
+            let result = self.write(&mut writer, batch);
+            writer.is_broken = result.is_err();
+            result
+        });
+        match result {
             Ok(()) => {
                 if self.gate.open() {
                     tracing::info!("the store takes writes again");
@@ -131,7 +139,6 @@ impl Engine for SledEngine {
                 Ok(())
             }
             Err(error) => {
-                writer.is_broken = true;
                 let reason = match &error {
                     EngineError::Full(_) => ReadOnlyReason::Full,
                     EngineError::Damaged { .. } => ReadOnlyReason::Damaged,
@@ -357,11 +364,11 @@ fn open_database(path: &Path, cache_bytes: usize) -> Result<(sled::Db, SyncedFil
     Ok((database, files))
 }
 
-/// sled cannot open on a full disk, and closing it would end reads: look first.
+/// Refuses while there is still room, because of what sled does when there is none.
 fn check_free_space(path: &Path) -> Result<(), EngineError> {
     let space = rustix::fs::statvfs(path).map_err(|error| from_io(error.into()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    if free >= REOPEN_FREE_BYTES_MIN { Ok(()) } else { Err(from_io(io::ErrorKind::StorageFull.into())) }
+    if free >= FREE_BYTES_MIN { Ok(()) } else { Err(from_io(io::ErrorKind::StorageFull.into())) }
 }
 
 fn tagged(space: Space, key: &[u8]) -> Vec<u8> {

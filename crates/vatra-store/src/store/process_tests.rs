@@ -119,15 +119,15 @@ fn killing_the_writer_loses_nothing_acknowledged() {
     for engine in engines() {
         let temp = tempfile::tempdir().unwrap();
         let mut acknowledged = 0;
-        for round in 0..20_u64 {
+        for round in 0..12_u64 {
             let writing = Writing::start(temp.path(), engine);
-            acknowledged = writing.kill_after(round * 7 % 40).unwrap_or(acknowledged);
+            acknowledged = writing.kill_after(round * 7 % 30).unwrap_or(acknowledged);
             let started = Instant::now();
             let store = open(temp.path(), engine).unwrap();
             assert!(started.elapsed() < Duration::from_secs(5), "opening took {:?}", started.elapsed());
             acknowledged = check_whole(&store, acknowledged);
         }
-        assert!(acknowledged > 200, "{engine}: only {acknowledged} commits were written");
+        assert!(acknowledged > 100, "{engine}: only {acknowledged} commits were written");
     }
 }
 
@@ -180,9 +180,11 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_resumes_by_itself() {
     for engine in engines() {
-        let Some(disk) = SmallDisk::mount("64m") else { return };
+        // sled's files are large from the start, and it is stopped before the last 8 MiB.
+        let (size, filler_bytes) = if engine == EngineKind::Sled { ("56m", 24 << 20) } else { ("16m", 8 << 20) };
+        let Some(disk) = SmallDisk::mount(size) else { return };
         let filler = disk.mount.join("filler");
-        std::fs::write(&filler, vec![1; 30 * 1024 * 1024]).unwrap();
+        std::fs::write(&filler, vec![1; filler_bytes]).unwrap();
         let dir = disk.mount.join("store");
         let mut store = open(&dir, engine).unwrap();
         let mut count = 0;
@@ -194,7 +196,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_by_itself() {
         };
         assert!(matches!(error, CommitError::Full(_)), "{engine}: {error}");
         assert_eq!(error.to_string(), "the store is full, so nothing was stored");
-        assert!(count > 100, "{engine}: {count}");
+        assert!(count > 20, "{engine}: {count}");
         assert!(matches!(store.health(), Health::ReadOnly { reason: ReadOnlyReason::Full, .. }));
         assert_eq!(check_whole(&store, count), count, "{engine}: reads go on");
         let again = commit_numbered(&mut store, count).unwrap_err();
@@ -226,7 +228,7 @@ fn bits_flipped_at_rest_are_never_served_and_never_silent() {
     let temp = tempfile::tempdir().unwrap();
     let whole = temp.path().join("whole");
     let mut store = open(&whole, EngineKind::Redb).unwrap();
-    for seq in 0..30 {
+    for seq in 0..20 {
         commit_numbered(&mut store, seq).unwrap();
     }
     let last = store.next_position().0 - 1;
@@ -235,7 +237,7 @@ fn bits_flipped_at_rest_are_never_served_and_never_silent() {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     let mut random = 99_u64;
     let (mut missing, mut found_wrong) = (0, 0);
-    for round in 0..150 {
+    for round in 0..100 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let bit = usize::try_from(random >> 20).unwrap() % (used * 8);
         let dir = temp.path().join("flipped");
@@ -247,7 +249,7 @@ fn bits_flipped_at_rest_are_never_served_and_never_silent() {
         let Ok(store) = open(&dir, EngineKind::Redb) else { continue };
         let reader = store.reader();
         let mut gone = 0;
-        for seq in 0..60_u64 {
+        for seq in 0..40_u64 {
             match reader.entry(LOG, Seq(seq)) {
                 Ok(Some(served)) => assert_eq!(served, entry_bytes(seq), "round {round}: bit {bit} was served"),
                 Ok(None) if seq % 2 == 0 || seq % 6 == 1 => gone += 1,
@@ -270,5 +272,5 @@ fn bits_flipped_at_rest_are_never_served_and_never_silent() {
         found_wrong += u32::from(!clean);
         assert!(gone == 0 || !clean, "round {round}: bit {bit} took {gone} rows away and the check saw nothing");
     }
-    assert!(missing > 10 && found_wrong >= missing, "{missing} stores lost rows, {found_wrong} were found out");
+    assert!(missing > 5 && found_wrong >= missing, "{missing} stores lost rows, {found_wrong} were found out");
 }

@@ -161,7 +161,7 @@ fn whole_batches(engine: &RedbEngine) -> u64 {
 #[test]
 fn power_cuts_lose_nothing_acknowledged_and_tear_nothing() {
     let mut in_flight_survived = 0;
-    for seed in 1..=300 {
+    for seed in 1..=150 {
         let mut random = Random(seed * 0x9E37_79B9);
         let disk = FaultDisk::default();
         let engine = disk.engine().unwrap();
