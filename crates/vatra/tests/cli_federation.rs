@@ -27,7 +27,7 @@ fn refuse(home: &Path, line: &str) -> String {
 }
 
 fn mode(path: PathBuf) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    fs::metadata(path).expect("the file exists").permissions().mode() & 0o7777
 }
 
 /// Three members and a charter that two of them have signed.

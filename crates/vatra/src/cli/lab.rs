@@ -25,7 +25,7 @@ pub(crate) struct NewArgs {
     /// Nodes of each member.
     #[arg(long, value_name = "K", default_value_t = 1)]
     nodes_per_site: usize,
-    /// Directory to make; each node gets DIR/<code>-<n>, as DIR/ua-1.
+    /// Directory to make; each node gets a directory in it, as DIR/ua-1.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// Node i from 0 listens on UDP port N+2i for links and serves its API on TCP port N+2i+1.

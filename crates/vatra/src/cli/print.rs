@@ -6,11 +6,14 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// Widest table, in columns.
 const COLUMNS_MAX: u16 = 100;
+
+/// Most characters of a table's first column.
+const FIRST_CHARS_MAX: usize = 40;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
@@ -76,8 +79,18 @@ fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
         .force_no_tty()
         .set_width(COLUMNS_MAX)
         .set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    for row in rows {
+    for mut row in rows {
+        // The first column is what people copy: an id or a name, never broken over lines.
+        if let Some(first) = row.first_mut() {
+            *first = shortened(first, FIRST_CHARS_MAX);
+        }
         table.add_row(row.into_iter().map(|cell| clean(&cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if let Some(first) = table.column_mut(0) {
+        first.set_constraint(ColumnConstraint::ContentWidth);
     }
     let text = table.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
@@ -171,7 +184,10 @@ mod tests {
         let unbroken = "x".repeat(300);
         let text = table(&["id", "title", "body"], vec![vec!["1".into(), long, unbroken]]);
         assert!(text.lines().all(|line| line.chars().count() <= usize::from(COLUMNS_MAX)), "{text}");
-        assert!(text.starts_with(" ID"), "{text}");
+        assert!(text.starts_with("ID"), "{text}");
+        let id = "ab".repeat(16);
+        let text = table(&["id", "title"], vec![vec![id.clone(), "word ".repeat(60)]]);
+        assert!(text.contains(&id), "{text}");
     }
 
     #[test]

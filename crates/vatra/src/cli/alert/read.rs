@@ -17,7 +17,7 @@ use crate::cli::target::Target;
 /// Most alerts that one request asks for.
 const PAGE_ITEMS_MAX: usize = 200;
 /// Most characters of a title in a list.
-const TITLE_CHARS_MAX: usize = 44;
+const TITLE_CHARS_MAX: usize = 60;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -74,7 +74,7 @@ pub(crate) fn list(args: &ListArgs, target: &Target, out: &mut Printer) -> anyho
     }
     let rows = items.iter().map(|alert| {
         let title = print::shortened(&text(alert, "title"), TITLE_CHARS_MAX);
-        let issued = view::minutes(&text(alert, "issued_at"));
+        let issued = view::short_minutes(&text(alert, "issued_at"));
         vec![text(alert, "id"), text(alert, "owner"), text(alert, "severity"), text(alert, "status"), issued, title]
     });
     out.table(&["id", "owner", "severity", "status", "issued", "title"], rows.collect())?;

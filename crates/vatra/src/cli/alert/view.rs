@@ -89,6 +89,12 @@ pub(crate) fn minutes(time: &str) -> String {
     }
 }
 
+/// An RFC 3339 time to the minute without its year, as narrow tables show it.
+pub(crate) fn short_minutes(time: &str) -> String {
+    let time = minutes(time);
+    time.get(5..).filter(|rest| rest.len() == 11).map_or(time.clone(), str::to_owned)
+}
+
 fn is_given(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -123,6 +129,8 @@ mod tests {
     fn times_are_shown_to_the_minute() {
         assert_eq!(minutes("2026-11-24T02:30:00.000Z"), "2026-11-24 02:30");
         assert_eq!(minutes("-"), "-");
+        assert_eq!(short_minutes("2026-11-24T02:30:00.000Z"), "11-24 02:30");
+        assert_eq!(short_minutes("-"), "-");
     }
 
     #[test]
