@@ -2,6 +2,10 @@
 //!
 //! Nobody in libp2p dials again after a loss. A *run* is the series of attempts since a peer was lost or news
 //! gave hope: a few quick overlapping attempts, then a steady rhythm, then a growing gap with jitter.
+//!
+//! How many attempts run at once follows what comes of them, as TCP's window does: an attempt that connects lets
+//! one more run, one that times out lets one fewer. Otherwise a starting crowd of nodes that share a slow machine
+//! spends all its time on handshakes that time out, and never recovers (tried with 36).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,6 +23,10 @@ const RUN_AGE_MIN: Duration = Duration::from_secs(5);
 /// Attempts at one peer that may overlap.
 const ATTEMPTS_PER_PEER_MAX: usize = 4;
 
+/// Attempts that may run at once at the start, and however many time out.
+const IN_FLIGHT_START: usize = 16;
+const IN_FLIGHT_MIN: usize = 6;
+
 /// Runs of several peers that begin at one moment are spread over this time.
 const SPREAD: Duration = Duration::from_millis(50);
 
@@ -29,12 +37,25 @@ pub(crate) struct Attempt {
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Connected,
+    /// No answer in time.
+    TimedOut,
+    /// An answer, but no connection.
+    Refused,
+}
+
 /// Whom to dial, and when next.
 #[derive(Debug)]
 pub(crate) struct Dialer {
+    own: NodeKey,
     timing: DialTiming,
-    in_flight_max: usize,
     in_flight: usize,
+    /// Attempts that may run at once now, and at the very most.
+    in_flight_allowed: usize,
+    in_flight_max: usize,
     targets: BTreeMap<NodeKey, Target>,
     /// Attempts under way at nodes that are no target any more.
     orphans: BTreeMap<NodeKey, usize>,
@@ -47,6 +68,8 @@ struct Target {
     /// Connections to the peer, whoever made them. While there is one, we do not dial.
     connections: usize,
     in_flight: usize,
+    /// The end with the larger key begins half a gap later, so that the attempts of two ends alternate.
+    lag: Duration,
     run: Run,
 }
 
@@ -59,11 +82,14 @@ struct Run {
 }
 
 impl Dialer {
-    pub(crate) fn new(timing: DialTiming, in_flight_max: usize, seed: u64) -> Dialer {
+    pub(crate) fn new(own: NodeKey, timing: DialTiming, in_flight_max: usize, seed: u64) -> Dialer {
+        let in_flight_max = in_flight_max.max(1);
         Dialer {
+            own,
             timing,
-            in_flight_max: in_flight_max.max(1),
             in_flight: 0,
+            in_flight_allowed: IN_FLIGHT_START.min(in_flight_max),
+            in_flight_max,
             targets: BTreeMap::new(),
             orphans: BTreeMap::new(),
             random: SmallRng::seed_from_u64(seed),
@@ -89,13 +115,14 @@ impl Dialer {
                 Some(target) if target.addresses == addresses => {}
                 Some(target) => {
                     target.addresses = addresses;
-                    target.run = Run::start(now, &self.timing, &mut self.random);
+                    target.run = Run::start(now, target.lag, &self.timing, &mut self.random);
                 }
                 None => {
-                    let run = Run::start(now, &self.timing, &mut self.random);
+                    let lag = if self.own < node { Duration::ZERO } else { self.timing.quick_gap / 2 };
+                    let run = Run::start(now, lag, &self.timing, &mut self.random);
                     let connections = connected.get(&node).copied().unwrap_or(0);
                     let in_flight = self.orphans.remove(&node).unwrap_or(0);
-                    self.targets.insert(node, Target { addresses, connections, in_flight, run });
+                    self.targets.insert(node, Target { addresses, connections, in_flight, lag, run });
                 }
             }
         }
@@ -114,13 +141,18 @@ impl Dialer {
         let Some(target) = self.targets.get_mut(&node) else { return };
         target.connections = target.connections.saturating_sub(1);
         if healthy {
-            target.run = Run::start(now, &self.timing, &mut self.random);
+            target.run = Run::start(now, target.lag, &self.timing, &mut self.random);
         }
     }
 
     /// An attempt handed out by [`Dialer::due`] ended, one way or the other.
-    pub(crate) fn attempt_ended(&mut self, node: NodeKey) {
+    pub(crate) fn attempt_ended(&mut self, node: NodeKey, outcome: Outcome) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_flight_allowed = match outcome {
+            Outcome::Connected => (self.in_flight_allowed + 1).min(self.in_flight_max),
+            Outcome::TimedOut => (self.in_flight_allowed - 1).max(IN_FLIGHT_MIN.min(self.in_flight_max)),
+            Outcome::Refused => self.in_flight_allowed,
+        };
         if let Some(target) = self.targets.get_mut(&node) {
             target.in_flight = target.in_flight.saturating_sub(1);
         } else if let Some(count) = self.orphans.get_mut(&node) {
@@ -135,23 +167,25 @@ impl Dialer {
     pub(crate) fn encourage(&mut self, now: Instant) {
         for target in self.targets.values_mut() {
             if target.connections == 0 && now.saturating_duration_since(target.run.since) >= RUN_AGE_MIN {
-                target.run = Run::start(now, &self.timing, &mut self.random);
+                target.run = Run::start(now, target.lag, &self.timing, &mut self.random);
             }
         }
     }
 
-    /// Attempts to make now, longest due first.
+    /// Attempts to make now: first at peers without one under way, then the longest due.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Attempt> {
-        let mut due: Vec<(Instant, NodeKey)> = self
+        let mut due: Vec<(bool, Instant, NodeKey)> = self
             .targets
             .iter()
             .filter(|(_, target)| target.waits() && target.run.next <= now)
-            .map(|(&node, target)| (target.run.next, node))
+            .map(|(&node, target)| (target.in_flight > 0, target.run.next, node))
             .collect();
         due.sort_unstable();
-        due.truncate(self.in_flight_max.saturating_sub(self.in_flight));
-        let mut attempts = Vec::with_capacity(due.len());
-        for (_, node) in due {
+        let mut attempts = Vec::new();
+        for (overlaps, _, node) in due {
+            if !self.has_room(overlaps) {
+                break;
+            }
             let Some(target) = self.targets.get_mut(&node) else { continue };
             target.in_flight += 1;
             target.run.attempted(now, &self.timing, &mut self.random);
@@ -163,10 +197,17 @@ impl Dialer {
 
     /// When [`Dialer::due`] next has something, unless something happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.in_flight >= self.in_flight_max {
-            return None;
-        }
-        self.targets.values().filter(|target| target.waits()).map(|target| target.run.next).min()
+        self.targets
+            .values()
+            .filter(|target| target.waits() && self.has_room(target.in_flight > 0))
+            .map(|target| target.run.next)
+            .min()
+    }
+
+    /// Attempts that overlap another at the same peer are for quiet times.
+    fn has_room(&self, overlaps: bool) -> bool {
+        let allowed = if overlaps { self.in_flight_allowed / 2 } else { self.in_flight_allowed };
+        self.in_flight < allowed
     }
 }
 
@@ -177,8 +218,8 @@ impl Target {
 }
 
 impl Run {
-    fn start(now: Instant, timing: &DialTiming, random: &mut SmallRng) -> Run {
-        let next = now + SPREAD.mul_f64(random.random_range(0.0..1.0));
+    fn start(now: Instant, lag: Duration, timing: &DialTiming, random: &mut SmallRng) -> Run {
+        let next = now + lag + SPREAD.mul_f64(random.random_range(0.0..1.0));
         Run { since: next, attempts: 0, gap: timing.steady_gap, next }
     }
 

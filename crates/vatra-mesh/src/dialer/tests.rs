@@ -14,22 +14,30 @@ fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// A dialer with its own time. Attempts fail after `attempt_lasts`.
+/// The dialer of node 0 with its own time. Attempts end after `attempt_lasts` with `outcome`.
 struct World {
     start: Instant,
     now: Instant,
     dialer: Dialer,
     attempt_lasts: Duration,
+    outcome: Outcome,
     under_way: Vec<(Instant, NodeKey)>,
 }
 
 impl World {
     fn new(peers: u8, in_flight_max: usize) -> World {
         let start = Instant::now();
-        let mut dialer = Dialer::new(LinkProfile::Wan.timing().dial, in_flight_max, 7);
-        let plan = (0..peers).map(|n| (key(n), vec![address(1_000 + u16::from(n))])).collect();
+        let mut dialer = Dialer::new(key(0), LinkProfile::Wan.timing().dial, in_flight_max, 7);
+        let plan = (1..=peers).map(|n| (key(n), vec![address(1_000 + u16::from(n))])).collect();
         dialer.plan(start, plan, &BTreeMap::new());
-        World { start, now: start, dialer, attempt_lasts: 2 * SECOND, under_way: Vec::new() }
+        World {
+            start,
+            now: start,
+            dialer,
+            attempt_lasts: 1_900 * MS,
+            outcome: Outcome::TimedOut,
+            under_way: Vec::new(),
+        }
     }
 
     /// Moves the clock on in small steps; returns when which peer was dialled, from the world's start.
@@ -39,7 +47,7 @@ impl World {
         while self.now < until {
             let (ended, going): (Vec<_>, Vec<_>) = self.under_way.iter().partition(|(at, _)| *at <= self.now);
             self.under_way = going;
-            ended.iter().for_each(|(_, node)| self.dialer.attempt_ended(*node));
+            ended.iter().for_each(|(_, node)| self.dialer.attempt_ended(*node, self.outcome));
             for attempt in self.dialer.due(self.now) {
                 dialled.push((self.now - self.start, attempt.node));
                 self.under_way.push((self.now + self.attempt_lasts, attempt.node));
@@ -70,10 +78,10 @@ fn a_lost_peer_is_dialled_quickly_then_steadily_then_ever_less() {
 fn a_connected_peer_is_left_alone_and_a_lost_link_starts_a_new_run() {
     let mut world = World::new(1, 8);
     world.pass(120 * SECOND);
-    world.dialer.connected(key(0));
+    world.dialer.connected(key(1));
     assert_eq!(world.pass(60 * SECOND), []);
 
-    world.dialer.disconnected(world.now, key(0), true);
+    world.dialer.disconnected(world.now, key(1), true);
     let lost_at = world.now - world.start;
     let dialled = world.pass(SECOND);
     assert_eq!(dialled.len(), 3, "{dialled:?}");
@@ -105,17 +113,54 @@ fn hope_restarts_old_runs_only() {
     assert_eq!(world.pass(SECOND).len(), 1, "the run was only a second old");
 }
 
-#[test]
-fn attempts_in_flight_are_bounded_and_every_peer_gets_its_turn() {
-    let mut world = World::new(20, 6);
+/// Most attempts under way at once while `time` passes.
+fn crowd(world: &mut World, time: Duration) -> usize {
+    let until = world.now + time;
     let mut most = 0;
-    let mut reached = BTreeSet::new();
-    for _ in 0..2_000 {
-        reached.extend(world.pass(10 * MS).into_iter().map(|(_, node)| node));
+    while world.now < until {
+        world.pass(10 * MS);
         most = most.max(world.under_way.len());
     }
-    assert_eq!(most, 6);
+    most
+}
+
+#[test]
+fn attempts_under_way_follow_what_comes_of_them() {
+    let mut world = World::new(60, 20);
+    assert_eq!(crowd(&mut world, SECOND), IN_FLIGHT_START);
+    crowd(&mut world, 60 * SECOND);
+    assert_eq!(crowd(&mut world, 20 * SECOND), IN_FLIGHT_MIN, "all time out");
+    world.outcome = Outcome::Refused;
+    assert_eq!(crowd(&mut world, 20 * SECOND), IN_FLIGHT_MIN, "an answer says nothing about the load");
+    world.outcome = Outcome::Connected;
+    assert_eq!(crowd(&mut world, 60 * SECOND), 20, "the bound holds whatever comes of them");
+}
+
+#[test]
+fn every_peer_gets_its_turn_when_attempts_are_scarce() {
+    let mut world = World::new(20, 3);
+    assert_eq!(crowd(&mut world, SECOND), 3);
+    let reached: BTreeSet<NodeKey> = world.pass(30 * SECOND).into_iter().map(|(_, node)| node).collect();
     assert_eq!(reached.len(), 20);
+}
+
+#[test]
+fn overlapping_attempts_leave_room_for_other_peers() {
+    let mut world = World::new(12, 64);
+    let dialled = world.pass(900 * MS);
+    let peers: BTreeSet<NodeKey> = dialled.iter().map(|(_, node)| *node).collect();
+    assert_eq!((dialled.len(), peers.len()), (12, 12), "half of the allowance is taken, so nothing overlaps");
+}
+
+#[test]
+fn the_larger_key_begins_half_a_gap_later() {
+    let mut world = World::new(1, 8);
+    world.dialer.own = key(2);
+    let plan = BTreeMap::from([(key(1), vec![address(9)])]);
+    world.dialer.plan(world.now, BTreeMap::new(), &BTreeMap::new());
+    world.dialer.plan(world.now, plan, &BTreeMap::new());
+    let dialled = world.pass(SECOND);
+    assert!((200 * MS..=260 * MS).contains(&dialled[0].0), "{dialled:?}");
 }
 
 #[test]
@@ -127,7 +172,7 @@ fn attempts_at_one_peer_overlap_only_so_far() {
 
 #[test]
 fn a_new_plan_forgets_old_targets_and_keeps_count_of_their_attempts() {
-    let mut world = World::new(2, 4);
+    let mut world = World::new(2, 8);
     world.pass(100 * MS);
     assert_eq!(world.dialer.in_flight, 2);
     let plan = BTreeMap::from([(key(1), vec![address(9)])]);

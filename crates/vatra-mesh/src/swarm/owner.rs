@@ -19,7 +19,7 @@ use super::{Border, BorderEvent, multiaddr_of, socket_address_of};
 use crate::choice::{Choice, CloseReason, Step};
 use crate::config::{MeshLimits, Timing};
 use crate::counters::count;
-use crate::dialer::Dialer;
+use crate::dialer::{Dialer, Outcome};
 use crate::events::{Announcement, DownReason, EventSenders, LinkEvent, LinkId, RefusedReason};
 use crate::handle::{Shared, Wanted};
 use crate::identity::{node_of, peer_id_of};
@@ -100,7 +100,7 @@ impl Owner {
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
         Owner {
             choice: Choice::new(own, timing.form_within, limits.links_max),
-            dialer: Dialer::new(timing.dial, limits.dials_in_flight_max, rand::random()),
+            dialer: Dialer::new(own, timing.dial, limits.dials_in_flight_max, rand::random()),
             swarm,
             shared,
             limits,
@@ -207,7 +207,7 @@ impl Owner {
 
     fn dial(&mut self, node: NodeKey, addresses: &[SocketAddr]) {
         let Some(&peer) = self.admitted.get(&node) else {
-            self.dialer.attempt_ended(node);
+            self.dialer.attempt_ended(node, Outcome::Refused);
             return;
         };
         let addresses: Vec<Multiaddr> = addresses.iter().copied().map(multiaddr_of).collect();
@@ -222,7 +222,14 @@ impl Owner {
 
     fn dial_ended(&mut self, connection: ConnectionId, error: Option<&DialError>) {
         let Some(node) = self.dials.remove(&connection) else { return };
-        self.dialer.attempt_ended(node);
+        self.dialer.attempt_ended(
+            node,
+            match error {
+                None => Outcome::Connected,
+                Some(DialError::Transport(_)) => Outcome::TimedOut,
+                Some(_) => Outcome::Refused,
+            },
+        );
         let Some(error) = error else { return };
         count(&self.shared.totals.dials_failed);
         tracing::debug!(%node, %error, "a dial failed");
