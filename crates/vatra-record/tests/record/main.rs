@@ -1,0 +1,10 @@
+//! What records must do, seen from outside the crate.
+
+mod support;
+
+mod authority;
+mod golden;
+mod hostile;
+mod joins;
+mod order;
+mod unedited;
