@@ -97,3 +97,13 @@ fn no_token_is_ever_printed() {
     assert!(!stderr(&output).contains(secret));
     assert!(!String::from_utf8_lossy(&vatra(&["status", "--help"]).stdout).contains(secret));
 }
+
+#[test]
+fn a_variable_that_leaks_session_secrets_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let leak = dir.path().join("secrets");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vatra"));
+    let output = command.args(["completions", "bash"]).env("SSLKEYLOGFILE", &leak).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!leak.exists() && !output.stdout.is_empty());
+}
