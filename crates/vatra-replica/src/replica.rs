@@ -565,6 +565,12 @@ impl Replica {
         self.own_log
     }
 
+    /// The place that this node's next entry gets.
+    #[must_use]
+    pub fn next_seq(&self) -> vatra_model::Seq {
+        self.logs.next(&self.own_log).0
+    }
+
     /// Hash of the last durable entry and how many there are, of any log.
     #[must_use]
     pub fn head(&self, log: &LogId) -> Head {

@@ -79,7 +79,10 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
     commit.meta.push((MetaKey::CHARTER, charter.encode()));
     if let Err(error) = store.commit(&commit) {
         // A full disk does not keep a node from serving what it holds; the start is then not noted.
-        tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the start could not be noted in the store");
+        tracing::error!(
+            error = format!("{:#}", anyhow::Error::new(error)),
+            "the start could not be noted in the store"
+        );
     }
     let restored = Restored {
         incarnation: life.incarnation,
@@ -173,7 +176,7 @@ pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<Vec<RestoredLog>> 
 
 /// The digest of a stored state.
 pub(crate) fn digest_of(state: &StateRow) -> Digest {
-    Digest::from_bytes(state.digest)
+    Digest(state.digest)
 }
 
 /// Random bytes from the operating system.

@@ -75,7 +75,9 @@ impl Egress {
                     &mut last,
                 );
                 match sent {
-                    Ok(()) => self.metrics.pushed.inc_by(entries.len() as u64),
+                    Ok(()) => {
+                        self.metrics.pushed.inc_by(entries.len() as u64);
+                    }
                     Err(SendError::NoLink) => {}
                     Err(error) => self.shed(*peer, &error),
                 }
@@ -230,7 +232,11 @@ impl Wants {
             return false;
         }
         // Urgent requests are answered first.
-        if want.urgent_only { queue.push_front(want) } else { queue.push_back(want) }
+        if want.urgent_only {
+            queue.push_front(want)
+        } else {
+            queue.push_back(want)
+        }
         drop(state);
         self.arrived.notify_one();
         true

@@ -8,11 +8,11 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use vatra_mesh::{Frame, Frames, Lane, LinkId};
+use vatra_model::NodeKey;
 use vatra_model::codec;
 use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
-use vatra_model::NodeKey;
 use vatra_replica::{Heard, Input, Reject, Trust};
 
 use crate::node::driver::Item;
@@ -53,22 +53,25 @@ impl Ingest {
     }
 
     fn take(&mut self, frame: Frame) -> bool {
+        let urgency = match frame.lane {
+            Lane::Control => Urgency::Control,
+            Lane::Flash | Lane::Priority => Urgency::Urgent,
+            Lane::Routine | Lane::Bulk => Urgency::Bulk,
+        };
+        match self.check(frame) {
+            Some((weight, item)) => self.mailbox.post(urgency, weight, item),
+            None => true,
+        }
+    }
+
+    /// Opens a frame: its weight and what it says, unless it was refused or says nothing new.
+    pub(crate) fn check(&mut self, frame: Frame) -> Option<(usize, Item)> {
         let (node, link, lane) = (frame.node, frame.link, frame.lane);
-        let opened = self.open(link, lane, node, &frame.bytes);
-        drop(frame);
-        match opened {
-            Ok(Some((weight, input))) => {
-                let urgency = match lane {
-                    Lane::Control => Urgency::Control,
-                    Lane::Flash | Lane::Priority => Urgency::Urgent,
-                    Lane::Routine | Lane::Bulk => Urgency::Bulk,
-                };
-                self.mailbox.post(urgency, weight, Item::FromLink { node, link, input })
-            }
-            Ok(None) => true,
+        match self.open(link, lane, node, &frame.bytes) {
+            Ok(opened) => opened.map(|(weight, input)| (weight, Item::FromLink { node, link, input })),
             Err(reject) => {
                 self.complain(node, &reject);
-                true
+                None
             }
         }
     }

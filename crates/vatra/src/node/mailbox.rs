@@ -104,6 +104,11 @@ impl<T> Mailbox<T> {
         self.room.notify_all();
     }
 
+    /// Whether no more items are taken in.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// How many items wait.
     pub(crate) fn len(&self) -> usize {
         self.lock().queues.iter().map(VecDeque::len).sum()

@@ -63,22 +63,19 @@ impl Metrics {
             panics: Counter::default(),
         };
         metrics.writable.set(1);
-        let mut name = |name: &str, help: &str, metric: Box<dyn prometheus_client::registry::Metric>| {
-            registry.register(name, help, metric);
-        };
-        name("vatra_rejects", "What peers sent and was refused, by reason", Box::new(metrics.rejects.clone()));
-        name("vatra_entries_pushed", "Entries pushed, per peer", Box::new(metrics.pushed.clone()));
-        name("vatra_entries_served", "Entries sent as answers", Box::new(metrics.served.clone()));
-        name("vatra_pushes_shed", "Pushes left to catch-up", Box::new(metrics.shed.clone()));
-        name("vatra_changes_quarantined", "Changes without effect", Box::new(metrics.quarantined.clone()));
-        name("vatra_changes_newer", "Changes of a newer version", Box::new(metrics.newer.clone()));
-        name("vatra_entries_stored", "Entries stored", Box::new(metrics.stored.clone()));
-        name("vatra_commits", "Durable commits", Box::new(metrics.commits.clone()));
-        name("vatra_commits_failed", "Commits that failed", Box::new(metrics.commits_failed.clone()));
-        name("vatra_commit_seconds", "Duration of durable commits", Box::new(metrics.commit_seconds.clone()));
-        name("vatra_driver_waiting", "Items waiting for the driver", Box::new(metrics.waiting.clone()));
-        name("vatra_store_writable", "1 while the store takes writes", Box::new(metrics.writable.clone()));
-        name("vatra_panics", "Panics caught", Box::new(metrics.panics.clone()));
+        registry.register("vatra_rejects", "What peers sent and was refused, by reason", metrics.rejects.clone());
+        registry.register("vatra_entries_pushed", "Entries pushed, per peer", metrics.pushed.clone());
+        registry.register("vatra_entries_served", "Entries sent as answers", metrics.served.clone());
+        registry.register("vatra_pushes_shed", "Pushes left to catch-up", metrics.shed.clone());
+        registry.register("vatra_changes_quarantined", "Changes without effect", metrics.quarantined.clone());
+        registry.register("vatra_changes_newer", "Changes of a newer version", metrics.newer.clone());
+        registry.register("vatra_entries_stored", "Entries stored", metrics.stored.clone());
+        registry.register("vatra_commits", "Durable commits", metrics.commits.clone());
+        registry.register("vatra_commits_failed", "Commits that failed", metrics.commits_failed.clone());
+        registry.register("vatra_commit_seconds", "Duration of durable commits", metrics.commit_seconds.clone());
+        registry.register("vatra_driver_waiting", "Items waiting for the driver", metrics.waiting.clone());
+        registry.register("vatra_store_writable", "1 while the store takes writes", metrics.writable.clone());
+        registry.register("vatra_panics", "Panics caught", metrics.panics.clone());
         metrics
     }
 

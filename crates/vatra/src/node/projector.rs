@@ -312,7 +312,8 @@ fn created_type(view: &View) -> EventType {
 fn edited_type(change: &Change, view: &View) -> EventType {
     let set_status = |word: &str| {
         let Change::Edit(edit) = change else { return false };
-        let sets = |op: &Op| matches!(op, Op::Set { field, value: Value::Text(text) } if field == "status" && text == word);
+        let sets =
+            |op: &Op| matches!(op, Op::Set { field, value: Value::Text(text) } if field == "status" && text == word);
         edit.section == SectionId::Core && edit.ops.iter().any(sets)
     };
     match view.kind() {

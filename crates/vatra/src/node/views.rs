@@ -8,7 +8,7 @@ use vatra_model::pack::Packer;
 use vatra_model::view::{Summary, View};
 use vatra_model::{Change, ChangeId, Entry, EntryHash, LogId, Position, RecordId, Seq};
 use vatra_record::{AuthoredChange, Record};
-use vatra_store::{Reader, Snapshot, StreamRow};
+use vatra_store::{ReadError, Reader, Snapshot, StreamRow};
 use vatra_stream::{EventType, Origin, StoredEvent};
 
 use crate::node::origins::{OriginInfo, Origins};
@@ -96,7 +96,7 @@ impl Views {
     }
 
     /// Events after a position as the store has them, each with its record's present view.
-    pub(crate) fn events(&self, after: Position, limit: usize) -> anyhow::Result<(Vec<StoredEvent>, Position)> {
+    pub(crate) fn events(&self, after: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), ReadError> {
         let snapshot = self.reader.snapshot()?;
         let page = snapshot.stream_after(after, limit)?;
         let mut events = Vec::with_capacity(page.rows.len());

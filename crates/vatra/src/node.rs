@@ -1,0 +1,34 @@
+//! The running node: everything wired together.
+//!
+//! Threads: the driver (decides and writes), two that check what comes in, one that pushes, one that answers
+//! requests from the store, and the runtime of mesh and API. Each hands on by a bounded queue.
+
+mod boot;
+mod clock;
+mod drill;
+mod driver;
+mod egress;
+mod fsck;
+mod ingest;
+mod lifecycle;
+mod links;
+mod listing;
+mod local;
+mod logging;
+mod mailbox;
+mod metrics;
+mod origins;
+mod packing;
+mod projector;
+mod recent;
+mod run;
+mod service;
+mod source;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use fsck::fsck;
+pub(crate) use logging::LogFormat;
+pub(crate) use run::run;

@@ -1,0 +1,545 @@
+//! The driver: the one thread that decides, writes and then tells.
+//!
+//! A round takes what waits, most urgent first, lets the core decide, commits one batch durably, and performs the
+//! effects. Nobody hears of anything before the commit that holds it has returned.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+use vatra_mesh::{Lane, LinkId, Mesh};
+use vatra_model::charter::MemberRole;
+use vatra_model::pack::Packer;
+use vatra_model::wire::Message;
+use vatra_model::{Change, Class, LogId, MemberCode, MonoMs, NodeKey, Position, RecordId, Seq};
+use vatra_replica::{Batch, Cost, Effect, Event, Input, Now, Reach, Replica, ReplicaStatus};
+use vatra_store::{Fence, Health, Snapshot, Store};
+
+use crate::node::boot::restore_logs;
+use crate::node::clock::Clock;
+use crate::node::egress::{Push, Wants};
+use crate::node::ingest::SharedTrust;
+use crate::node::links::{Links, encode};
+use crate::node::listing::Listing;
+use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult, Receipt, encode_change};
+use crate::node::mailbox::{Mailbox, Urgency};
+use crate::node::metrics::Metrics;
+use crate::node::projector::{Projected, Projector};
+use crate::node::recent::Recent;
+use crate::node::views::Views;
+
+/// Changes that one round takes: more would make an alert that comes next wait for a longer commit.
+const ROUND_CHANGES_MAX: usize = 1024;
+/// Time between tries to write while the store refuses, so that it resumes by itself.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long a peer that does not fit (other federation, other version) is kept away.
+const BAN: Duration = Duration::from_secs(30);
+
+/// Something for the driver.
+pub(crate) enum Item {
+    /// For the core as it is.
+    Core(Input),
+    /// For the core, if the link is still the one.
+    FromLink { node: NodeKey, link: LinkId, input: Input },
+    /// A link came up.
+    LinkUp { node: NodeKey, link: LinkId, cost: Cost },
+    /// A link went down.
+    LinkDown { node: NodeKey, link: LinkId },
+    /// A local caller wants something done.
+    Local(LocalCall),
+    /// Somebody wants to know the state.
+    Status(oneshot::Sender<(ReplicaStatus, Health)>),
+    /// Somebody wants to know who holds an entry.
+    Reach(LogId, Seq, oneshot::Sender<Reach>),
+}
+
+/// What the driver shares with readers.
+pub(crate) struct Shared {
+    pub(crate) mailbox: Arc<Mailbox<Item>>,
+    pub(crate) pushes: Arc<Mailbox<Push>>,
+    pub(crate) wants: Arc<Wants>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) trust: SharedTrust,
+    pub(crate) views: Arc<Views>,
+    pub(crate) listing: Arc<RwLock<Listing>>,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) durable: watch::Sender<Position>,
+    /// State rows as of the last durable commit: digest and counts.
+    pub(crate) state: watch::Sender<crate::node::boot::StateRow>,
+    /// Beats once a round, for the watchdog.
+    pub(crate) pulse: watch::Sender<Instant>,
+}
+
+/// The driver's own.
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) member: MemberCode,
+    pub(crate) mesh: Mesh,
+    pub(crate) store: Store,
+    pub(crate) fence: Fence,
+    pub(crate) replica: Replica,
+    pub(crate) projector: Projector,
+    pub(crate) packer: Packer,
+    pub(crate) up: BTreeMap<NodeKey, LinkId>,
+    pub(crate) banned: BTreeMap<NodeKey, Instant>,
+    pub(crate) calls: HashMap<u64, PendingCall>,
+    pub(crate) tokens: HashMap<u64, (u64, usize)>,
+    pub(crate) next_number: u64,
+    /// Records with a change of this round: what else touches them waits for the next.
+    pub(crate) touched: HashSet<RecordId>,
+    pub(crate) deferred: Vec<(u64, usize, LocalOp)>,
+    pub(crate) publishing: u64,
+    pub(crate) last_probe: Option<Instant>,
+}
+
+/// A call with the results so far.
+pub(crate) struct PendingCall {
+    reply: oneshot::Sender<Vec<LocalResult>>,
+    results: Vec<Option<LocalResult>>,
+    missing: usize,
+}
+
+impl Driver {
+    /// Runs until the mailbox is closed and empty.
+    pub(crate) fn run(mut self) {
+        let mut items = Vec::new();
+        self.trust_changed();
+        loop {
+            let deadline = self.deadline();
+            if !self.shared.mailbox.take(deadline, ROUND_CHANGES_MAX, &mut items) {
+                break;
+            }
+            let now = self.clock.now();
+            let mut effects = Vec::new();
+            self.take_deferred(now, &mut effects);
+            for item in items.drain(..) {
+                self.take(now, item, &mut effects);
+            }
+            self.replica.handle(self.clock.now(), Input::Tick, &mut effects);
+            self.settle(effects);
+            self.lift_bans();
+            self.probe();
+            self.shared.metrics.waiting.set(i64::try_from(self.shared.mailbox.len()).unwrap_or(i64::MAX));
+            self.shared.pulse.send_replace(Instant::now());
+        }
+        self.shared.pushes.close();
+        self.shared.wants.close();
+    }
+
+    fn deadline(&self) -> Instant {
+        if !self.deferred.is_empty() {
+            return Instant::now();
+        }
+        let due = self.clock.instant(self.replica.deadline());
+        due.min(Instant::now() + PROBE_EVERY)
+    }
+
+    fn take(&mut self, now: Now, item: Item, effects: &mut Vec<Effect>) {
+        match item {
+            Item::Core(input) => self.replica.handle(now, input, effects),
+            Item::FromLink { node, link, input } => {
+                let is_entries = matches!(input, Input::Entries { .. });
+                if self.up.get(&node) == Some(&link) && (self.is_writable() || !is_entries) {
+                    self.replica.handle(now, input, effects);
+                }
+            }
+            Item::LinkUp { node, link, cost } => {
+                self.up.insert(node, link);
+                self.replica.handle(now, Input::LinkUp { peer: node, cost }, effects);
+            }
+            Item::LinkDown { node, link } => {
+                self.shared.links.down(node, link);
+                if self.up.get(&node) == Some(&link) {
+                    self.up.remove(&node);
+                    self.shared.wants.forget(node);
+                    self.replica.handle(now, Input::LinkDown { peer: node }, effects);
+                }
+            }
+            Item::Local(call) => self.take_call(now, call, effects),
+            Item::Status(reply) => {
+                // A caller that went away needs no answer.
+                let _ = reply.send((self.replica.status(now), self.store.health()));
+            }
+            Item::Reach(log, seq, reply) => {
+                let _ = reply.send(self.replica.reach(&log, seq));
+            }
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        matches!(self.store.health(), Health::Writable)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn take_call(&mut self, now: Now, call: LocalCall, effects: &mut Vec<Effect>) {
+        let number = self.number();
+        let count = call.ops.len();
+        let pending = PendingCall { reply: call.reply, results: vec![None; count], missing: count };
+        self.calls.insert(number, pending);
+        if count == 0 {
+            self.answer_call(number);
+            return;
+        }
+        let snapshot = self.projector.views.reader.snapshot();
+        for (index, op) in call.ops.into_iter().enumerate() {
+            match &snapshot {
+                Ok(snapshot) => self.take_op(now, snapshot, number, index, op, effects),
+                Err(error) => self.answer(number, index, Err(LocalError::Unreadable(error.to_string()))),
+            }
+        }
+    }
+
+    fn take_deferred(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let snapshot = self.projector.views.reader.snapshot();
+        for (call, index, op) in std::mem::take(&mut self.deferred) {
+            match &snapshot {
+                Ok(snapshot) => self.take_op(now, snapshot, call, index, op, effects),
+                Err(error) => self.answer(call, index, Err(LocalError::Unreadable(error.to_string()))),
+            }
+        }
+    }
+
+    fn take_op(
+        &mut self,
+        now: Now,
+        snapshot: &Snapshot,
+        call: u64,
+        index: usize,
+        op: LocalOp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let record = op.record(self.member);
+        if self.touched.contains(&record) {
+            self.deferred.push((call, index, op));
+            return;
+        }
+        match self.work_out(now, snapshot, record, op) {
+            Ok(Worked::Change(class, bytes)) => {
+                if let Err(error) = self.raise_fence() {
+                    self.answer(call, index, Err(error));
+                    return;
+                }
+                self.touched.insert(record);
+                self.publishing += 1;
+                let token = self.number();
+                self.tokens.insert(token, (call, index));
+                self.replica.handle(now, Input::Publish { token, class, changes: vec![bytes] }, effects);
+            }
+            Ok(Worked::Nothing(receipt)) => self.answer(call, index, Ok(receipt)),
+            Err(error) => self.answer(call, index, Err(error)),
+        }
+    }
+
+    fn work_out(&self, now: Now, snapshot: &Snapshot, record: RecordId, op: LocalOp) -> Result<Worked, LocalError> {
+        if let Health::ReadOnly { reason, .. } = self.store.health() {
+            return Err(LocalError::StoreReadOnly(reason.to_string()));
+        }
+        let charter = self.replica.trust().charter();
+        if charter.current().member(self.member).is_none_or(|member| member.role == MemberRole::Observer) {
+            return Err(LocalError::Observer(self.member));
+        }
+        let unreadable = |error: anyhow::Error| LocalError::Unreadable(format!("{error:#}"));
+        if let LocalOp::Create { create, class } = op {
+            if let Some(id) = snapshot.id(record)?
+                && id.created > Position(0)
+            {
+                return self.standing(snapshot, record, id.created).map(Worked::Nothing);
+            }
+            let bytes = encode_change(&Change::Create(*create))?;
+            return Ok(Worked::Change(class, bytes));
+        }
+        let loaded = self.projector.views.record(snapshot, record).map_err(unreadable)?;
+        let shown = loaded.and_then(|loaded| loaded.view().map(|view| (loaded, view)));
+        let Some((loaded, view)) = shown else { return Err(LocalError::Unknown(record)) };
+        match op.into_edit(self.member, &loaded, &view, now.wall)? {
+            Some((class, edit)) => Ok(Worked::Change(class, encode_change(&Change::Edit(edit))?)),
+            None => {
+                let latest = snapshot.id(record)?.map_or(Position(0), |id| id.latest);
+                self.standing(snapshot, record, latest).map(Worked::Nothing)
+            }
+        }
+    }
+
+    /// The receipt of what is there already.
+    fn standing(&self, snapshot: &Snapshot, record: RecordId, position: Position) -> Result<Receipt, LocalError> {
+        let row = snapshot.stream_row(position)?;
+        let row = row.ok_or_else(|| LocalError::Unreadable(format!("position {position} is gone")))?;
+        Ok(Receipt { record, position, log: row.log, seq: row.seq, changed: false })
+    }
+
+    /// Promises outside the store that the next entries' places are used, before they are signed.
+    fn raise_fence(&mut self) -> Result<(), LocalError> {
+        let incarnation = self.replica.incarnation();
+        // Every change may become an entry of its own, and entry 0 comes on top.
+        let seq = Seq(self.replica.next_seq().0 + self.publishing + 2);
+        self.fence.raise(incarnation, seq).map_err(|error| {
+            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the fence could not be raised");
+            LocalError::StoreReadOnly("the fence beside the store could not be written".into())
+        })
+    }
+
+    fn answer(&mut self, call: u64, index: usize, result: LocalResult) {
+        let Some(pending) = self.calls.get_mut(&call) else { return };
+        pending.results[index] = Some(result);
+        pending.missing -= 1;
+        if pending.missing == 0 {
+            self.answer_call(call);
+        }
+    }
+
+    fn answer_call(&mut self, call: u64) {
+        let Some(pending) = self.calls.remove(&call) else { return };
+        let results = pending.results.into_iter().map(|result| result.expect("none is missing")).collect();
+        // A caller that went away needs no answer; what it asked for is done all the same.
+        let _ = pending.reply.send(results);
+    }
+
+    /// Commits and performs until there is nothing left to write.
+    fn settle(&mut self, mut effects: Vec<Effect>) {
+        loop {
+            if self.publishing > 0
+                && let Err(error) = self.raise_fence()
+            {
+                tracing::error!(%error, "entries are signed without a raised fence");
+            }
+            self.replica.flush(self.clock.now(), &mut effects);
+            self.publishing = 0;
+            let mut wrote = false;
+            let mut positions = HashMap::new();
+            let mut more = Vec::new();
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Persist(batch) => {
+                        wrote = true;
+                        let (input, written) = self.persist(&batch);
+                        positions = written;
+                        self.replica.handle(self.clock.now(), input, &mut more);
+                    }
+                    other => more.push(other),
+                }
+            }
+            for effect in more {
+                if let Effect::Persist(_) = effect {
+                    unreachable!("only a flush asks for a batch");
+                }
+                self.perform(effect, &positions);
+            }
+            if !wrote {
+                return;
+            }
+            self.touched.clear();
+        }
+    }
+
+    /// Writes a batch and tells readers; says what to tell the core.
+    fn persist(&mut self, batch: &Batch) -> (Input, HashMap<(Seq, u16), (RecordId, Position)>) {
+        let started = Instant::now();
+        let own_log = self.replica.own_log();
+        let projected = self.projector.project(batch, own_log, self.store.next_position());
+        let committed = projected.and_then(|projected| {
+            self.store.commit(&projected.commit)?;
+            Ok(projected)
+        });
+        match committed {
+            Ok(projected) => {
+                let metrics = &self.shared.metrics;
+                metrics.commits.inc();
+                metrics.stored.inc_by(batch.entries.len() as u64);
+                metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                (Input::Persisted { batch: batch.id }, self.publish(projected))
+            }
+            Err(error) => {
+                self.shared.metrics.commits_failed.inc();
+                tracing::error!(error = format!("{error:#}"), "a batch was not stored");
+                self.set_writable(false);
+                let logs = restore_logs(&self.projector.views.reader).unwrap_or_else(|error| {
+                    tracing::error!(error = format!("{error:#}"), "the logs cannot be read; run `vatra fsck`");
+                    Vec::new()
+                });
+                (Input::PersistFailed { batch: batch.id, logs }, HashMap::new())
+            }
+        }
+    }
+
+    /// What was committed becomes visible to readers.
+    fn publish(&mut self, projected: Projected) -> HashMap<(Seq, u16), (RecordId, Position)> {
+        self.projector.settle(projected.state);
+        let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
+        for (record, position, summary) in projected.noted {
+            listing.note(record, position, summary);
+        }
+        drop(listing);
+        let last = projected.events.last().map(|event| event.position);
+        self.shared.recent.add(projected.events);
+        self.shared.state.send_replace(projected.state);
+        if let Some(last) = last {
+            self.shared.durable.send_replace(last);
+        }
+        projected.positions
+    }
+
+    fn perform(&mut self, effect: Effect, positions: &HashMap<(Seq, u16), (RecordId, Position)>) {
+        match effect {
+            Effect::Persist(_) => {}
+            Effect::Send { peer, message } => self.send(peer, &message),
+            Effect::Push { peers, class, entries } => self.push(peers, class, entries),
+            Effect::Serve { peer, want } => {
+                if !self.shared.wants.push(peer, want) {
+                    self.shared.metrics.shed.inc();
+                    let done = Message::Done { request: want.request, more: true };
+                    self.send(peer, &done);
+                }
+            }
+            Effect::Published { token, log, places } => {
+                let Some((call, index)) = self.tokens.remove(&token) else { return };
+                let (seq, place) = *places.first().expect("one change was published for each token");
+                let result = match positions.get(&(seq, place)) {
+                    Some((record, position)) => {
+                        Ok(Receipt { record: *record, position: *position, log, seq, changed: true })
+                    }
+                    None => Err(LocalError::Unreadable("the change was stored but has no effect".into())),
+                };
+                self.answer(call, index, result);
+            }
+            Effect::Refused { token } => {
+                let Some((call, index)) = self.tokens.remove(&token) else { return };
+                let reason = match self.store.health() {
+                    Health::ReadOnly { reason, .. } => reason.to_string(),
+                    Health::Writable => "the last write failed".into(),
+                };
+                self.answer(call, index, Err(LocalError::StoreReadOnly(reason)));
+            }
+            Effect::Close { peer, reason } => {
+                self.shared.metrics.rejected(&reason);
+                tracing::warn!(peer = %peer.short(), %reason, "the link is closed");
+                self.banned.insert(peer, Instant::now() + BAN);
+                self.trust_changed();
+            }
+            Effect::TrustChanged => self.trust_changed(),
+            Effect::Event(event) => self.note(event),
+        }
+    }
+
+    fn send(&mut self, peer: NodeKey, message: &Message) {
+        let frame = encode(&mut self.packer, message);
+        if let Err(error) = self.mesh.send(peer, Lane::Control, frame) {
+            tracing::debug!(peer = %peer.short(), %error, "a control message was not sent");
+        }
+    }
+
+    fn push(&mut self, peers: Vec<NodeKey>, class: Class, entries: Vec<Arc<vatra_model::CheckedEntry>>) {
+        let urgency = match class {
+            Class::Flash => Urgency::Control,
+            Class::Priority => Urgency::Urgent,
+            Class::Routine => Urgency::Local,
+            Class::Bulk => Urgency::Bulk,
+        };
+        if let Err(push) = self.shared.pushes.try_post(urgency, 1, Push { peers, class, entries }) {
+            self.shared.metrics.shed.inc_by(push.entries.len() as u64);
+            let now = self.clock.now();
+            let mut effects = Vec::new();
+            for peer in push.peers {
+                self.replica.handle(now, Input::Shed { peer }, &mut effects);
+            }
+            for effect in effects {
+                self.perform(effect, &HashMap::new());
+            }
+        }
+    }
+
+    fn lift_bans(&mut self) {
+        let now = Instant::now();
+        let before = self.banned.len();
+        self.banned.retain(|_, until| *until > now);
+        if self.banned.len() < before {
+            self.trust_changed();
+        }
+    }
+
+    /// Readers and the mesh learn whom to believe and to link.
+    fn trust_changed(&mut self) {
+        let trust = Arc::new(self.replica.trust().clone());
+        let nodes = trust.nodes().map(|certificate| certificate.key);
+        let allowed = nodes.filter(|key| !self.banned.contains_key(key) && *key != self.mesh.node()).collect();
+        *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        self.mesh.set_allowed(allowed);
+    }
+
+    /// While the store refuses writes, tries again now and then, so that it resumes without anybody's help.
+    fn probe(&mut self) {
+        let now = Instant::now();
+        let due = self.last_probe.is_none_or(|last| now.duration_since(last) >= PROBE_EVERY);
+        if self.is_writable() {
+            if self.last_probe.take().is_some() {
+                self.set_writable(true);
+                tracing::info!("the store takes writes again");
+            }
+            return;
+        }
+        self.set_writable(false);
+        if due {
+            self.last_probe = Some(now);
+            let mut commit = vatra_store::Commit::default();
+            let state = vatra_model::codec::encode(&self.projector.state);
+            commit.meta.push((crate::node::boot::STATE, state));
+            if let Err(error) = self.store.commit(&commit) {
+                tracing::debug!(%error, "the store still refuses writes");
+            }
+        }
+    }
+
+    fn set_writable(&mut self, writable: bool) {
+        self.shared.metrics.writable.set(i64::from(writable));
+        self.replica.set_writable(writable);
+    }
+
+    fn note(&self, event: Event) {
+        match event {
+            Event::Joined { peer } => tracing::info!(peer = %self.name(&peer), "a peer is linked"),
+            Event::Rejected { peer, reject } => {
+                self.shared.metrics.rejected(&reject);
+                let peer = peer.map(|peer| self.name(&peer));
+                tracing::warn!(peer, %reject, "refused");
+            }
+            Event::Forked { log, seq } => tracing::error!(%log, seq, "two different entries claim one place: a fork"),
+            Event::NewIncarnation { incarnation } => tracing::warn!(
+                incarnation = incarnation.0,
+                "peers hold entries of this node that its store lacks: a new incarnation is opened, \
+                 and the old entries are fetched back"
+            ),
+            Event::CharterInstalled { epoch } => tracing::info!(epoch, "a newer charter is in force"),
+            Event::ClockSkew { peer, ahead_ms } => {
+                tracing::warn!(peer = %self.name(&peer), ahead_ms, "a peer's clock differs from ours");
+            }
+            Event::CaughtUp { log, height } => tracing::debug!(%log, height, "caught up"),
+        }
+    }
+
+    fn name(&self, node: &NodeKey) -> String {
+        match self.replica.trust().node(node) {
+            Some(certificate) => format!("{}/{}", certificate.member, certificate.node),
+            None => node.short(),
+        }
+    }
+}
+
+/// What an operation comes to.
+enum Worked {
+    Change(Class, Vec<u8>),
+    Nothing(Receipt),
+}
+
+/// A moment of the core's, for status views.
+pub(crate) fn since_wall(clock: &Clock, at: MonoMs) -> vatra_model::WallMs {
+    clock.wall_of(at)
+}

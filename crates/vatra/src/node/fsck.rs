@@ -1,0 +1,185 @@
+//! Checking a stopped node's store: what the store knows, and every hash, signature and view above it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use vatra_model::certificate::SignedCertificate;
+use vatra_model::charter::{AdmitError, Charter};
+use vatra_model::pack::Packer;
+use vatra_model::view::Digest;
+use vatra_model::{Change, CheckedEntry, Entry, Head, LogId, Public, RecordId, codec};
+use vatra_replica::LogRow;
+use vatra_store::fsck::{FsckReport, Inspector, verify};
+use vatra_store::{EntryRow, MetaKey, Reader, StreamRow};
+
+use crate::config::NodeConfig;
+use crate::node::boot::{self, STATE, StateRow};
+use crate::node::packing::unpack_entry;
+use crate::node::views::DocumentRow;
+
+/// What a check of the whole store found.
+pub(crate) struct Checked {
+    /// Findings about rows.
+    pub(crate) report: FsckReport,
+    /// Findings about the whole: broken chains, a digest that is not that of the views.
+    pub(crate) wider: Vec<String>,
+    /// Entries whose signature was verified.
+    pub(crate) entries: u64,
+}
+
+/// Checks a store that no node has open. `progress` gets rows done and in all.
+pub(crate) fn fsck(config: &NodeConfig, progress: impl FnMut(u64, u64)) -> anyhow::Result<Checked> {
+    let store = boot::open(config)?;
+    let reader = store.reader();
+    let charter = match reader.meta(MetaKey::CHARTER)? {
+        Some(bytes) => Charter::decode(&bytes).context("the charter in the store")?,
+        None => config.charter.clone(),
+    };
+    let mut inspector = NodeInspector {
+        charter,
+        packer: Packer::new(),
+        logs: BTreeMap::new(),
+        last: None,
+        wider: Vec::new(),
+        entries: 0,
+        records: 0,
+        progress,
+    };
+    let report = verify(&reader, &mut inspector)?;
+    inspector.check_heads();
+    let mut wider = inspector.wider;
+    if report.is_clean()
+        && let Some(problem) = check_digest(&reader)?
+    {
+        wider.push(problem);
+    }
+    Ok(Checked { report, wider, entries: inspector.entries })
+}
+
+struct LogUnderCheck {
+    public: Public,
+    head: Head,
+    /// Contiguous entries seen so far.
+    seen: Head,
+}
+
+struct NodeInspector<P> {
+    charter: Charter,
+    packer: Packer,
+    logs: BTreeMap<LogId, LogUnderCheck>,
+    last: Option<CheckedEntry>,
+    wider: Vec<String>,
+    entries: u64,
+    records: u64,
+    progress: P,
+}
+
+impl<P: FnMut(u64, u64)> NodeInspector<P> {
+    fn checked(&mut self, log: LogId, bytes: &[u8]) -> Result<CheckedEntry, String> {
+        let entry = unpack_entry(&mut self.packer, bytes).map_err(|error| format!("{error:#}"))?;
+        let known = self.logs.get(&log).ok_or("its log has no readable row")?;
+        entry.check(&known.public).map_err(|error| error.to_string())
+    }
+
+    fn check_heads(&mut self) {
+        for (log, state) in &self.logs {
+            if state.seen.height < state.head.height {
+                let missing = state.head.height - state.seen.height;
+                self.wider.push(format!(
+                    "log {log} should have {} entries without a gap, but the chain ends after {} ({missing} are \
+                     missing or damaged); the node fetches them from peers",
+                    state.head.height, state.seen.height
+                ));
+            }
+        }
+    }
+}
+
+impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
+    fn progress(&mut self, done: u64, total: u64) {
+        (self.progress)(done, total);
+    }
+
+    fn log(&mut self, log: LogId, bytes: &[u8]) -> Result<(), String> {
+        let row: LogRow = codec::decode(bytes, "a log's row").map_err(|error| error.to_string())?;
+        let signed = SignedCertificate::decode(&row.descriptor.certificate).map_err(|error| error.to_string())?;
+        match self.charter.admit(&signed) {
+            Ok(_) | Err(AdmitError::Revoked(_)) => {}
+            Err(error) => return Err(format!("its origin is not admitted: {error}")),
+        }
+        let key = signed.certificate().key;
+        if LogId::derive(&key, row.descriptor.incarnation, &row.descriptor.audience) != log {
+            return Err("its descriptor is another log's".into());
+        }
+        let public = Public::new(&key.0).map_err(|error| error.to_string())?;
+        self.logs.insert(log, LogUnderCheck { public, head: row.head, seen: Head::EMPTY });
+        Ok(())
+    }
+
+    fn entry(&mut self, row: &EntryRow) -> Result<(), String> {
+        let entry = self.checked(row.log, &row.bytes)?;
+        let header = *entry.header();
+        if header.log != row.log || header.seq != row.seq {
+            return Err(format!("it is entry {} of log {}", header.seq, header.log));
+        }
+        self.entries += 1;
+        let state = self.logs.get_mut(&row.log).ok_or("its log has no readable row")?;
+        if header.seq.0 == state.seen.height {
+            if header.prev != state.seen.head {
+                return Err("it does not follow the entry before it".into());
+            }
+            state.seen = Head { height: header.seq.0 + 1, head: entry.hash() };
+            if state.seen.height == state.head.height && state.seen.head != state.head.head {
+                return Err("its hash is not the one that the log's row names".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, row: &StreamRow, bytes: &[u8]) -> Result<(), String> {
+        let same = |last: &CheckedEntry| last.header().log == row.log && last.header().seq == row.seq;
+        if !self.last.as_ref().is_some_and(same) {
+            self.last = Some(self.checked(row.log, bytes)?);
+        }
+        let entry: &Entry = self.last.as_ref().expect("filled just now").entry();
+        let slot = entry.changes.get(usize::from(row.change_index)).ok_or("the entry has fewer changes")?;
+        let Some(bytes) = slot.bytes() else { return Ok(()) };
+        match Change::decode(bytes).map_err(|error| error.to_string())? {
+            Change::Edit(edit) if edit.record != row.record => Err("the change is about another record".into()),
+            Change::Create(_) | Change::Edit(_) => Ok(()),
+            Change::Open(_) | Change::Unknown { .. } => Err("the change is about no record".into()),
+        }
+    }
+
+    fn document(&mut self, record: RecordId, bytes: &[u8]) -> Result<(), String> {
+        let (item, loaded) = DocumentRow::read(bytes).map_err(|error| format!("{error:#}"))?;
+        if loaded.id() != record {
+            return Err("it is another record's".into());
+        }
+        self.records += 1;
+        let shown = loaded.view().map(|view| view.digest_item());
+        if shown == item { Ok(()) } else { Err("its part of the digest is not that of its view".into()) }
+    }
+}
+
+/// Adds up the digest anew.
+fn check_digest(reader: &Reader) -> anyhow::Result<Option<String>> {
+    let Some(bytes) = reader.meta(STATE)? else { return Ok(None) };
+    let state: StateRow = codec::decode(&bytes, "the store's state")?;
+    let origins = std::sync::Arc::new(crate::node::origins::Origins::default());
+    for (log, bytes) in reader.log_rows()?.rows {
+        let row: LogRow = codec::decode(&bytes, "a log's row")?;
+        origins.add([(&log, &row)]);
+    }
+    let views = crate::node::views::Views::new(reader.clone(), origins);
+    let snapshot = reader.snapshot()?;
+    let mut digest = Digest::default();
+    let listing = crate::node::listing::Listing::load(reader)?;
+    for row in listing.oldest_first(None) {
+        if let Some(view) = views.view(&snapshot, row.record)? {
+            digest.add(&view.digest_item());
+        }
+    }
+    let wrong = digest.0 != state.digest;
+    Ok(wrong.then(|| format!("the digest of all views is {digest}, but the store keeps {}", Digest(state.digest))))
+}

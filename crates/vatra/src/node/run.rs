@@ -1,0 +1,295 @@
+//! Starting a node, and stopping it in good order.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::process::ExitCode;
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use vatra_mesh::{Identity, Mesh, MeshConfig, MeshEvents, MeshLimits, PeerAddress};
+use vatra_model::pack::Packer;
+use vatra_replica::{Cost, Replica, ReplicaConfig};
+use vatra_stream::StoreId;
+
+use crate::config::{LinkProfile, NodeConfig};
+use crate::node::boot::{Booted, LifeRow, boot, random};
+use crate::node::clock::Clock;
+use crate::node::drill::Drills;
+use crate::node::driver::{Driver, Shared};
+use crate::node::egress::{Egress, Wants};
+use crate::node::ingest::Ingest;
+use crate::node::lifecycle;
+use crate::node::links::Links;
+use crate::node::listing::Listing;
+use crate::node::logging::{self, LogFormat};
+use crate::node::mailbox::Mailbox;
+use crate::node::metrics::Metrics;
+use crate::node::origins::Origins;
+use crate::node::projector::Projector;
+use crate::node::recent::Recent;
+use crate::node::views::Views;
+
+/// Longest time that open requests get to finish when the node stops.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// The driver must have done a round within this time, or the watchdog is not told that all is well.
+const PULSE_MAX: Duration = Duration::from_secs(20);
+/// Threads of the runtime: mesh, API, timers. Everything heavy has a thread of its own.
+const RUNTIME_THREADS: usize = 2;
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(config: NodeConfig, format: LogFormat) -> anyhow::Result<ExitCode> {
+    logging::start(format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    if let Err(error) = &result {
+        tracing::error!(error = format!("{error:#}"), "the node stops");
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let started = Instant::now();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = TcpListener::bind(config.api.listen)
+        .await
+        .with_context(|| format!("the API address {} (node.toml, api.listen) cannot be bound", config.api.listen))?;
+    let (mesh, events) = start_mesh(&config).await?;
+    let mut registry = Registry::default();
+    let node = Node::start(&config, mesh, events, &mut registry)?;
+    tracing::info!(
+        node = config.name,
+        member = %config.member,
+        mesh = %config.mesh.listen,
+        api = %config.api.listen,
+        took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "serving"
+    );
+    notify(&[sd_notify::NotifyState::Ready]);
+    let watchdog = tokio::spawn(keep_watchdog(node.shared.pulse.subscribe()));
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        error = node.driver_ended() => Some(error),
+    };
+    notify(&[sd_notify::NotifyState::Stopping]);
+    watchdog.abort();
+    tracing::info!("stopping");
+    node.stop().await;
+    match failed {
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Some(error) => Err(error),
+    }
+}
+
+pub(crate) async fn start_mesh(config: &NodeConfig) -> anyhow::Result<(Mesh, MeshEvents)> {
+    let mut seed = *config.key.seed();
+    let mesh = MeshConfig {
+        identity: Identity::from_seed(&mut seed),
+        listen: config.mesh.listen,
+        profile: match config.mesh.profile {
+            LinkProfile::Wan => vatra_mesh::LinkProfile::Wan,
+            LinkProfile::Metered => vatra_mesh::LinkProfile::Metered,
+        },
+        limits: MeshLimits { links_max: config.limits.links, ..MeshLimits::default() },
+    };
+    let (mesh, events) = vatra_mesh::start(mesh).await.context("the mesh address (node.toml, mesh.listen)")?;
+    let peers = config.peers.iter().map(|peer| PeerAddress {
+        node: peer.certificate.certificate().key,
+        address: peer.address,
+        dial: peer.dial,
+    });
+    mesh.set_peers(peers.collect());
+    Ok((mesh, events))
+}
+
+/// A started node.
+pub(crate) struct Node {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) mesh: Mesh,
+    pub(crate) drills: Arc<Drills>,
+    pub(crate) clock: Clock,
+    pub(crate) store_id: StoreId,
+    threads: Vec<JoinHandle<()>>,
+    driver_alive: watch::Receiver<bool>,
+}
+
+impl Node {
+    pub(crate) fn start(
+        config: &NodeConfig,
+        mesh: Mesh,
+        events: MeshEvents,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Node> {
+        let clock = Clock::start();
+        let booted = boot(config)?;
+        if let Some(reason) = booted.new_life {
+            tracing::warn!(reason, "a new incarnation is opened; what peers hold of the old one is fetched back");
+        }
+        let life = LifeRow {
+            incarnation: booted.restored.incarnation,
+            opened: booted.restored.opened,
+            boot: booted.restored.boot,
+        };
+        let origins = Arc::new(Origins::default());
+        let Booted { store, fence, store_id, restored, charter, state, .. } = booted;
+        let replica_config = ReplicaConfig {
+            secret: config.key.secret(),
+            certificate: config.certificate.clone(),
+            charter,
+            certificates: config.peers.iter().map(|peer| peer.certificate.clone()).collect(),
+            software: concat!("vatra ", env!("CARGO_PKG_VERSION")).to_owned(),
+            seed: random()?,
+        };
+        for log in &restored.logs {
+            let audience = &log.row.descriptor.audience;
+            let signed = vatra_model::certificate::SignedCertificate::decode(&log.row.descriptor.certificate)?;
+            let id = vatra_model::LogId::derive(&signed.certificate().key, log.row.descriptor.incarnation, audience);
+            origins.add([(&id, &log.row)]);
+        }
+        let replica = Replica::new(replica_config, restored, clock.now()).context("the replica does not start")?;
+        let reader = store.reader();
+        let end = reader.last_position()?;
+        let metrics = Arc::new(Metrics::register(registry));
+        let views = Arc::new(Views::new(reader.clone(), origins.clone()));
+        let shared = Arc::new(Shared {
+            mailbox: Arc::default(),
+            pushes: Arc::default(),
+            wants: Arc::new(Wants::default()),
+            links: Arc::new(Links::default()),
+            trust: Arc::new(RwLock::new(Arc::new(replica.trust().clone()))),
+            listing: Arc::new(RwLock::new(Listing::load(&reader)?)),
+            recent: Arc::new(Recent::at(end)),
+            views: views.clone(),
+            metrics: metrics.clone(),
+            durable: watch::Sender::new(end),
+            state: watch::Sender::new(state),
+            pulse: watch::Sender::new(Instant::now()),
+        });
+        let driver = Driver {
+            shared: shared.clone(),
+            clock,
+            member: config.member,
+            mesh: mesh.clone(),
+            store,
+            fence,
+            replica,
+            projector: Projector { views, metrics, packer: Packer::new(), state, life },
+            packer: Packer::new(),
+            up: BTreeMap::new(),
+            banned: BTreeMap::new(),
+            calls: HashMap::new(),
+            tokens: HashMap::new(),
+            next_number: 0,
+            touched: HashSet::new(),
+            deferred: Vec::new(),
+            publishing: 0,
+            last_probe: None,
+        };
+        let cost = match config.mesh.profile {
+            LinkProfile::Wan => Cost::Wan,
+            LinkProfile::Metered => Cost::Metered,
+        };
+        let (alive, driver_alive) = watch::channel(true);
+        let threads = start_threads(&shared, &mesh, events, cost, driver, alive)?;
+        let drills = Arc::new(Drills::new(mesh.clone(), shared.trust.clone()));
+        Ok(Node { shared, mesh, drills, clock, store_id, threads, driver_alive })
+    }
+
+    /// Waits until the driver has ended by itself, which it only does by a fault.
+    async fn driver_ended(&self) -> anyhow::Error {
+        let mut alive = self.driver_alive.clone();
+        // The sender is dropped when the thread ends, however it ends.
+        while alive.changed().await.is_ok() {}
+        anyhow::anyhow!("the driver thread has ended; this is a fault of the program, see the log above")
+    }
+
+    /// Stops: nothing more is taken in, what was taken is written, links are closed with a farewell.
+    pub(crate) async fn stop(self) {
+        self.shared.mailbox.close();
+        self.mesh.shutdown().await;
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A thread that panicked has said so in the log.
+                let _ = thread.join();
+            }
+        });
+        if tokio::time::timeout(Duration::from_secs(1), joined).await.is_err() {
+            tracing::warn!("threads are still busy; leaving them");
+        }
+    }
+}
+
+fn start_threads(
+    shared: &Arc<Shared>,
+    mesh: &Mesh,
+    events: MeshEvents,
+    cost: Cost,
+    driver: Driver,
+    alive: watch::Sender<bool>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let ingest = || Ingest::new(shared.mailbox.clone(), shared.trust.clone(), shared.metrics.clone());
+    let egress = || Egress {
+        mesh: mesh.clone(),
+        links: shared.links.clone(),
+        origins: shared.views.origins.clone(),
+        mailbox: shared.mailbox.clone(),
+        metrics: shared.metrics.clone(),
+    };
+    let MeshEvents { links: news, control, urgent, bulk, .. } = events;
+    tokio::spawn(lifecycle::run(news, control, ingest(), shared.mailbox.clone(), shared.links.clone(), cost));
+    tokio::spawn(lifecycle::report_round_trips(mesh.clone(), shared.mailbox.clone()));
+    let (pushes, wants, reader) = (shared.pushes.clone(), shared.wants.clone(), shared.views.reader.clone());
+    let (ingest_urgent, ingest_bulk, pusher, answerer) = (ingest(), ingest(), egress(), egress());
+    Ok(vec![
+        spawn("vatra-driver", move || {
+            let _alive = alive;
+            driver.run();
+        })?,
+        spawn("vatra-urgent", move || ingest_urgent.run(urgent))?,
+        spawn("vatra-bulk", move || ingest_bulk.run(bulk))?,
+        spawn("vatra-push", move || pusher.run_pushes(&pushes))?,
+        spawn("vatra-answer", move || answerer.run_answers(&wants, &reader))?,
+    ])
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).with_context(|| format!("thread {name} could not be started"))
+}
+
+/// Tells systemd that all is well, as long as the driver does its rounds.
+async fn keep_watchdog(pulse: watch::Receiver<Instant>) {
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(within / 3);
+    loop {
+        ticks.tick().await;
+        if pulse.borrow().elapsed() < PULSE_MAX {
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}

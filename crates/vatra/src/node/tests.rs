@@ -1,0 +1,97 @@
+//! Two nodes in one process, over real links and real stores, driven below the API.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+use vatra_model::draft::AlertDraft;
+
+use crate::config::NodeConfig;
+use crate::federation::{LabPlan, Topology};
+use crate::node::driver::Item;
+use crate::node::local::{LocalCall, LocalOp, LocalResult};
+use crate::node::mailbox::Urgency;
+use crate::node::run::{Node, start_mesh};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn start(dir: &Path) -> Node {
+    let config = NodeConfig::load(dir).expect("a lab node's configuration");
+    // The socket of a node that was stopped in this process lives until its connections have drained.
+    until("the port is free", || std::net::UdpSocket::bind(config.mesh.listen).is_ok()).await;
+    let (mesh, events) = start_mesh(&config).await.expect("a free port");
+    Node::start(&config, mesh, events, &mut Registry::default()).expect("a new node")
+}
+
+/// A lab of two members on free ports.
+fn lab(dir: &Path) {
+    let free = |port: u16| {
+        std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
+            && std::net::UdpSocket::bind(("127.0.0.1", port + 2)).is_ok()
+    };
+    let first = 20_000 + u16::try_from(std::process::id() % 20_000).expect("below 20,000");
+    let base_port = (first..60_000).step_by(4).find(|port| free(*port)).expect("some port is free");
+    let plan = LabPlan {
+        members: ["UA", "LT"].map(|code| code.parse().expect("a code")).to_vec(),
+        nodes_per_site: 1,
+        base_port,
+        host: "127.0.0.1".into(),
+        topology: Topology::Full,
+    };
+    plan.create(&dir.join("lab"), crate::node::clock::wall()).expect("an empty directory");
+}
+
+fn draft(title: &str) -> LocalOp {
+    let json =
+        format!(r#"{{"kind":"outage","title":"{title}","severity":"moderate","sectors":["energy"],"tlp":"green"}}"#);
+    let draft = AlertDraft::from_json(json.as_bytes()).expect("a valid draft");
+    let class = draft.class();
+    let mut nonce = [0; 16];
+    let bytes = title.as_bytes();
+    nonce[..bytes.len().min(16)].copy_from_slice(&bytes[..bytes.len().min(16)]);
+    let create = draft.into_create("UA".parse().expect("a code"), nonce).expect("a small draft");
+    LocalOp::Create { create: Box::new(create), class }
+}
+
+async fn call(node: &Node, ops: Vec<LocalOp>) -> Vec<LocalResult> {
+    let (reply, answer) = oneshot::channel();
+    assert!(node.shared.mailbox.post(Urgency::Local, ops.len(), Item::Local(LocalCall { ops, reply })));
+    answer.await.expect("the driver answers")
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < give_up, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_show_the_same() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let ua = start(&dir.path().join("lab/ua-1")).await;
+    let first = call(&ua, (0..300).map(|n| draft(&format!("before {n}"))).collect()).await;
+    assert!(first.iter().all(|result| result.as_ref().is_ok_and(|receipt| receipt.changed)), "{first:?}");
+    let lt = start(&dir.path().join("lab/lt-1")).await;
+    let state = |node: &Node| *node.shared.state.borrow();
+    until("the backlog is caught up", || state(&lt).alerts == 300 && state(&lt).digest == state(&ua).digest).await;
+    let again = call(&ua, vec![draft("before 7")]).await;
+    assert!(again[0].as_ref().is_ok_and(|receipt| !receipt.changed));
+    let record = again[0].as_ref().expect("checked above").record;
+    let answer = vatra_model::draft::ResponseDraft::from_json(br#"{"assessment":"affected","note":"line 3 is down"}"#);
+    let respond = LocalOp::Respond { record, draft: Box::new(answer.expect("a valid answer")) };
+    assert!(call(&lt, vec![respond]).await[0].as_ref().is_ok_and(|receipt| receipt.changed));
+    call(&ua, vec![draft("after")]).await;
+    until("both directions", || state(&lt).alerts == 301 && state(&lt).digest == state(&ua).digest).await;
+    ua.stop().await;
+    let digest = state(&lt).digest;
+    let ua = start(&dir.path().join("lab/ua-1")).await;
+    assert_eq!(state(&ua).digest, digest, "a restarted node shows what it showed");
+    lt.stop().await;
+    ua.stop().await;
+}
