@@ -110,7 +110,10 @@ impl Record {
         }
         let table = Table::of(identity.kind, SectionId::Core);
         let is_first = self.identity.is_none();
-        self.identity = Some(identity);
+        if is_first {
+            self.judge_waiting(&identity);
+            self.identity = Some(identity);
+        }
         let body = body(authored, Vec::new(), create.ops.clone(), Moment::Creation);
         let verdict = self.section(SectionId::Core).take(table, authored.id, body);
         if is_first {
@@ -145,14 +148,20 @@ impl Record {
         self.sections.entry(id).or_insert_with(|| Section::new(record, id))
     }
 
-    /// The create has come: what waited for it is judged, and applied where it can be.
+    /// The create has come and says who may write: drops what waited for it and has no right to.
+    fn judge_waiting(&mut self, identity: &Identity) {
+        for (id, section) in &mut self.sections {
+            section.waiting.retain(|_, body| identity.allows(body.author, *id).is_ok());
+        }
+        self.sections.retain(|_, section| !section.waiting.is_empty());
+    }
+
+    /// Applies what waited for nothing but the create.
     fn take_waiting(&mut self) {
         let Some(identity) = &self.identity else { return };
         for (id, section) in &mut self.sections {
-            section.waiting.retain(|_, body| identity.allows(body.author, *id).is_ok());
             section.take_ready(Table::of(identity.kind, *id));
         }
-        self.sections.retain(|_, section| section.graph.extent().count > 0 || !section.waiting.is_empty());
     }
 
     /// The newest changes of a section, sorted; none when it has no changes.

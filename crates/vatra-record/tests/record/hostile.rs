@@ -147,7 +147,7 @@ proptest! {
         let place = place.index(saved.len());
         saved[place] ^= 1 << bit;
         if let Ok(mut record) = Record::load(&saved) {
-            record.view();
+            let _ = record.view();
             record.apply(edit(3, "UA", 2, &[2], vec![Op::Set { field: "title".into(), value: Value::Null }]).authored());
         }
     }
