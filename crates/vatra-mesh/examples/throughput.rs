@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use vatra_mesh::{
     Identity, Lane, LinkEvent, LinkProfile, Mesh, MeshConfig, MeshEvents, MeshLimits, PeerAddress, start,
 };
+use vatra_model::NodeKey;
 
 const FRAMES: usize = 100_000;
 const FRAME_BYTES: usize = 700;
@@ -32,7 +33,7 @@ fn main() {
     a.set_peers(vec![PeerAddress { node: b.node(), address: b.local_address(), dial: true }]);
     let events_a = runtime_a.block_on(until_up(events_a));
     let events_b = runtime_b.block_on(until_up(events_b));
-    let mut events_b = events_b;
+    let mut events_b = runtime_b.block_on(quiet(&runtime_a, &a, b.node(), events_b));
     for _ in 0..3 {
         events_b = run(&runtime_a, &runtime_b, &a, &b, events_b);
     }
@@ -42,6 +43,32 @@ fn main() {
 async fn until_up(mut events: MeshEvents) -> MeshEvents {
     while !matches!(events.links.recv().await, Some(LinkEvent::Up { .. })) {}
     events
+}
+
+/// Sends 50 flash frames a second and nothing else.
+async fn quiet(runtime_a: &Runtime, a: &Mesh, target: NodeKey, mut events: MeshEvents) -> MeshEvents {
+    let begun = Instant::now();
+    let mesh = a.clone();
+    runtime_a.spawn(async move {
+        for _ in 0..100 {
+            let stamp = Bytes::copy_from_slice(&(begun.elapsed().as_micros() as u64).to_le_bytes());
+            mesh.send(target, Lane::Flash, stamp).expect("linked");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut delays = Vec::new();
+    while delays.len() < 100 {
+        let frame = events.urgent.recv().await.expect("the mesh runs");
+        delays.push(delay(begun, &frame.bytes));
+    }
+    delays.sort();
+    println!("50 flash frames a second on a quiet link: p50 {:?}, max {:?}", delays[50], delays[99]);
+    events
+}
+
+fn delay(begun: Instant, stamp: &[u8]) -> Duration {
+    let stamp = u64::from_le_bytes(stamp[..8].try_into().expect("eight bytes were sent"));
+    begun.elapsed().saturating_sub(Duration::from_micros(stamp))
 }
 
 /// Sends bulk at full speed and a flash frame every 5 ms.
@@ -69,10 +96,7 @@ fn run(runtime_a: &Runtime, runtime_b: &Runtime, a: &Mesh, b: &Mesh, mut events:
         let (mut received, mut delays) = (0, Vec::new());
         while received < FRAMES {
             tokio::select! {
-                Some(frame) = events.urgent.recv() => {
-                    let stamp = u64::from_le_bytes(frame.bytes[..8].try_into().expect("eight bytes were sent"));
-                    delays.push(begun.elapsed().saturating_sub(Duration::from_micros(stamp)));
-                }
+                Some(frame) = events.urgent.recv() => delays.push(delay(begun, &frame.bytes)),
                 Some(frame) = events.bulk.recv() => {
                     assert_eq!(frame.bytes.len(), FRAME_BYTES);
                     received += 1;

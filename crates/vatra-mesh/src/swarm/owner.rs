@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionDenied, ConnectionError, ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, allow_block_list, connection_limits};
+use libp2p::swarm::{ConnectionError, ConnectionId, SwarmEvent};
+use libp2p::{PeerId, Swarm};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vatra_model::NodeKey;
@@ -19,14 +18,17 @@ use super::{Border, BorderEvent, multiaddr_of, socket_address_of};
 use crate::choice::{Choice, CloseReason, Step};
 use crate::config::{MeshLimits, Timing};
 use crate::counters::count;
-use crate::dialer::{Dialer, Outcome};
-use crate::events::{Announcement, DownReason, EventSenders, LinkEvent, LinkId, RefusedReason};
+use crate::dialer::Dialer;
+use crate::events::{Announcement, DownReason, EventSenders, LinkEvent, LinkId};
 use crate::handle::{Shared, Wanted};
-use crate::identity::{node_of, peer_id_of};
+use crate::identity::node_of;
 use crate::lane::{Channel, Lane};
 use crate::link::tasks::{Progress, Report, Reports, run_inbound, run_outbound};
 use crate::link::{LaneOutlets, Link};
 use crate::protocol::{Arrival, StreamEvent};
+
+mod admission;
+mod farewell;
 
 /// Events for the caller that wait for room. At this number no more is taken from the swarm.
 const ANNOUNCEMENTS_MAX: usize = 64;
@@ -34,16 +36,8 @@ const ANNOUNCEMENTS_MAX: usize = 64;
 /// Reports of link tasks that wait to be taken.
 const REPORTS_MAX: usize = 256;
 
-/// Addresses of one peer that are dialled.
-const ADDRESSES_PER_PEER_MAX: usize = 8;
-
 /// Pause before a lost listening socket is opened again.
 const RELISTEN_AFTER: Duration = Duration::from_secs(1);
-
-/// Parts of the farewell: sending what is queued, letting it arrive, closing. Together under a second.
-const DRAIN_WITHIN: Duration = Duration::from_millis(400);
-const ARRIVE_WITHIN: Duration = Duration::from_millis(150);
-const CLOSE_WITHIN: Duration = Duration::from_millis(300);
 
 /// How long a wait lasts when nothing is due.
 const NOTHING_DUE: Duration = Duration::from_secs(3_600);
@@ -165,76 +159,6 @@ impl Owner {
         }
         if self.relisten_at.is_some_and(|at| at <= now) {
             self.listen_again(now);
-        }
-    }
-
-    /// Brings the swarm in line with the caller's last word.
-    fn apply_wanted(&mut self) {
-        let now = Instant::now();
-        self.wanted = self.shared.wanted().clone();
-        let own = *self.swarm.local_peer_id();
-        let mut admitted = BTreeMap::new();
-        for &node in self.wanted.allowed.iter().filter(|&&node| !self.wanted.cut.holds(node)) {
-            match peer_id_of(node) {
-                Ok(peer) if peer == own => {}
-                Ok(peer) => drop(admitted.insert(node, peer)),
-                Err(error) => tracing::warn!(%error, "a key that was to be allowed is no key"),
-            }
-        }
-        let before = std::mem::replace(&mut self.admitted, admitted);
-        for (node, peer) in &before {
-            if !self.admitted.contains_key(node) {
-                let reason = if self.wanted.allowed.contains(node) { DownReason::Cut } else { DownReason::Revoked };
-                let steps = self.choice.end_node(*node, &reason);
-                self.follow(steps);
-                self.swarm.behaviour_mut().allowed.disallow_peer(*peer);
-            }
-        }
-        for (node, peer) in &self.admitted {
-            if !before.contains_key(node) {
-                self.swarm.behaviour_mut().allowed.allow_peer(*peer);
-            }
-        }
-        let mut plan: BTreeMap<NodeKey, Vec<SocketAddr>> = BTreeMap::new();
-        for peer in self.wanted.peers.iter().filter(|peer| peer.dial && self.admitted.contains_key(&peer.node)) {
-            let addresses = plan.entry(peer.node).or_default();
-            if addresses.len() < ADDRESSES_PER_PEER_MAX && !addresses.contains(&peer.address) {
-                addresses.push(peer.address);
-            }
-        }
-        self.dialer.plan(now, plan, &self.choice.connected());
-    }
-
-    fn dial(&mut self, node: NodeKey, addresses: &[SocketAddr]) {
-        let Some(&peer) = self.admitted.get(&node) else {
-            self.dialer.attempt_ended(node, Outcome::Refused);
-            return;
-        };
-        let addresses: Vec<Multiaddr> = addresses.iter().copied().map(multiaddr_of).collect();
-        let dial = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build();
-        let connection = dial.connection_id();
-        count(&self.shared.totals.dials);
-        self.dials.insert(connection, node);
-        if let Err(error) = self.swarm.dial(dial) {
-            self.dial_ended(connection, Some(&error));
-        }
-    }
-
-    fn dial_ended(&mut self, connection: ConnectionId, error: Option<&DialError>) {
-        let Some(node) = self.dials.remove(&connection) else { return };
-        self.dialer.attempt_ended(
-            node,
-            match error {
-                None => Outcome::Connected,
-                Some(DialError::Transport(_)) => Outcome::TimedOut,
-                Some(_) => Outcome::Refused,
-            },
-        );
-        let Some(error) = error else { return };
-        count(&self.shared.totals.dials_failed);
-        tracing::debug!(%node, %error, "a dial failed");
-        if let DialError::WrongPeerId { obtained, address } = error {
-            self.refuse(*obtained, address, RefusedReason::WrongKey { expected: node });
         }
     }
 
@@ -417,46 +341,6 @@ impl Owner {
         self.swarm.close_connection(connection);
     }
 
-    fn on_incoming_error(&mut self, peer: Option<PeerId>, remote: &Multiaddr, error: &ListenError) {
-        let ListenError::Denied { cause } = error else {
-            tracing::debug!(%remote, %error, "an incoming connection failed");
-            return;
-        };
-        let node = peer.as_ref().and_then(node_of);
-        let reason = self.reason_of(node, cause);
-        if reason == Some(RefusedReason::Limit) && node.is_some_and(|node| self.admitted.contains_key(&node)) {
-            // Both ends dial, and attempts overlap: a peer of ours that finds its places taken is no news.
-            tracing::debug!(%remote, %error, "a surplus connection was refused");
-            return;
-        }
-        let (Some(peer), Some(reason)) = (peer, reason) else {
-            count(&self.shared.totals.refused);
-            tracing::debug!(%remote, %error, "an incoming connection was refused");
-            return;
-        };
-        self.refuse(peer, remote, reason);
-    }
-
-    fn reason_of(&self, node: Option<NodeKey>, cause: &ConnectionDenied) -> Option<RefusedReason> {
-        if cause.downcast_ref::<connection_limits::Exceeded>().is_some() {
-            return Some(RefusedReason::Limit);
-        }
-        cause.downcast_ref::<allow_block_list::NotAllowed>()?;
-        let is_cut = node.is_some_and(|node| self.wanted.allowed.contains(&node) && self.wanted.cut.holds(node));
-        Some(if is_cut { RefusedReason::Cut } else { RefusedReason::NotAllowed })
-    }
-
-    fn refuse(&mut self, peer: PeerId, remote: &Multiaddr, reason: RefusedReason) {
-        count(&self.shared.totals.refused);
-        let (Some(node), Some(remote)) = (node_of(&peer), socket_address_of(remote)) else { return };
-        let Some(refusals) = self.refusals.note(Instant::now(), node) else { return };
-        tracing::warn!(%node, %remote, %reason, count = refusals, "a connection was refused");
-        let event = LinkEvent::Refused { node, remote, reason, count: refusals };
-        if self.announcements.len() < ANNOUNCEMENTS_MAX {
-            self.announcements.push_back(Announcement { event, starts: None });
-        }
-    }
-
     fn listen_again(&mut self, now: Instant) {
         match self.swarm.listen_on(multiaddr_of(self.shared.local_address())) {
             Ok(_) => self.relisten_at = None,
@@ -464,44 +348,6 @@ impl Owner {
                 tracing::debug!(%error, "listening again failed");
                 self.relisten_at = Some(now + RELISTEN_AFTER);
             }
-        }
-    }
-
-    /// Sends what is queued, then closes everything.
-    async fn farewell(&mut self) {
-        let links = self.shared.links();
-        self.shared.remove_all_links();
-        self.dialer.plan(Instant::now(), BTreeMap::new(), &BTreeMap::new());
-        let until = Instant::now() + DRAIN_WITHIN;
-        while links.values().any(|link| !link.is_drained()) && Instant::now() < until {
-            self.turn_swarm(Duration::from_millis(5)).await;
-        }
-        let rtt_max = links.values().filter_map(|link| link.info().rtt).max().unwrap_or_default();
-        let arrived = Instant::now() + (rtt_max * 2).clamp(Duration::from_millis(20), ARRIVE_WITHIN);
-        while !links.is_empty() && Instant::now() < arrived {
-            self.turn_swarm(Duration::from_millis(5)).await;
-        }
-        let nodes: Vec<NodeKey> = self.held.values().map(|held| held.link.node).collect();
-        for node in nodes {
-            let steps = self.choice.end_node(node, &DownReason::Shutdown);
-            self.follow(steps);
-        }
-        let until = Instant::now() + CLOSE_WITHIN;
-        while !self.held.is_empty() && Instant::now() < until {
-            self.turn_swarm(Duration::from_millis(5)).await;
-        }
-        for announcement in self.announcements.drain(..) {
-            // A caller that has left the queue full or is gone misses the last events of a mesh it has stopped.
-            let _ = self.senders.links.try_send(announcement);
-        }
-    }
-
-    /// Takes in events for a while.
-    async fn turn_swarm(&mut self, time: Duration) {
-        tokio::select! {
-            event = self.swarm.select_next_some() => self.on_swarm_event(event),
-            Some(report) = self.reports.recv() => self.on_report(report),
-            () = tokio::time::sleep(time) => {}
         }
     }
 }

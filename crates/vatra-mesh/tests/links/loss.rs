@@ -101,3 +101,21 @@ async fn a_peer_that_restarts_behind_a_silent_path_replaces_its_old_link() {
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_loses_a_tenth_keeps_its_link_and_delivers_all() {
+    let (mut a, mut b, relay) = pair_over_relay(66, 67).await;
+    relay.lose_one_in(10, 11);
+    let heard = |node: &Node| node.mesh.totals().heartbeat.received_frames;
+    let before = (heard(&a), heard(&b));
+    let mut sent = 0;
+    while heard(&a) < before.0 + 5 || heard(&b) < before.1 + 5 {
+        a.send(b.key(), Lane::Flash, &sent.to_string()).expect("linked");
+        assert_eq!(text_from(&mut b.events.urgent).await.1, sent.to_string());
+        sent += 1;
+    }
+    assert!(sent > 20, "{sent} frames in five heartbeats");
+    for node in [&mut a, &mut b] {
+        assert_eq!(node.events.links.try_recv(), None);
+    }
+}

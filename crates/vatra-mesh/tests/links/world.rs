@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -124,15 +124,30 @@ pub(crate) async fn pair(one: u8, other: u8) -> (Node, Node) {
 /// Forwards UDP between whoever sends to it and one target, and loses what it is told to lose.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
-    lose: Arc<[AtomicBool; 2]>,
+    lose: Arc<[Loss; 2]>,
     _tasks: JoinSet<()>,
+}
+
+/// Which packets of one direction are lost: one in `one_in`, counted, so that a run can be repeated; 0 for none.
+#[derive(Default)]
+struct Loss {
+    one_in: AtomicU64,
+    seen: AtomicU64,
+}
+
+impl Loss {
+    fn hits(&self) -> bool {
+        let one_in = self.one_in.load(Ordering::Relaxed);
+        let seen = self.seen.fetch_add(1, Ordering::Relaxed);
+        one_in > 0 && seen.is_multiple_of(one_in)
+    }
 }
 
 impl Relay {
     pub(crate) async fn to(target: SocketAddr) -> Relay {
         let front = Arc::new(UdpSocket::bind(anywhere()).await.expect("a free port"));
         let address = front.local_addr().expect("it is bound");
-        let lose: Arc<[AtomicBool; 2]> = Arc::default();
+        let lose: Arc<[Loss; 2]> = Arc::default();
         let mut tasks = JoinSet::new();
         let lost = lose.clone();
         tasks.spawn(async move {
@@ -149,7 +164,7 @@ impl Relay {
                         place.insert(back)
                     }
                 };
-                if !lost[0].load(Ordering::Relaxed) {
+                if !lost[0].hits() {
                     let _ = back.send_to(&buffer[..length], target).await;
                 }
             }
@@ -159,17 +174,22 @@ impl Relay {
 
     /// Whether packets to the target, and packets from it, are lost.
     pub(crate) fn lose(&self, to_target: bool, from_target: bool) {
-        self.lose[0].store(to_target, Ordering::Relaxed);
-        self.lose[1].store(from_target, Ordering::Relaxed);
+        self.lose_one_in(u64::from(to_target), u64::from(from_target));
+    }
+
+    /// Loses one packet in so many, none for 0.
+    pub(crate) fn lose_one_in(&self, to_target: u64, from_target: u64) {
+        self.lose[0].one_in.store(to_target, Ordering::Relaxed);
+        self.lose[1].one_in.store(from_target, Ordering::Relaxed);
     }
 }
 
-async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, lose: Arc<[AtomicBool; 2]>) {
+async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, lose: Arc<[Loss; 2]>) {
     let mut buffer = vec![0; 65_536];
     loop {
         // An error here reports that the target's port was closed for a moment.
         if let Ok((length, _)) = back.recv_from(&mut buffer).await
-            && !lose[1].load(Ordering::Relaxed)
+            && !lose[1].hits()
         {
             let _ = front.send_to(&buffer[..length], client).await;
         }
