@@ -10,6 +10,7 @@ mod api;
 mod charter;
 mod contact;
 mod fields;
+mod fsck;
 mod input;
 mod lab;
 mod link;
@@ -59,9 +60,11 @@ enum Command {
     /// Drill: cut links on purpose and heal them.
     #[command(subcommand)]
     Link(link::LinkCommand),
-    /// Make a node's directory, show it, check it, add its peers.
+    /// Run a node; make its directory, show it, check it, add its peers.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Check the store of a stopped node and say what is damaged.
+    Fsck(fsck::FsckArgs),
     /// Make a member's keys.
     #[command(subcommand)]
     Member(member::MemberCommand),
@@ -96,7 +99,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::status(&target, &mut out)?,
         Command::Digest => status::digest(&target, &mut out)?,
         Command::Link(command) => link::run(command, &target, &mut out)?,
-        Command::Node(command) => node::run(command, &mut out)?,
+        Command::Node(command) => return node::run(command, &mut out),
+        Command::Fsck(args) => fsck::run(&args, &mut out)?,
         Command::Member(command) => member::run(&command, &mut out)?,
         Command::Charter(command) => charter::run(command, &mut out)?,
         Command::Lab(command) => lab::run(command, &mut out)?,

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
@@ -16,9 +17,12 @@ use super::print::{self, Printer};
 use crate::config::{ConfigFile, LinkProfile, NodeConfig};
 use crate::federation::{MemberKeys, NodePlan, PeerAddition, add_peer, certificate_text, read_certificate};
 use crate::keys::Purpose;
+use crate::node::LogFormat;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
+    /// Run a node in the foreground until SIGTERM or SIGINT.
+    Run(RunArgs),
     /// Make a node's key, certificate, configuration and first token.
     Init(InitArgs),
     /// Print a node's certificate, to hand over to the operators of other nodes.
@@ -28,6 +32,16 @@ pub(crate) enum NodeCommand {
     /// Keep the list of nodes that a node links with.
     #[command(subcommand)]
     Peer(PeerCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Directory of the node.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How log lines on standard error look; VATRA_LOG chooses what is logged, as info.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -96,14 +110,16 @@ fn address_text(text: &str) -> Result<String, String> {
     text.parse::<SocketAddr>().map(|address| address.to_string()).map_err(|error| error.to_string())
 }
 
-/// Runs a node command.
-pub(crate) fn run(command: NodeCommand, out: &mut Printer) -> anyhow::Result<Exit> {
-    match command {
-        NodeCommand::Init(args) => init(&args, out),
-        NodeCommand::Show(args) => show(&args, out),
-        NodeCommand::Check(args) => check(&args, out),
-        NodeCommand::Peer(PeerCommand::Add(args)) => peer_add(&args, out),
-    }
+/// Runs a node command. A running node ends with its own exit code.
+pub(crate) fn run(command: NodeCommand, out: &mut Printer) -> anyhow::Result<ExitCode> {
+    let exit = match command {
+        NodeCommand::Run(args) => return crate::node::run(NodeConfig::load(&args.dir)?, args.log_format),
+        NodeCommand::Init(args) => init(&args, out)?,
+        NodeCommand::Show(args) => show(&args, out)?,
+        NodeCommand::Check(args) => check(&args, out)?,
+        NodeCommand::Peer(PeerCommand::Add(args)) => peer_add(&args, out)?,
+    };
+    Ok(exit.into())
 }
 
 fn init(args: &InitArgs, out: &mut Printer) -> anyhow::Result<Exit> {
