@@ -81,7 +81,7 @@ fn changes_of(bytes: &[u8], name: &str, changes: &mut BTreeMap<String, Vec<u8>>)
     for imported in import(bytes, format, &defaults) {
         let Ok(mut draft) = imported.result else { continue };
         // Some as imports make them, some as people and programs send them.
-        if changes.len() % 3 == 0 {
+        if changes.len().is_multiple_of(3) {
             (draft.external_id, draft.class) = (None, None);
         }
         let nonce = [changes.len() as u8; 16];

@@ -285,12 +285,13 @@ mod tests {
 
     #[test]
     fn what_breaks_the_specification_is_named() {
-        let broken = |change: fn(&mut CloudEvent<Value>)| {
+        type Change = fn(&mut CloudEvent<Value>);
+        let broken = |change: Change| {
             let mut event = event();
             change(&mut event);
             event.check().map_err(|error| error.to_string())
         };
-        let cases: [(fn(&mut CloudEvent<Value>), &str); 10] = [
+        let cases: [(Change, &str); 10] = [
             (|e| e.id.clear(), "id is empty"),
             (|e| e.kind.clear(), "type is empty"),
             (|e| e.subject = Some(String::new()), "subject is empty"),

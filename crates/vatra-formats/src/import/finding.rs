@@ -225,6 +225,7 @@ impl Finding {
         }
         // When not all fit, those made for automatic detection come first; the order is otherwise the source's.
         self.indicators.sort_by_key(|indicator| indicator.to_ids != Some(true));
+        self.body = text::cut(self.body, BODY_BYTES_MAX);
         self.fit(defaults)
     }
 

@@ -15,6 +15,7 @@ mod bundle;
 mod report;
 mod wire;
 
+use vatra_model::draft::AlertDraft;
 use vatra_model::schema::words::{AlertKind, Severity};
 
 use crate::import::finding::Finding;
@@ -46,22 +47,20 @@ pub(crate) fn read<'a>(bytes: &'a [u8], defaults: &'a ImportDefaults) -> Box<dyn
     }
     let unreadable = unreadable.into_iter().map(|(index, problem)| Imported::refused(Place::Item(index + 1), problem));
     Box::new(unreadable.chain(alerts.into_iter().map(move |header| {
+        let place = Place::Item(header.index + 1);
+        if !wire::is_stix_id(&header.id) {
+            let detail = format!("is not a STIX id: {:?}", shown(&header.id));
+            return Imported::refused(place, ImportProblem::new("id", detail));
+        }
         let result = alert(&bundle, &header, defaults);
-        Imported { place: Place::Item(header.index + 1), external_id: header.id, result }
+        Imported { place, external_id: header.id, result }
     })))
 }
 
-fn alert(
-    bundle: &Bundle<'_>,
-    header: &Header,
-    defaults: &ImportDefaults,
-) -> Result<vatra_model::draft::AlertDraft, ImportProblem> {
+fn alert(bundle: &Bundle<'_>, header: &Header, defaults: &ImportDefaults) -> Result<AlertDraft, ImportProblem> {
     let object = bundle.object(header.index)?;
     if object.spec_version.as_deref() != Some("2.1") {
         return Err(ImportProblem::new("spec_version", "is not 2.1"));
-    }
-    if !wire::is_stix_id(&header.id) {
-        return Err(ImportProblem::new("id", format!("is not a STIX id: {:?}", shown(&header.id))));
     }
     if object.revoked {
         let detail = "was withdrawn by its source; cancel the alert if it was imported before";

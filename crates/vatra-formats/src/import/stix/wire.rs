@@ -132,7 +132,12 @@ pub(super) fn instant(text: Option<&Text<'_>>) -> Option<WallMs> {
     WallMs::parse(text?)
 }
 
+/// Characters of a type's name (STIX 2.1 section 3.1).
+const TYPE_CHARS_MAX: usize = 250;
+
 /// `type--uuid`.
 pub(super) fn is_stix_id(id: &str) -> bool {
-    id.split_once("--").is_some_and(|(kind, uuid)| !kind.is_empty() && crate::import::misp::is_uuid(uuid))
+    let Some((kind, uuid)) = id.split_once("--") else { return false };
+    let letters = kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    letters && (1..=TYPE_CHARS_MAX).contains(&kind.len()) && crate::import::misp::is_uuid(uuid)
 }
