@@ -166,6 +166,9 @@ fn a_configuration_error_names_file_line_key_value_and_what_is_allowed() {
     let expected = format!("lab/ua-1/node.toml:{line}: store.engine = \"paper\": allowed are redb, sled, memory");
     assert!(error.contains(&expected), "{error}");
     assert!(refuse(home, "node check --dir nowhere").contains("nowhere/node.toml"));
+    assert!(refuse(home, "node run --dir nowhere").contains("nowhere/node.toml"));
+    assert!(refuse(home, "node run --dir lab/ua-1 --log-format json").contains(&expected), "a bad node does not start");
+    assert!(refuse(home, "fsck --dir lab/ua-1").contains(&expected));
     for broken in ["[node", "\u{0}", "[node]\nname = 5\n"] {
         fs::write(&path, broken).unwrap();
         assert!(refuse(home, "node check --dir lab/ua-1").contains("lab/ua-1/node.toml:"), "{broken:?}");

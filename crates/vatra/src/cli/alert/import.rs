@@ -94,6 +94,9 @@ pub(crate) fn run(args: &ImportArgs, target: &Target, out: &mut Printer) -> anyh
     let sent = send_all(import(&bytes, format, &defaults), api.as_ref(), &mut tally, &bar);
     bar.finish_and_clear();
     tally.print(args.dry_run, out)?;
+    if tally.refused > 0 && format != Format::Ndjson && args.unlabelled_tlp.is_none() {
+        print::hint("--unlabelled-tlp clear|green names the label of what carries none");
+    }
     sent.with_context(|| {
         let taken = tally.created + tally.existing;
         format!("alerts taken before this: {taken}; importing again goes on from there")
