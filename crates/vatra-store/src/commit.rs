@@ -1,5 +1,7 @@
 //! What one commit of a store holds, its limits, and how it becomes a batch of checked rows.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 use vatra_model::{LogId, Position, RecordId};
 
@@ -26,10 +28,9 @@ pub struct Commit {
     pub strays: Vec<StrayRow>,
     /// Changes in the order of their positions, which go on from [`crate::Snapshot::last_position`].
     pub stream: Vec<StreamRow>,
-    /// Where records were created and last changed.
+    /// Where records were created and last changed: a row for each record in `stream`, and others that changed.
+    /// The store keeps each record's history from both.
     pub ids: Vec<(RecordId, IdRow)>,
-    /// Positions of changes that are not their record's first.
-    pub history: Vec<(RecordId, Position)>,
     /// Edited records in the caller's encoding.
     pub documents: Vec<(RecordId, Vec<u8>)>,
     /// Single values of the store as a whole.
@@ -103,14 +104,13 @@ impl Commit {
             + self.strays.len()
             + self.stream.len()
             + self.ids.len()
-            + self.history.len()
             + self.documents.len()
             + self.meta.len()
             + self.index.len()
             + self.site.len()
     }
 
-    /// The batch of checked rows, if positions and sizes are right.
+    /// The batch of checked rows but for the id rows, if positions and sizes are right.
     pub(crate) fn to_batch(&self, expected: Position) -> Result<Batch, CommitError> {
         self.check_positions(expected)?;
         within("changes", self.stream.len(), COMMIT_CHANGES_MAX)?;
@@ -129,11 +129,9 @@ impl Commit {
         for row in &self.stream {
             rows.put(Space::Stream, &position_key(row.position), &row.encode());
         }
-        for (record, row) in &self.ids {
-            rows.put(Space::Ids, &record.0, &row.encode());
-        }
-        for (record, position) in &self.history {
-            rows.put(Space::History, &history_key(*record, *position), &[]);
+        let created: BTreeMap<RecordId, Position> = self.ids.iter().map(|(record, id)| (*record, id.created)).collect();
+        for row in self.stream.iter().filter(|row| created.get(&row.record) != Some(&row.position)) {
+            rows.put(Space::History, &history_key(row.record, row.position), &[]);
         }
         for (record, bytes) in &self.documents {
             rows.put(Space::Documents, &record.0, bytes);

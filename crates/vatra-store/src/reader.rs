@@ -1,5 +1,6 @@
 //! Reading a store: consistent snapshots that never block the writer, every value checked.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use vatra_model::{EntryHash, LogId, Position, RecordId, Seq};
 
 use crate::damage::{Damage, DamageKind, unseal};
 use crate::engine::{Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange};
+use crate::recent::{RecentIds, RecentVersions};
 use crate::rows::{
     EntryRow, IdRow, MetaKey, StrayRow, StreamRow, entry_key, history_key, parse_entry_key, parse_history_key,
     parse_position_key, parse_stray_key, position_key, stray_key,
@@ -70,7 +72,7 @@ pub struct Counts {
     pub logs: u64,
     /// Entries past forks.
     pub strays: u64,
-    /// Records.
+    /// Records of which something is in the stream.
     pub records: u64,
     /// Records that were edited.
     pub documents: u64,
@@ -82,13 +84,38 @@ pub struct Counts {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Box<dyn Engine>,
+    pub(crate) recent: RecentVersions,
     damaged_count: Arc<AtomicU64>,
 }
 
+/// How often a reader that was overtaken by very many commits starts again.
+const SNAPSHOT_TRIES_MAX: usize = 100;
+
 impl Shared {
-    pub(crate) fn new(engine: Box<dyn Engine>) -> Shared {
-        Shared { engine, damaged_count: Arc::default() }
+    pub(crate) fn new(engine: Box<dyn Engine>, recent: RecentIds) -> Shared {
+        Shared { engine, recent: RecentVersions::new(recent), damaged_count: Arc::default() }
     }
+
+    /// A snapshot of the engine with the recent id rows that go with it.
+    fn snapshot(&self) -> Result<(Box<dyn EngineSnapshot>, Arc<RecentIds>), EngineError> {
+        for _ in 0..SNAPSHOT_TRIES_MAX {
+            let snapshot = self.engine.snapshot()?;
+            if let Some(recent) = self.recent.of_stage(last_stage(&*snapshot)?) {
+                return Ok((snapshot, recent));
+            }
+        }
+        Err(EngineError::Reopened)
+    }
+}
+
+/// The number of the last commit that a snapshot shows and that held id rows.
+fn last_stage(snapshot: &dyn EngineSnapshot) -> Result<u64, EngineError> {
+    let mut stage = 0;
+    snapshot.scan(Space::Recent, KeyRange::ALL, Direction::Reverse, &mut |key, _| {
+        stage = parse_position_key(key).unwrap_or_default().0;
+        ControlFlow::Break(())
+    })?;
+    Ok(stage)
 }
 
 /// Reads a store from any thread; clones are cheap. Each method sees one moment; take a [`Snapshot`] to see the
@@ -116,7 +143,8 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        Ok(Snapshot { engine: self.shared.engine.snapshot()?, damaged_count: Arc::clone(&self.shared.damaged_count) })
+        let (engine, recent) = self.shared.snapshot()?;
+        Ok(Snapshot { engine, recent, damaged_count: Arc::clone(&self.shared.damaged_count) })
     }
 
     on_a_fresh_snapshot! {
@@ -198,6 +226,7 @@ impl Reader {
 /// One moment of a store. Holding it keeps space on disk from being used again: let go of it soon.
 pub struct Snapshot {
     engine: Box<dyn EngineSnapshot>,
+    recent: Arc<RecentIds>,
     damaged_count: Arc<AtomicU64>,
 }
 
@@ -275,6 +304,9 @@ impl Snapshot {
     /// # Errors
     /// See [`ReadError`].
     pub fn id(&self, record: RecordId) -> Result<Option<IdRow>, ReadError> {
+        if let Some(id) = self.recent.id(record) {
+            return Ok(Some(id));
+        }
         let Some(value) = self.value(Space::Ids, &record.0)? else { return Ok(None) };
         self.decoded(Space::Ids, &record.0, IdRow::decode(&value)).map(Some)
     }
@@ -288,12 +320,23 @@ impl Snapshot {
         after: Option<RecordId>,
         limit: usize,
     ) -> Result<Page<(RecordId, IdRow), RecordId>, ReadError> {
-        let from = after.map(|record| successor(&record.0));
-        let range = KeyRange { from: from.as_deref(), to: None };
-        let limits = PageLimits::rows(limit);
-        self.page(Space::Ids, range, Direction::Forward, limits, RecordId::from_slice, |record, value| {
-            Some((record, IdRow::decode(value)?))
-        })
+        let start = match after {
+            None => RecordId([0; 16]),
+            Some(after) => match u128::from_be_bytes(after.0).checked_add(1) {
+                None => return Ok(Page::empty()),
+                Some(next) => RecordId(next.to_be_bytes()),
+            },
+        };
+        let range = KeyRange { from: Some(&start.0), to: None };
+        let settled = self.page(
+            Space::Ids,
+            range,
+            Direction::Forward,
+            PageLimits::rows(limit),
+            RecordId::from_slice,
+            |record, value| Some((record, IdRow::decode(value)?)),
+        )?;
+        Ok(with_recent(settled, self.recent.from(start), limit.min(PAGE_ROWS_MAX)))
     }
 
     /// An edited record in the caller's encoding; `None` if it was never edited.
@@ -479,10 +522,15 @@ impl Snapshot {
             entries: self.engine.len(Space::Entries)?,
             logs: self.engine.len(Space::Logs)?,
             strays: self.engine.len(Space::Strays)?,
-            records: self.engine.len(Space::Ids)?,
+            records: self.recent.record_count(),
             documents: self.engine.len(Space::Documents)?,
             changes: self.engine.len(Space::Stream)?,
         })
+    }
+
+    /// A view of an engine whose recent id rows are being loaded.
+    pub(crate) fn while_loading(engine: Box<dyn EngineSnapshot>, recent: RecentIds) -> Snapshot {
+        Snapshot { engine, recent: Arc::new(recent), damaged_count: Arc::default() }
     }
 
     /// The engine's view, for checks that need the raw rows.
@@ -578,6 +626,30 @@ impl<T, K> Page<T, K> {
     fn empty() -> Page<T, K> {
         Page { rows: Vec::new(), damaged: Vec::new(), last: None, is_cut: false }
     }
+}
+
+/// A page of settled id rows with the recent ones among them, which are newer.
+fn with_recent(
+    settled: Page<(RecordId, IdRow), RecordId>,
+    recent: impl Iterator<Item = (RecordId, IdRow)>,
+    limit: usize,
+) -> Page<(RecordId, IdRow), RecordId> {
+    // Past the last settled row of a cut page there may be settled rows that were not read.
+    let end = if settled.is_cut { settled.last } else { None };
+    let mut keys: BTreeMap<RecordId, Option<IdRow>> =
+        settled.rows.into_iter().map(|(record, id)| (record, Some(id))).collect();
+    keys.extend(settled.damaged.iter().filter_map(|damage| Some((RecordId::from_slice(&damage.key)?, None))));
+    let recent = recent.take_while(|(record, _)| end.is_none_or(|end| *record <= end)).take(limit + 1);
+    keys.extend(recent.map(|(record, id)| (record, Some(id))));
+    let is_cut = settled.is_cut || keys.len() > limit;
+    let mut page = Page { rows: Vec::new(), damaged: settled.damaged, last: None, is_cut };
+    for (record, id) in keys.into_iter().take(limit) {
+        page.last = Some(record);
+        page.rows.extend(id.map(|id| (record, id)));
+    }
+    let last = page.last;
+    page.damaged.retain(|damage| RecordId::from_slice(&damage.key).is_none_or(|key| Some(key) <= last));
+    page
 }
 
 /// A page being filled up to its limits.

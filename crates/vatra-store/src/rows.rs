@@ -50,12 +50,18 @@ pub struct StreamRow {
 /// Where a record was created and last changed in this store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRow {
-    /// The position of the record's first change here.
+    /// The position of the record's first change here; 0 while nothing of it is in the stream.
     pub created: Position,
-    /// The position of its latest change here.
+    /// The position of its latest change here; 0 while nothing of it is in the stream.
     pub latest: Position,
-    /// The caller's own bytes.
+    /// The caller's own bytes, except that [`IdRow::HAS_DOCUMENT`] means the same to both.
     pub flags: [u8; 8],
+}
+
+impl IdRow {
+    /// The bit of `flags[0]` that says that the record has a document row. It is the only one that survives
+    /// [`crate::Store::rebuild_ids`].
+    pub const HAS_DOCUMENT: u8 = 1;
 }
 
 /// The name of a single value of the store as a whole.
@@ -87,7 +93,7 @@ pub(crate) const ENTRY_KEY_BYTES: usize = LogId::LEN + 8;
 const STRAY_KEY_BYTES: usize = ENTRY_KEY_BYTES + EntryHash::LEN;
 const HISTORY_KEY_BYTES: usize = RecordId::LEN + 8;
 const STREAM_VALUE_BYTES: usize = 16 + 8 + 2 + 16 + 1 + 16 + 8;
-const ID_VALUE_BYTES: usize = 8 + 8 + 8;
+pub(crate) const ID_VALUE_BYTES: usize = 8 + 8 + 8;
 
 pub(crate) fn entry_key(log: LogId, seq: Seq) -> [u8; ENTRY_KEY_BYTES] {
     joined(&[&log.0, &seq.0.to_be_bytes()])
@@ -182,16 +188,16 @@ fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
 }
 
 /// Fixed-width fields read from the front.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_be_bytes)
     }
 

@@ -26,11 +26,13 @@ pub enum Space {
     Meta = 9,
     /// What the nodes of one site agreed on.
     Site = 10,
+    /// Id rows of the latest commits that are not yet in [`Space::Ids`], by a running number.
+    Recent = 11,
 }
 
 impl Space {
     /// How many spaces there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// Every space, in the order of its number.
     pub const ALL: [Space; Space::COUNT] = [
@@ -44,6 +46,7 @@ impl Space {
         Space::Index,
         Space::Meta,
         Space::Site,
+        Space::Recent,
     ];
 
     /// The name of the space on disk and in messages.
@@ -60,6 +63,7 @@ impl Space {
             Space::Index => "index",
             Space::Meta => "meta",
             Space::Site => "site",
+            Space::Recent => "recent",
         }
     }
 

@@ -1,15 +1,22 @@
 //! The one writer of a store.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use vatra_model::Position;
+use thiserror::Error;
+use vatra_model::{Position, RecordId};
 
-use crate::commit::{Commit, CommitError};
+use crate::commit::{COMMIT_CHANGES_MAX, Commit, CommitError};
+use crate::damage::unseal;
 use crate::directory::{OpenError, StoreDirectory};
 use crate::engine::redb_engine::RedbEngine;
-use crate::engine::{Engine, EngineError, EngineKind, Health, MemoryDisk};
-use crate::reader::{ReadError, Reader, Shared};
+use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, Health, KeyRange, MemoryDisk};
+use crate::reader::{ReadError, Reader, Shared, Snapshot};
+use crate::rebuild::missing_ids;
+use crate::recent::{self, RecentIds};
+use crate::rows::{IdRow, history_key, parse_position_key};
+use crate::space::Space;
 
 /// Memory that the engine may use as a cache unless the configuration says otherwise.
 pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
@@ -85,12 +92,10 @@ impl Store {
         directory: Option<StoreDirectory>,
         ballast_is_missing: bool,
     ) -> Result<Store, EngineError> {
-        let shared = Arc::new(Shared::new(engine));
+        let recent = load_recent(&*engine)?;
+        let shared = Arc::new(Shared::new(engine, recent));
         let reader = Reader { shared: Arc::clone(&shared) };
-        let last = reader.last_position().map_err(|error| match error {
-            ReadError::Engine(error) => error,
-            ReadError::Damaged(damage) => EngineError::Damaged { place: damage.space.name(), why: damage.to_string() },
-        })?;
+        let last = reader.last_position().map_err(as_engine_error)?;
         Ok(Store { shared, next_position: Position(last.0 + 1), directory, ballast_is_missing })
     }
 
@@ -111,13 +116,49 @@ impl Store {
     /// # Errors
     /// See [`CommitError`].
     pub fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
-        let batch = commit.to_batch(self.next_position)?;
-        if let Err(error) = self.shared.engine.commit(&batch) {
+        let mut batch = commit.to_batch(self.next_position)?;
+        self.commit_with_ids(&commit.ids, &mut batch)?;
+        self.next_position = Position(self.next_position.0 + commit.stream.len() as u64);
+        Ok(())
+    }
+
+    /// Makes id and history rows anew where they are missing, damaged or behind the stream, and says how many id
+    /// rows. Of their flags only [`crate::IdRow::HAS_DOCUMENT`] comes back. Reads the whole stream.
+    ///
+    /// # Errors
+    /// See [`RebuildError`].
+    pub fn rebuild_ids(&mut self) -> Result<usize, RebuildError> {
+        let missing = missing_ids(&self.reader().snapshot()?)?;
+        let ids: Vec<_> = missing.ids.into_iter().collect();
+        let mut history = missing.history.as_slice();
+        for group in ids.chunks(COMMIT_CHANGES_MAX) {
+            let mut batch = Batch::new();
+            let positions;
+            (positions, history) = history.split_at(history.len().min(COMMIT_CHANGES_MAX));
+            put_history(&mut batch, positions);
+            self.commit_with_ids(group, &mut batch)?;
+        }
+        for positions in history.chunks(COMMIT_CHANGES_MAX) {
+            let mut batch = Batch::new();
+            put_history(&mut batch, positions);
+            self.commit_with_ids(&[], &mut batch)?;
+        }
+        Ok(ids.len())
+    }
+
+    fn commit_with_ids(&mut self, ids: &[(RecordId, IdRow)], batch: &mut Batch) -> Result<(), CommitError> {
+        let recent = &self.shared.recent;
+        if !ids.is_empty() {
+            recent.add(recent.latest().staged(ids, self.next_position, batch));
+        }
+        if let Err(error) = self.shared.engine.commit(batch) {
+            if !ids.is_empty() {
+                recent.take_back();
+            }
             // The space set aside may have been used up by the time there is space again.
             self.ballast_is_missing = true;
             return Err(error.into());
         }
-        self.next_position = Position(self.next_position.0 + commit.stream.len() as u64);
         if self.ballast_is_missing {
             self.ballast_is_missing = !self.directory.as_ref().is_some_and(StoreDirectory::ensure_ballast);
         }
@@ -128,6 +169,62 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> StoreHealth {
         self.shared.engine.health()
+    }
+}
+
+/// Id rows could not be made anew.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// The stream could not be read. Nothing was changed.
+    #[error("the stream could not be read: {0}")]
+    Read(#[from] ReadError),
+    /// Rows could not be written. Some may have been; trying again goes on from there.
+    #[error("id rows could not be written: {0}")]
+    Commit(#[from] CommitError),
+}
+
+fn put_history(batch: &mut Batch, positions: &[(RecordId, Position)]) {
+    for (record, position) in positions {
+        recent::put(batch, Space::History, &history_key(*record, *position), &[]);
+    }
+}
+
+/// Replays the id rows of the latest commits. Where some of them are damaged, they are made anew from the stream.
+fn load_recent(engine: &dyn Engine) -> Result<RecentIds, EngineError> {
+    let snapshot = engine.snapshot()?;
+    let mut recent = RecentIds::new();
+    let mut damaged = Vec::new();
+    snapshot.scan(Space::Recent, KeyRange::ALL, Direction::Forward, &mut |key, stored| {
+        let replayed =
+            parse_position_key(key).and_then(|stage| recent.replay(stage.0, unseal(Space::Recent, key, stored).ok()?));
+        if replayed.is_none() {
+            damaged.push(key.to_vec());
+        }
+        ControlFlow::Continue(())
+    })?;
+    if damaged.is_empty() {
+        return Ok(recent);
+    }
+    tracing::error!(rows = damaged.len(), "id rows are damaged; they are made anew from the stream");
+    let snapshot = Snapshot::while_loading(snapshot, recent.clone());
+    let missing = missing_ids(&snapshot).map_err(as_engine_error)?;
+    let last = snapshot.last_position().map_err(as_engine_error)?;
+    drop(snapshot);
+    let mut batch = Batch::new();
+    for key in &damaged {
+        batch.delete(Space::Recent, key);
+    }
+    put_history(&mut batch, &missing.history);
+    let ids: Vec<_> = missing.ids.into_iter().collect();
+    let recent = recent.staged(&ids, Position(last.0 + 1), &mut batch);
+    engine.commit(&batch)?;
+    Ok(recent)
+}
+
+fn as_engine_error(error: ReadError) -> EngineError {
+    match error {
+        ReadError::Engine(error) => error,
+        ReadError::Damaged(damage) => EngineError::Damaged { place: damage.space.name(), why: damage.to_string() },
     }
 }
 

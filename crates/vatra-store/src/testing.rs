@@ -30,7 +30,7 @@ pub(crate) fn creating(seq: u64, first: Position, changes: u64) -> Commit {
     for index in 0..changes {
         let position = Position(first.0 + index);
         commit.stream.push(stream_row(seq, index, position, record(position.0)));
-        commit.ids.push((record(position.0), IdRow { created: position, latest: position, flags: [1; 8] }));
+        commit.ids.push((record(position.0), IdRow { created: position, latest: position, flags: [2; 8] }));
     }
     commit
 }
@@ -41,8 +41,7 @@ pub(crate) fn editing(seq: u64, position: Position, created: Position) -> Commit
     Commit {
         entries: vec![EntryRow { log: LOG, seq: Seq(seq), bytes: entry_bytes(seq) }],
         stream: vec![stream_row(seq, 0, position, record)],
-        ids: vec![(record, IdRow { created, latest: position, flags: [2; 8] })],
-        history: vec![(record, position)],
+        ids: vec![(record, IdRow { created, latest: position, flags: [3; 8] })],
         documents: vec![(record, b"document".to_vec())],
         ..Commit::default()
     }

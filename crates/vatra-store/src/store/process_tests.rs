@@ -36,7 +36,6 @@ fn commit_numbered(store: &mut Store, seq: u64) -> Result<(), CommitError> {
         commit.entries.extend(edit.entries);
         commit.stream.extend(edit.stream);
         commit.ids.extend(edit.ids);
-        commit.history.extend(edit.history);
         commit.documents.extend(edit.documents);
     }
     store.commit(&commit)

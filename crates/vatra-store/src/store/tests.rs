@@ -35,7 +35,7 @@ fn what_was_committed_is_read_back_after_reopening() {
         assert_eq!(reader.entry(LOG, Seq(1)).unwrap(), Some(entry_bytes(1)));
         assert_eq!(reader.entry(LOG, Seq(9)).unwrap(), None);
         let id = reader.id(record(2)).unwrap().unwrap();
-        assert_eq!((id.created, id.latest, id.flags), (Position(2), Position(7), [2; 8]));
+        assert_eq!((id.created, id.latest, id.flags), (Position(2), Position(7), [3; 8]));
         assert_eq!(reader.history(record(2), Position(0), 10).unwrap(), [Position(2), Position(6), Position(7)]);
         assert_eq!(reader.history(record(2), Position(2), 1).unwrap(), [Position(6)]);
         assert_eq!(reader.history(record(77), Position(0), 10).unwrap(), []);
