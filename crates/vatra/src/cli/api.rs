@@ -90,16 +90,16 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut parts = Vec::new();
-        if let Some(field) = &self.field {
-            parts.push(field.as_str());
+        let text = match &self.detail {
+            Some(detail) => detail,
+            None if self.title.is_empty() => "refused without a reason",
+            None => &self.title,
+        };
+        match &self.field {
+            // Many details begin with the field's name already.
+            Some(field) if !text.starts_with(field.as_str()) => write!(f, "{field}: {text}")?,
+            _ => f.write_str(text)?,
         }
-        match &self.detail {
-            Some(detail) => parts.push(detail),
-            None if self.title.is_empty() => parts.push("refused without a reason"),
-            None => parts.push(&self.title),
-        }
-        f.write_str(&parts.join(": "))?;
         if self.status != 0 { write!(f, " (HTTP {})", self.status) } else { Ok(()) }
     }
 }
@@ -273,6 +273,15 @@ fn plain_problem(status: StatusCode, body: &[u8]) -> Problem {
     }
 }
 
+/// Where the next page of a list begins; cursors are texts, or positions.
+pub(crate) fn next_page(page: &Value) -> Option<String> {
+    match page.get("next") {
+        Some(Value::String(cursor)) => Some(cursor.clone()),
+        Some(Value::Number(position)) => Some(position.to_string()),
+        _ => None,
+    }
+}
+
 /// A query string from the parameters that are given; empty when none is.
 pub(crate) fn query(parameters: &[(&str, Option<String>)]) -> String {
     let mut text = String::new();
@@ -311,7 +320,7 @@ mod tests {
         let body = json!({"type": "about:blank", "title": "Bad request", "status": 422,
             "detail": "title is 300 characters, at most 256", "field": "title", "remedy": "shorten it"});
         let problem = Problem::from_json(&body, 400);
-        assert_eq!(problem.to_string(), "title: title is 300 characters, at most 256 (HTTP 422)");
+        assert_eq!(problem.to_string(), "title is 300 characters, at most 256 (HTTP 422)");
         assert_eq!(problem.remedy.as_deref(), Some("shorten it"));
     }
 

@@ -10,7 +10,7 @@ use ureq::http::Method;
 use vatra_model::{MemberCode, RecordId};
 
 use self::fields::ContactFields;
-use super::api::query;
+use super::api::{next_page, query};
 use super::exit::{Exit, usage};
 use super::input;
 use super::print::{self, Printer};
@@ -125,7 +125,7 @@ fn list(args: &ListArgs, target: &Target, out: &mut Printer) -> anyhow::Result<E
         };
         let is_empty = found.is_empty();
         items.extend(found);
-        cursor = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        cursor = next_page(&page);
         if cursor.is_none() || is_empty || items.len() >= LIST_ITEMS_MAX {
             break;
         }

@@ -32,7 +32,7 @@ pub(crate) fn status(target: &Target, out: &mut Printer) -> anyhow::Result<Exit>
         out.table(&["behind", "entries", "seconds"], behind)?;
     }
     for cut in list(&status, "cuts") {
-        out.line(&health(false, &format!("drill: {}", print::clean(&cut.to_string()))))?;
+        out.line(&health(false, &print::clean(&drill(cut))))?;
     }
     Ok(Exit::Done)
 }
@@ -56,7 +56,20 @@ pub(crate) fn digest(target: &Target, out: &mut Printer) -> anyhow::Result<Exit>
 
 /// The single facts of a status in a fixed order; what a node does not tell is left out.
 fn facts(status: &Value) -> Vec<(&'static str, String)> {
-    let names = ["node", "member", "site", "incarnation", "version", "charter_epoch", "alerts", "contacts", "digest"];
+    let names = [
+        "name",
+        "node",
+        "member",
+        "site",
+        "incarnation",
+        "version",
+        "started_at",
+        "charter_epoch",
+        "position",
+        "alerts",
+        "contacts",
+        "digest",
+    ];
     let mut facts: Vec<(&'static str, String)> = names
         .into_iter()
         .filter(|name| status.get(*name).is_some_and(|value| !value.is_null()))
@@ -66,6 +79,16 @@ fn facts(status: &Value) -> Vec<(&'static str, String)> {
         facts.push(("store", flat(store)));
     }
     facts
+}
+
+/// A cut in words; an empty list of members means all.
+fn drill(cut: &Value) -> String {
+    let members = match list(cut, "members") {
+        [] => "all members".to_owned(),
+        members => members.iter().map(flat).collect::<Vec<_>>().join(", "),
+    };
+    let (until, reason, by) = (text(cut, "until"), text(cut, "reason"), text(cut, "by"));
+    format!("drill: cut from {members} until {until}: {reason} (by {by})")
 }
 
 fn link_row(link: &Value) -> Vec<String> {
@@ -131,6 +154,14 @@ mod tests {
         assert_eq!(facts.last(), Some(&("store", "state ok".to_owned())));
         let link = json!({"node": "ab".repeat(32), "member": "LT", "state": "up", "since": "s", "rtt_ms": 1.25});
         assert_eq!(link_row(&link), ["abababababababa…", "LT", "up", "s", "1.2 ms"]);
+    }
+
+    #[test]
+    fn a_drill_is_told_in_words() {
+        let cut = json!({"members": [], "until": "u", "reason": "r", "by": "admin"});
+        assert_eq!(drill(&cut), "drill: cut from all members until u: r (by admin)");
+        let cut = json!({"members": ["LT", "PL"], "until": "u", "reason": "r", "by": "admin"});
+        assert_eq!(drill(&cut), "drill: cut from LT, PL until u: r (by admin)");
     }
 
     #[test]

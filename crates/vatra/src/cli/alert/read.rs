@@ -6,7 +6,7 @@ use vatra_model::schema::words::{AlertStatus, Sector, Severity};
 use vatra_model::{MemberCode, RecordId};
 
 use super::view;
-use crate::cli::api::{Api, query};
+use crate::cli::api::{Api, next_page, query};
 use crate::cli::exit::Exit;
 use crate::cli::fields::word;
 use crate::cli::input;
@@ -18,6 +18,9 @@ use crate::cli::target::Target;
 const PAGE_ITEMS_MAX: usize = 200;
 /// Most characters of a title in a list.
 const TITLE_CHARS_MAX: usize = 60;
+
+/// Most characters of a change in a history.
+const OPS_CHARS_MAX: usize = 240;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -80,17 +83,17 @@ pub(crate) fn list(args: &ListArgs, target: &Target, out: &mut Printer) -> anyho
     out.table(&["id", "owner", "severity", "status", "issued", "title"], rows.collect())?;
     let of_total = total.as_u64().map_or_else(String::new, |total| format!(" of {total}"));
     print::note(&format!("{}{of_total} alerts", items.len()));
-    if let Some(cursor) = next.as_str() {
+    if let Some(cursor) = next {
         print::note(&format!("more with --after {cursor}"));
     }
     Ok(Exit::Done)
 }
 
 /// Fetches pages until the limit or the end: items, the next cursor, the total.
-fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Value, Value)> {
+fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Option<String>, Value)> {
     let limit = args.limit as usize;
     let mut items = Vec::new();
-    let mut next = args.after.clone().map_or(Value::Null, Value::String);
+    let mut next = args.after.clone();
     let mut total = Value::Null;
     loop {
         let page_items = (limit - items.len()).min(PAGE_ITEMS_MAX);
@@ -102,7 +105,7 @@ fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Value, Value
             ("since", args.since.map(|position| position.to_string())),
             ("text", args.text.clone()),
             ("limit", Some(page_items.to_string())),
-            ("cursor", next.as_str().map(str::to_owned)),
+            ("cursor", next),
         ]);
         let mut page = api.get(&format!("/api/v1/alerts{path}"))?;
         let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) else {
@@ -110,9 +113,9 @@ fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Value, Value
         };
         let is_empty = found.is_empty();
         items.extend(found.into_iter().take(page_items));
-        next = page.get_mut("next").map_or(Value::Null, Value::take);
+        next = next_page(&page);
         total = page.get_mut("total").map_or(total, Value::take);
-        if next.is_null() || is_empty || items.len() >= limit {
+        if next.is_none() || is_empty || items.len() >= limit {
             return Ok((items, next, total));
         }
     }
@@ -134,13 +137,24 @@ pub(crate) fn show(args: &ShowArgs, target: &Target, out: &mut Printer) -> anyho
 }
 
 fn history_rows(answer: &Value) -> Vec<Vec<String>> {
-    let items = answer.get("items").unwrap_or(answer).as_array().map_or(&[][..], Vec::as_slice);
+    let items = answer.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let row = |item: &Value| {
-        let what = ["ops", "changes", "fields", "change"].into_iter().find_map(|name| item.get(name));
-        let what = what.map_or_else(|| "-".to_owned(), |what| print::shortened(&flat(what), 200));
+        let ops = item.get("ops").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let ops: Vec<String> = ops.iter().map(op).collect();
+        let what = print::shortened(&ops.join("; "), OPS_CHARS_MAX);
         vec![view::minutes(&text(item, "at")), text(item, "member"), text(item, "section"), what]
     };
     items.iter().map(row).collect()
+}
+
+/// One op of a change: `set title = x`, `add countries UA`, `remove countries UA`.
+fn op(op: &Value) -> String {
+    let field = text(op, "field");
+    match text(op, "op").as_str() {
+        "set" => format!("set {field} = {}", text(op, "value")),
+        verb @ ("add" | "remove") => format!("{verb} {field} {}", text(op, "key")),
+        _ => "something that this version does not know".to_owned(),
+    }
 }
 
 /// Shows which members hold an alert.
@@ -182,6 +196,16 @@ fn reach_rows(answer: &Value) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_history_says_who_changed_what() {
+        let item = json!({"at": "2026-11-24T02:30:00.000Z", "member": "LT", "section": "response(LT)", "ops": [
+            {"op": "set", "field": "note", "value": "n"}, {"op": "add", "field": "advisories", "key": "u", "value": {}},
+            {"op": "remove", "field": "advisories", "key": "v"}, {"op": "unknown"}]});
+        let ops = "set note = n; add advisories u; remove advisories v; something that this version does not know";
+        let expected = ["2026-11-24 02:30", "LT", "response(LT)", ops].map(str::to_owned).to_vec();
+        assert_eq!(history_rows(&json!({"items": [item]})), [expected]);
+    }
 
     #[test]
     fn reach_comes_as_object_or_list() {
