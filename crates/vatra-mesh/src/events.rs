@@ -34,7 +34,7 @@ impl fmt::Display for LinkId {
     }
 }
 
-/// News of links.
+/// News of links. The mesh itself logs it at debug level only: whoever takes it tells the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// A link is usable on all lanes.

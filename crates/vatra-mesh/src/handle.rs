@@ -84,6 +84,12 @@ impl Mesh {
         self.inner.shared.change(|wanted| wanted.cut.heal(affected));
     }
 
+    /// Replaces all that was cut or healed before in one step, so that a peer that stays cut off never gets in
+    /// between; `None` cuts nobody off.
+    pub fn set_cut(&self, affected: Option<Affected>) {
+        self.inner.shared.change(|wanted| wanted.cut = Cut::of(affected));
+    }
+
     /// Whether a drill cuts this peer off.
     #[must_use]
     pub fn is_cut(&self, node: NodeKey) -> bool {
@@ -212,6 +218,14 @@ impl Cut {
         self.all != self.nodes.contains(&node)
     }
 
+    fn of(affected: Option<Affected>) -> Cut {
+        let mut cut = Cut::default();
+        if let Some(affected) = affected {
+            cut.cut(affected);
+        }
+        cut
+    }
+
     fn cut(&mut self, affected: Affected) {
         match affected {
             Affected::All => *self = Cut { all: true, nodes: BTreeSet::new() },
@@ -263,7 +277,8 @@ mod tests {
         assert_eq!(held(&cut), [2, 3]);
         cut.cut(nodes(&[4]));
         assert_eq!(held(&cut), [2, 3, 4]);
+        assert_eq!(held(&Cut::of(Some(nodes(&[3])))), [3], "nothing of before is left");
         cut.heal(Affected::All);
-        assert_eq!(cut, Cut::default());
+        assert_eq!((&cut, &Cut::of(None)), (&Cut::default(), &Cut::default()));
     }
 }

@@ -315,7 +315,7 @@ impl Owner {
         link.mark_up(SystemTime::now());
         self.shared.add_link(link.clone());
         count(&self.shared.totals.links_up);
-        tracing::info!(%node, link = %id, %remote, dialed_by_us, "link up");
+        tracing::debug!(%node, link = %id, %remote, dialed_by_us, "link up");
         let event = LinkEvent::Up { node, link: id, remote, dialed_by_us };
         self.announcements.push_back(Announcement { event, starts: Some(link) });
         self.dialer.encourage(Instant::now());
@@ -328,7 +328,7 @@ impl Owner {
         self.shared.remove_link(&held.link);
         count(&self.shared.totals.links_down);
         let node = held.link.node;
-        tracing::info!(%node, link = %id, %reason, "link down");
+        tracing::debug!(%node, link = %id, %reason, "link down");
         self.announcements.push_back(Announcement { event: LinkEvent::Down { node, link: id, reason }, starts: None });
     }
 

@@ -123,7 +123,7 @@ impl Owner {
         count(&self.shared.totals.refused);
         let (Some(node), Some(remote)) = (node_of(&peer), socket_address_of(remote)) else { return };
         let Some(refusals) = self.refusals.note(Instant::now(), node) else { return };
-        tracing::warn!(%node, %remote, %reason, count = refusals, "a connection was refused");
+        tracing::debug!(%node, %remote, %reason, count = refusals, "a connection was refused");
         let event = LinkEvent::Refused { node, remote, reason, count: refusals };
         if self.announcements.len() < ANNOUNCEMENTS_MAX {
             self.announcements.push_back(Announcement { event, starts: None });
