@@ -66,18 +66,18 @@ fn main() {
         let view = view_of_create(record, id, owner, hlc, black_box(&create)).expect("an alert");
         black_box(Digest::item(record, &view.canonical_bytes()));
     });
-    documents(record, owner, &change);
+    documents(record, &change);
 }
 
 /// The slow way: records that were edited.
-fn documents(record: vatra_model::RecordId, owner: MemberCode, create: &Change) {
-    let origin = NodeKey([1; 32]);
-    let authored = |n: u64, change| {
+fn documents(record: vatra_model::RecordId, create: &Change) {
+    fn authored(n: u64, change: &Change) -> AuthoredChange<'_> {
         let mut id = [1; 16];
         id[8..].copy_from_slice(&n.to_be_bytes());
+        let author = "UA".parse().expect("a member code");
         let hlc = Hlc::new(WallMs(1_800_000_000_000 + n), 0);
-        AuthoredChange { id: ChangeId(id), author: owner, origin, hlc, change }
-    };
+        AuthoredChange { id: ChangeId(id), author, origin: NodeKey([1; 32]), hlc, change }
+    }
     let edit = |deps: Vec<ChangeId>, n: u64| {
         let op = Op::Set { field: "title".into(), value: Value::Text(format!("Title {n}")) };
         Change::Edit(Edit { record, section: SectionId::Core, deps, ops: vec![op] })

@@ -135,14 +135,21 @@ fn read_member(r: &mut Reader<'_>) -> Result<MemberCode, LoadError> {
     r.text()?.parse().map_err(|_| damaged("a member code"))
 }
 
+/// Stands for the hash of a document that is not saved.
+const NO_DOCUMENT: [u8; 32] = [0; 32];
+
 fn write_section(w: &mut Writer, record: RecordId, id: SectionId, section: &Section) {
     match id {
         SectionId::Core => w.text(""),
         SectionId::Response(member) => w.text(member.as_str()),
     }
-    // The genesis alone is made again for less than it takes to save it.
-    let document = if section.graph.applied().next().is_some() { section.document.save() } else { Vec::new() };
-    w.blob(&document);
+    // A document without changes is made again for less than it takes to read it.
+    if section.graph.applied().next().is_some() {
+        w.raw(&section.document.genesis_hash());
+        w.blob(&section.document.save());
+    } else {
+        w.raw(&NO_DOCUMENT);
+    }
     let origins: BTreeSet<NodeKey> = section.graph.iter().map(|(_, node)| node.origin).collect();
     let origins: Vec<NodeKey> = origins.into_iter().collect();
     w.count(origins.len());
@@ -164,9 +171,9 @@ fn read_section(r: &mut Reader<'_>, record: RecordId) -> Result<(SectionId, Sect
         "" => SectionId::Core,
         member => SectionId::Response(member.parse().map_err(|_| damaged("a section"))?),
     };
-    let document = match r.blob()? {
-        [] => Document::genesis(record, id),
-        saved => Document::load(record, id, saved).map_err(|_| damaged("a document"))?,
+    let document = match r.array()? {
+        NO_DOCUMENT => Document::genesis(record, id),
+        genesis => Document::load(genesis, r.blob()?).map_err(|_| damaged("a document"))?,
     };
     let mut origins = Vec::new();
     for _ in 0..r.count()? {

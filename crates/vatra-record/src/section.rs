@@ -176,3 +176,6 @@ fn provoke_panic(body: &Body) {
         |op: &Op| matches!(op, Op::Set { value: vatra_model::Value::Text(text), .. } if text == "panic, please");
     assert!(!body.ops.iter().any(asked), "a test asked for a panic");
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,14 +10,10 @@ use vatra_record::{Record, view_of_create};
 
 use crate::support::*;
 
-fn golden(name: &str, found: &[u8]) {
-    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    let kept = std::fs::read(&path).unwrap_or_default();
-    if kept != found {
-        let seen = std::env::temp_dir().join(name);
-        std::fs::write(&seen, found).expect("the temporary directory is writable");
-        panic!("{path} differs from what was made now, which is in {}", seen.display());
-    }
+/// Compares with a kept file; a difference is printed as text and as hexadecimal.
+fn check(kept: &[u8], found: &[u8]) {
+    let shown = |bytes: &[u8]| format!("{}\n{}", String::from_utf8_lossy(bytes), hex::encode(bytes));
+    assert!(kept == found, "kept:\n{}\nfound:\n{}", shown(kept), shown(found));
 }
 
 #[test]
@@ -26,10 +22,10 @@ fn the_view_of_a_full_alert() {
     let create = draft.into_create(member("UA"), [7; 16]).expect("fits");
     let record = record_id(member("UA"), &create);
     let view = view_of_create(record, id(5), member("UA"), hlc(7), &create).expect("an alert");
-    golden("full-alert.view.json", &view.canonical_bytes());
-    golden("full-alert.change.cbor", &Change::Create(create).encode());
+    check(include_bytes!("../golden/full-alert.view.json"), &view.canonical_bytes());
+    check(include_bytes!("../golden/full-alert.change.cbor"), &Change::Create(create).encode());
     let digest = Digest(view.digest_item()).to_string();
-    golden("full-alert.digest", digest.as_bytes());
+    check(include_bytes!("../golden/full-alert.digest"), digest.as_bytes());
 }
 
 #[test]
@@ -50,18 +46,17 @@ fn the_view_of_an_alert_with_conflicts_and_answers() {
         ),
     ];
     let record = Record::from_changes(joint_record(), made.iter().map(Made::authored));
-    golden("conflicts.view.json", &record.view().expect("an alert").canonical_bytes());
-    golden("conflicts.edit.cbor", &made[2].change.encode());
+    check(include_bytes!("../golden/conflicts.view.json"), &record.view().expect("an alert").canonical_bytes());
+    check(include_bytes!("../golden/conflicts.edit.cbor"), &made[2].change.encode());
     let hashes: Vec<String> =
         record.derived_hashes().iter().map(|(id, hash)| format!("{id} {}\n", hex::encode(hash))).collect();
-    golden("conflicts.derived.txt", hashes.concat().as_bytes());
+    check(include_bytes!("../golden/conflicts.derived.txt"), hashes.concat().as_bytes());
     assert_eq!(record.heads(SectionId::Core), [id(2), id(3)]);
 }
 
 #[test]
 fn changes_decode_to_what_was_encoded() {
-    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/conflicts.edit.cbor"))
-        .expect("the golden file is there");
-    let change = Change::decode(&bytes).expect("decodes");
+    let bytes = include_bytes!("../golden/conflicts.edit.cbor");
+    let change = Change::decode(bytes).expect("decodes");
     assert_eq!(change.encode(), bytes);
 }

@@ -3,6 +3,7 @@
 mod support;
 
 mod authority;
+mod boundary;
 mod golden;
 mod hostile;
 mod joins;

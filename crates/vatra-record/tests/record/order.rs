@@ -103,12 +103,22 @@ fn changes(steps: Vec<Step>) -> Vec<Made> {
 const REFUSED: Applied = Applied::Refused(RefuseReason::NotWriter);
 
 /// All that must not depend on the order.
-fn outcome(record: &Record) -> (Vec<u8>, Vec<Vec<ChangeId>>, BTreeMap<ChangeId, [u8; 32]>, Vec<u8>) {
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    view: Vec<u8>,
+    heads: Vec<Vec<ChangeId>>,
+    derived: BTreeMap<ChangeId, [u8; 32]>,
+    history: Vec<u8>,
+}
+
+fn outcome(record: &Record) -> Outcome {
     let sections = [SectionId::Core, SectionId::Response(member("PL")), SectionId::Response(member("UA"))];
-    let heads = sections.iter().map(|section| record.heads(*section)).collect();
-    let bytes = record.view().expect("the create is there").canonical_bytes();
-    let history = serde_json::to_vec(&record.history()).expect("serialises");
-    (bytes, heads, record.derived_hashes(), history)
+    Outcome {
+        view: record.view().expect("the create is there").canonical_bytes(),
+        heads: sections.iter().map(|section| record.heads(*section)).collect(),
+        derived: record.derived_hashes(),
+        history: serde_json::to_vec(&record.history()).expect("serialises"),
+    }
 }
 
 proptest! {
