@@ -103,7 +103,10 @@ fn add(args: &AddArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exi
     if contact.is_empty() {
         return Err(usage("give at least --name, or --file"));
     }
-    let answer = target.connect()?.send(Method::POST, "/api/v1/contacts", Some(&Value::Object(contact)), &[])?;
+    // A repeat by anything between here and the node makes no second contact.
+    let key = uuid::Uuid::new_v4().to_string();
+    let headers = [("idempotency-key", key.as_str())];
+    let answer = target.connect()?.send(Method::POST, "/api/v1/contacts", Some(&Value::Object(contact)), &headers)?;
     let id = answer.body.get("id").and_then(Value::as_str).unwrap_or("?");
     let is_new = answer.body.get("created").and_then(Value::as_bool).unwrap_or(answer.status == 201);
     tell(&answer.body, &if is_new { format!("added {id}") } else { format!("already there: {id}") }, out)

@@ -91,6 +91,15 @@ pub(crate) fn pair(text: &str) -> Result<(String, Value), String> {
     Ok((field.to_owned(), value(rest)?))
 }
 
+/// A `NAME=VALUE` filter; which names there are is the node's to say.
+pub(crate) fn filter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected")?;
+    if name.is_empty() || matches!(name, "cursor" | "from" | "limit" | "since") {
+        return Err(format!("{name:?} is no filter"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// What a list field gains and loses.
 #[derive(Default, Serialize)]
 struct Delta<'a> {
@@ -146,6 +155,12 @@ mod tests {
         for bad in ["", "tomorrow", "2025-13-01T00:00:00Z", "4000days"] {
             assert!(time(bad).is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn filters_are_names_with_values() {
+        assert_eq!(filter("severity=severe"), Ok(("severity".into(), "severe".into())));
+        assert!(filter("severity").is_err() && filter("=x").is_err() && filter("cursor=x").is_err());
     }
 
     #[test]

@@ -92,7 +92,10 @@ fn drill(cut: &Value) -> String {
 }
 
 fn link_row(link: &Value) -> Vec<String> {
-    let state = text(link, "state");
+    let state = match link.get("reason").and_then(Value::as_str) {
+        Some(reason) => format!("{} ({})", text(link, "state"), print::shortened(reason, 40)),
+        None => text(link, "state"),
+    };
     let rtt = match link.get("rtt_ms").and_then(Value::as_f64) {
         Some(rtt) => format!("{rtt:.1} ms"),
         None => "-".to_owned(),

@@ -42,6 +42,9 @@ pub(crate) struct ListArgs {
     /// Only with this text in title or body.
     #[arg(long)]
     text: Option<String>,
+    /// Only what matches, as min_severity=moderate or kind=outage; repeated filters must all match.
+    #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = input::filter)]
+    filters: Vec<(String, String)>,
     /// Most alerts to list.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -97,7 +100,7 @@ fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Option<Strin
     let mut total = Value::Null;
     loop {
         let page_items = (limit - items.len()).min(PAGE_ITEMS_MAX);
-        let path = query(&[
+        let mut parameters = vec![
             ("severity", args.severity.map(|word| word.to_string())),
             ("sector", args.sector.map(|word| word.to_string())),
             ("owner", args.owner.map(|owner| owner.to_string())),
@@ -106,8 +109,9 @@ fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Option<Strin
             ("text", args.text.clone()),
             ("limit", Some(page_items.to_string())),
             ("cursor", next),
-        ]);
-        let mut page = api.get(&format!("/api/v1/alerts{path}"))?;
+        ];
+        parameters.extend(args.filters.iter().map(|(name, value)| (name.as_str(), Some(value.clone()))));
+        let mut page = api.get(&format!("/api/v1/alerts{}", query(&parameters)))?;
         let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) else {
             return Err(api.unexpected("a list without items".to_owned()).into());
         };
