@@ -4,6 +4,7 @@
 //! of nodes, logs or clocks; what they need is an argument.
 
 mod alert;
+mod alert_patch;
 mod contact;
 mod json;
 mod ops;
@@ -11,7 +12,8 @@ mod patched;
 mod response;
 
 pub use crate::schema::check::DraftError;
-pub use alert::{AlertDraft, AlertPatch};
+pub use alert::AlertDraft;
+pub use alert_patch::AlertPatch;
 pub use contact::{ContactDraft, ContactPatch};
 pub use patched::{Patched, SetPatch};
 pub use response::{AcknowledgementDraft, ResponseDraft};
