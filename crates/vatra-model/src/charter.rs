@@ -472,6 +472,25 @@ impl Charter {
         Ok(member.role)
     }
 
+    /// Checks that a certificate was signed by a member of this or an earlier epoch, and says what the member
+    /// may do. Logs of members that have left, and of revoked nodes, stay readable this way; a revocation says
+    /// up to where.
+    ///
+    /// # Errors
+    /// [`AdmitError`] if no epoch names the member, or the root it had does not verify the certificate.
+    pub fn admit_log(&self, certificate: &SignedCertificate) -> Result<MemberRole, AdmitError> {
+        let code = certificate.certificate().member;
+        let mut refused = AdmitError::UnknownMember(code);
+        for epoch in self.epochs.iter().rev() {
+            let Some(member) = epoch.epoch.member(code) else { continue };
+            match certificate.verify(&member.root) {
+                Ok(()) => return Ok(member.role),
+                Err(error) => refused = AdmitError::Certificate(error),
+            }
+        }
+        Err(refused)
+    }
+
     /// The revocation of a node key, if it has one.
     #[must_use]
     pub fn revocation(&self, key: &NodeKey) -> Option<&Revocation> {

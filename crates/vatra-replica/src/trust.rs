@@ -120,8 +120,8 @@ impl Trust {
         self.node(key).map(|certificate| certificate.member)
     }
 
-    /// Checks whose log it is. A revoked origin's log is still checked, because its entries up to the
-    /// revocation stay valid.
+    /// Checks whose log it is. The log of a member that has left, or of a revoked node, is still a log: what was
+    /// written in time stays valid.
     ///
     /// # Errors
     /// [`Reject`] if the certificate does not hold or the log is not one that this version keeps.
@@ -131,10 +131,7 @@ impl Trust {
         let (role, public) = match self.nodes.get(&certificate.key) {
             Some(known) if known.signed == signed => (known.role, known.public.clone()),
             _ => {
-                let role = match self.charter.admit(&signed) {
-                    Err(AdmitError::Revoked(_)) => MemberRole::Member,
-                    other => other?,
-                };
+                let role = self.charter.admit_log(&signed)?;
                 let malformed =
                     |e: vatra_model::VerifyError| Reject::Malformed { what: "node key", detail: e.to_string() };
                 (role, Public::new(&certificate.key.0).map_err(malformed)?)

@@ -25,6 +25,7 @@ mod run;
 mod service;
 mod source;
 mod views;
+mod wants;
 
 #[cfg(test)]
 mod tests;

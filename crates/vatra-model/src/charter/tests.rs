@@ -134,5 +134,17 @@ fn only_unrevoked_nodes_of_members_are_admitted() {
     };
     charter.extend(signed(revoked, &[1, 2])).expect("enough votes");
     assert_eq!(charter.admit(&node("UA", 1)), Err(AdmitError::Revoked(root(99).node_key())));
+    assert_eq!(charter.admit_log(&node("UA", 1)), Ok(MemberRole::Member), "its log stays readable");
+    let without_pl = CharterEpoch {
+        epoch: 3,
+        previous: charter.hash(),
+        members: founding().members.into_iter().filter(|member| member.code.as_str() != "PL").collect(),
+        revocations: charter.current().revocations.clone(),
+        ..founding()
+    };
+    charter.extend(signed(without_pl, &[1, 2])).expect("enough votes");
+    assert!(matches!(charter.admit(&node("PL", 3)), Err(AdmitError::UnknownMember(_))));
+    assert_eq!(charter.admit_log(&node("PL", 3)), Ok(MemberRole::Member), "what it wrote stays readable");
+    assert!(charter.admit_log(&node("PL", 2)).is_err());
     assert_eq!(Charter::decode(&charter.encode()), Ok(charter));
 }

@@ -10,14 +10,15 @@ use vatra_model::{MemberCode, NodeKey, WallMs};
 use crate::node::clock::wall;
 use crate::node::ingest::SharedTrust;
 
-/// Longest drill.
-pub(crate) const DRILL_MAX: Duration = Duration::from_secs(3600);
-
 /// A drill under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Drill {
     /// Members cut off; empty = all of them.
     pub(crate) members: BTreeSet<MemberCode>,
+    /// When it began.
+    pub(crate) since: WallMs,
+    /// Who ordered it.
+    pub(crate) by: String,
     /// When it heals by itself.
     pub(crate) until: WallMs,
     /// Why, in the operator's words.
@@ -49,23 +50,24 @@ impl Drills {
     }
 
     /// Cuts the links to members (all of them if none is named) for a time. A drill under way is replaced.
-    pub(crate) fn cut(self: &Arc<Self>, members: BTreeSet<MemberCode>, time: Duration, reason: String) -> Drill {
-        let ms = u64::try_from(time.min(DRILL_MAX).as_millis()).unwrap_or(u64::MAX);
+    pub(crate) fn cut(self: &Arc<Self>, members: BTreeSet<MemberCode>, seconds: u64, reason: String, by: String) {
+        let ms = seconds.saturating_mul(1000);
+        let since = wall();
         let mut state = self.lock();
         state.count += 1;
-        let drill = Drill { members, until: WallMs(wall().0 + ms), reason, number: state.count };
+        let until = WallMs(since.0.saturating_add(ms));
+        let drill = Drill { members, since, by, until, reason, number: state.count };
         state.drill = Some(drill.clone());
-        self.mesh.heal(Affected::All);
-        self.mesh.cut(self.affected(&drill.members));
+        self.mesh.set_cut(Some(self.affected(&drill.members)));
         drop(state);
-        tracing::warn!(members = ?drill.members, until = %drill.until, reason = drill.reason, "a drill cuts links");
+        tracing::warn!(members = ?drill.members, until = %drill.until, reason = drill.reason, by = drill.by,
+            "a drill cuts links");
         let drills = Arc::clone(self);
         let number = drill.number;
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             drills.end(Some(number));
         });
-        drill
     }
 
     /// Ends the drill; `false` if there was none.
@@ -78,7 +80,7 @@ impl Drills {
         let ends = state.drill.as_ref().is_some_and(|drill| number.is_none_or(|number| drill.number == number));
         if ends {
             state.drill = None;
-            self.mesh.heal(Affected::All);
+            self.mesh.set_cut(None);
             tracing::warn!("the drill is over, links are healed");
         }
         ends

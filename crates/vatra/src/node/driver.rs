@@ -12,20 +12,21 @@ use vatra_mesh::{Lane, LinkId, Mesh};
 use vatra_model::charter::MemberRole;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
-use vatra_model::{Change, Class, LogId, MemberCode, MonoMs, NodeKey, Position, RecordId, Seq};
+use vatra_model::{Change, Class, LogId, MemberCode, NodeKey, Position, RecordId, Seq};
 use vatra_replica::{Batch, Cost, Effect, Event, Input, Now, Reach, Replica, ReplicaStatus};
 use vatra_store::{Fence, Health, Snapshot, Store};
 
 use crate::node::boot::restore_logs;
 use crate::node::clock::Clock;
-use crate::node::egress::{Push, Wants};
+use crate::node::egress::Push;
+use crate::node::wants::Wants;
 use crate::node::ingest::SharedTrust;
 use crate::node::links::{Links, encode};
 use crate::node::listing::Listing;
 use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult, Receipt, encode_change};
 use crate::node::mailbox::{Mailbox, Urgency};
 use crate::node::metrics::Metrics;
-use crate::node::projector::{Projected, Projector};
+use crate::node::projector::{Projected, Projector, Stored};
 use crate::node::recent::Recent;
 use crate::node::views::Views;
 
@@ -93,6 +94,7 @@ pub(crate) struct Driver {
     pub(crate) deferred: Vec<(u64, usize, LocalOp)>,
     pub(crate) publishing: u64,
     pub(crate) last_probe: Option<Instant>,
+    pub(crate) is_told_writable: bool,
 }
 
 /// A call with the results so far.
@@ -242,7 +244,7 @@ impl Driver {
 
     fn work_out(&self, now: Now, snapshot: &Snapshot, record: RecordId, op: LocalOp) -> Result<Worked, LocalError> {
         if let Health::ReadOnly { reason, .. } = self.store.health() {
-            return Err(LocalError::StoreReadOnly(reason.to_string()));
+            return Err(LocalError::read_only(reason));
         }
         let charter = self.replica.trust().charter();
         if charter.current().member(self.member).is_none_or(|member| member.role == MemberRole::Observer) {
@@ -274,7 +276,7 @@ impl Driver {
     fn standing(&self, snapshot: &Snapshot, record: RecordId, position: Position) -> Result<Receipt, LocalError> {
         let row = snapshot.stream_row(position)?;
         let row = row.ok_or_else(|| LocalError::Unreadable(format!("position {position} is gone")))?;
-        Ok(Receipt { record, position, log: row.log, seq: row.seq, changed: false })
+        Ok(Receipt { record, position, log: row.log, seq: row.seq, changed: false, created: false })
     }
 
     /// Promises outside the store that the next entries' places are used, before they are signed.
@@ -283,8 +285,13 @@ impl Driver {
         // Every change may become an entry of its own, and entry 0 comes on top.
         let seq = Seq(self.replica.next_seq().0 + self.publishing + 2);
         self.fence.raise(incarnation, seq).map_err(|error| {
+            let is_full = error.is_full();
             tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the fence could not be raised");
-            LocalError::StoreReadOnly("the fence beside the store could not be written".into())
+            if is_full {
+                LocalError::StoreFull
+            } else {
+                LocalError::StoreReadOnly("the fence beside the store could not be written".into())
+            }
         })
     }
 
@@ -342,7 +349,7 @@ impl Driver {
     }
 
     /// Writes a batch and tells readers; says what to tell the core.
-    fn persist(&mut self, batch: &Batch) -> (Input, HashMap<(Seq, u16), (RecordId, Position)>) {
+    fn persist(&mut self, batch: &Batch) -> (Input, HashMap<(Seq, u16), Stored>) {
         let started = Instant::now();
         let own_log = self.replica.own_log();
         let projected = self.projector.project(batch, own_log, self.store.next_position());
@@ -361,7 +368,6 @@ impl Driver {
             Err(error) => {
                 self.shared.metrics.commits_failed.inc();
                 tracing::error!(error = format!("{error:#}"), "a batch was not stored");
-                self.set_writable(false);
                 let logs = restore_logs(&self.projector.views.reader).unwrap_or_else(|error| {
                     tracing::error!(error = format!("{error:#}"), "the logs cannot be read; run `vatra fsck`");
                     Vec::new()
@@ -372,7 +378,7 @@ impl Driver {
     }
 
     /// What was committed becomes visible to readers.
-    fn publish(&mut self, projected: Projected) -> HashMap<(Seq, u16), (RecordId, Position)> {
+    fn publish(&mut self, projected: Projected) -> HashMap<(Seq, u16), Stored> {
         self.projector.settle(projected.state);
         let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
         for (record, position, summary) in projected.noted {
@@ -388,7 +394,7 @@ impl Driver {
         projected.positions
     }
 
-    fn perform(&mut self, effect: Effect, positions: &HashMap<(Seq, u16), (RecordId, Position)>) {
+    fn perform(&mut self, effect: Effect, positions: &HashMap<(Seq, u16), Stored>) {
         match effect {
             Effect::Persist(_) => {}
             Effect::Send { peer, message } => self.send(peer, &message),
@@ -404,20 +410,25 @@ impl Driver {
                 let Some((call, index)) = self.tokens.remove(&token) else { return };
                 let (seq, place) = *places.first().expect("one change was published for each token");
                 let result = match positions.get(&(seq, place)) {
-                    Some((record, position)) => {
-                        Ok(Receipt { record: *record, position: *position, log, seq, changed: true })
-                    }
+                    Some(stored) => Ok(Receipt {
+                        record: stored.record,
+                        position: stored.position,
+                        log,
+                        seq,
+                        changed: true,
+                        created: stored.is_new,
+                    }),
                     None => Err(LocalError::Unreadable("the change was stored but has no effect".into())),
                 };
                 self.answer(call, index, result);
             }
             Effect::Refused { token } => {
                 let Some((call, index)) = self.tokens.remove(&token) else { return };
-                let reason = match self.store.health() {
-                    Health::ReadOnly { reason, .. } => reason.to_string(),
-                    Health::Writable => "the last write failed".into(),
+                let error = match self.store.health() {
+                    Health::ReadOnly { reason, .. } => LocalError::read_only(reason),
+                    Health::Writable => LocalError::StoreReadOnly("the last write failed".into()),
                 };
-                self.answer(call, index, Err(LocalError::StoreReadOnly(reason)));
+                self.answer(call, index, Err(error));
             }
             Effect::Close { peer, reason } => {
                 self.shared.metrics.rejected(&reason);
@@ -477,30 +488,28 @@ impl Driver {
 
     /// While the store refuses writes, tries again now and then, so that it resumes without anybody's help.
     fn probe(&mut self) {
-        let now = Instant::now();
-        let due = self.last_probe.is_none_or(|last| now.duration_since(last) >= PROBE_EVERY);
-        if self.is_writable() {
-            if self.last_probe.take().is_some() {
-                self.set_writable(true);
-                tracing::info!("the store takes writes again");
-            }
-            return;
-        }
-        self.set_writable(false);
-        if due {
-            self.last_probe = Some(now);
-            let mut commit = vatra_store::Commit::default();
-            let state = vatra_model::codec::encode(&self.projector.state);
-            commit.meta.push((crate::node::boot::STATE, state));
-            if let Err(error) = self.store.commit(&commit) {
-                tracing::debug!(%error, "the store still refuses writes");
+        if !self.is_writable() {
+            let now = Instant::now();
+            if self.last_probe.is_none_or(|last| now.duration_since(last) >= PROBE_EVERY) {
+                self.last_probe = Some(now);
+                let mut commit = vatra_store::Commit::default();
+                let state = vatra_model::codec::encode(&self.projector.state);
+                commit.meta.push((crate::node::boot::STATE, state));
+                if let Err(error) = self.store.commit(&commit) {
+                    tracing::debug!(%error, "the store still refuses writes");
+                }
             }
         }
-    }
-
-    fn set_writable(&mut self, writable: bool) {
-        self.shared.metrics.writable.set(i64::from(writable));
-        self.replica.set_writable(writable);
+        let writable = self.is_writable();
+        if writable != self.is_told_writable {
+            self.is_told_writable = writable;
+            self.shared.metrics.writable.set(i64::from(writable));
+            self.replica.set_writable(writable);
+            match self.store.health() {
+                Health::Writable => tracing::info!("the store takes writes again"),
+                Health::ReadOnly { reason, .. } => tracing::error!(%reason, "the store takes no writes; reads go on"),
+            }
+        }
     }
 
     fn note(&self, event: Event) {
@@ -537,9 +546,4 @@ impl Driver {
 enum Worked {
     Change(Class, Vec<u8>),
     Nothing(Receipt),
-}
-
-/// A moment of the core's, for status views.
-pub(crate) fn since_wall(clock: &Clock, at: MonoMs) -> vatra_model::WallMs {
-    clock.wall_of(at)
 }

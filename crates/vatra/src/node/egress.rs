@@ -1,13 +1,12 @@
 //! Entries out: pushes as the core decides them, answers to requests from the store.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vatra_mesh::{Lane, Mesh, SendError};
 use vatra_model::pack::Packer;
 use vatra_model::wire::{FRAME_ENTRIES_BYTES, LogDescriptor, Message, Want};
-use vatra_model::{CheckedEntry, Class, Entry, LogId, NodeKey, Seq};
+use vatra_model::{CheckedEntry, Class, Entry, EntryHeader, LogId, NodeKey, Seq};
 use vatra_replica::Input;
 use vatra_store::{PAGE_ROWS_MAX, PageLimits, Reader};
 
@@ -17,15 +16,10 @@ use crate::node::mailbox::{Mailbox, Urgency};
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
 use crate::node::packing::{unpack_entry, unpack_header};
+use crate::node::wants::Wants;
 
-/// How long an answer waits for room in a link's queue before it is given up.
-const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Time between looks for room in a link's queue.
-const ROOM_POLL: Duration = Duration::from_millis(2);
 /// Stored entries that one urgent request looks through.
 const URGENT_SCAN_MAX: usize = 50_000;
-/// Requests of one peer under way or waiting here; more are refused.
-const WANTS_PER_PEER_MAX: usize = 8;
 
 /// What a sending thread needs.
 pub(crate) struct Egress {
@@ -92,25 +86,30 @@ impl Egress {
         let _ = self.mailbox.try_post(Urgency::Control, 1, Item::Core(Input::Shed { peer }));
     }
 
-    /// Answers requests until the queue is closed.
+    /// Answers requests until the queue is closed. A peer whose queue is full is left for a moment, so that a
+    /// thin link never keeps the others waiting.
     pub(crate) fn run_answers(self, wants: &Wants, reader: &Reader) {
         let mut packer = Packer::new();
         while let Some((peer, want)) = wants.next() {
-            if let Err(error) = self.answer(&mut packer, reader, peer, want) {
-                tracing::warn!(peer = %peer.short(), error = format!("{error:#}"), "an answer was given up");
+            match self.answer(&mut packer, reader, peer, want) {
+                Ok(None) => wants.done(peer),
+                Ok(Some(rest)) => wants.put_back(peer, rest),
+                Err(error) => {
+                    tracing::debug!(peer = %peer.short(), error = format!("{error:#}"), "an answer was given up");
+                    wants.done(peer);
+                }
             }
-            wants.done(peer);
         }
     }
 
-    fn answer(&self, packer: &mut Packer, reader: &Reader, peer: NodeKey, want: Want) -> anyhow::Result<()> {
+    /// Sends as much of an answer as there is room for; what is left of it otherwise.
+    fn answer(&self, packer: &mut Packer, reader: &Reader, peer: NodeKey, want: Want) -> anyhow::Result<Option<Want>> {
         let lane = if want.urgent_only { Lane::Priority } else { Lane::Bulk };
-        let mut more = false;
-        let mut budget = want.budget as usize;
+        let mut frame = Gathered::default();
+        let mut left = want;
         let mut scanned = 0;
-        let mut gathered: Vec<Entry> = Vec::new();
-        let mut gathered_bytes = 0;
         let mut next = Seq(want.from);
+        let mut more = false;
         'pages: while next.0 < want.to {
             let limits = PageLimits { rows_max: PAGE_ROWS_MAX.min(1024), bytes_max: 2 * FRAME_ENTRIES_BYTES };
             let page = reader.entries(want.log, next, Seq(want.to - 1), limits)?;
@@ -120,18 +119,16 @@ impl Egress {
                     continue;
                 }
                 let entry = unpack_entry(packer, &row.bytes)?;
-                let bytes = entry.header.changes_len as usize + 200;
-                if gathered_bytes + bytes > FRAME_ENTRIES_BYTES && !gathered.is_empty() {
-                    self.send(packer, peer, lane, want.request, &std::mem::take(&mut gathered))?;
-                    gathered_bytes = 0;
+                if frame.is_full_with(&entry) {
+                    if !self.send(packer, (peer, lane), &mut left, &mut frame)? {
+                        return Ok(Some(left));
+                    }
+                    if left.budget == 0 {
+                        more = true;
+                        break 'pages;
+                    }
                 }
-                gathered_bytes += bytes;
-                gathered.push(entry);
-                budget = budget.saturating_sub(bytes);
-                if budget == 0 {
-                    more = row.seq.0 + 1 < want.to;
-                    break 'pages;
-                }
+                frame.add(entry);
             }
             match page.last.and_then(Seq::next) {
                 Some(after) if page.is_cut && scanned < URGENT_SCAN_MAX => next = after,
@@ -142,49 +139,64 @@ impl Egress {
                 _ => break,
             }
         }
-        if !gathered.is_empty() {
-            self.send(packer, peer, lane, want.request, &gathered)?;
+        if !frame.entries.is_empty() && !self.send(packer, (peer, lane), &mut left, &mut frame)? {
+            return Ok(Some(left));
         }
         let done = encode(packer, &Message::Done { request: want.request, more });
-        self.with_room(|| self.mesh.send(peer, lane, done.clone()))
+        match self.mesh.send(peer, lane, done) {
+            Ok(()) => Ok(None),
+            // Nothing is left but to say so.
+            Err(SendError::QueueFull { .. }) => Ok(Some(Want { from: want.to, ..left })),
+            Err(error) => Err(error.into()),
+        }
     }
 
+    /// Sends a frame if there is room, and notes how far the answer got.
     fn send(
         &self,
         packer: &mut Packer,
-        peer: NodeKey,
-        lane: Lane,
-        request: u32,
-        entries: &[Entry],
-    ) -> anyhow::Result<()> {
-        let entries: Vec<&Entry> = entries.iter().collect();
-        let mut last = None;
-        self.with_room(|| {
-            self.links.send_entries(
-                &self.mesh,
-                packer,
-                (peer, lane),
-                Some(request),
-                &entries,
-                &|log| self.descriptor(log),
-                &mut last,
-            )
-        })?;
-        self.metrics.served.inc_by(entries.len() as u64);
-        Ok(())
-    }
-
-    /// Tries until the link's queue has room, for a bounded time.
-    fn with_room(&self, mut send: impl FnMut() -> Result<(), SendError>) -> anyhow::Result<()> {
-        let give_up = Instant::now() + ROOM_WAIT_MAX;
-        loop {
-            match send() {
-                Ok(()) => return Ok(()),
-                Err(SendError::QueueFull { .. }) if Instant::now() < give_up => std::thread::sleep(ROOM_POLL),
-                Err(error) => return Err(error.into()),
+        to: (NodeKey, Lane),
+        left: &mut Want,
+        frame: &mut Gathered,
+    ) -> anyhow::Result<bool> {
+        let entries: Vec<&Entry> = frame.entries.iter().collect();
+        let descriptor = |log: &LogId| self.descriptor(log);
+        let request = Some(left.request);
+        match self.links.send_entries(&self.mesh, packer, to, request, &entries, &descriptor, &mut None) {
+            Ok(()) => {
+                self.metrics.served.inc_by(entries.len() as u64);
+                left.budget = left.budget.saturating_sub(u32::try_from(frame.bytes).unwrap_or(u32::MAX));
+                left.from = entries.last().map_or(left.from, |entry| entry.header.seq.0 + 1);
+                *frame = Gathered::default();
+                Ok(true)
             }
+            Err(SendError::QueueFull { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Entries of the next frame of an answer.
+#[derive(Default)]
+struct Gathered {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn is_full_with(&self, entry: &Entry) -> bool {
+        !self.entries.is_empty() && self.bytes + weight(&entry.header) > FRAME_ENTRIES_BYTES
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.bytes += weight(&entry.header);
+        self.entries.push(entry);
+    }
+}
+
+/// Bytes that an entry takes in a frame before packing, about.
+fn weight(header: &EntryHeader) -> usize {
+    header.changes_len as usize + 200
 }
 
 /// The entries in groups that fit a frame.
@@ -193,7 +205,7 @@ fn frames_of(entries: &[Arc<CheckedEntry>]) -> Vec<&[Arc<CheckedEntry>]> {
     let mut from = 0;
     let mut bytes = 0;
     for (index, entry) in entries.iter().enumerate() {
-        let len = entry.header().changes_len as usize + 200;
+        let len = weight(entry.header());
         if index > from && bytes + len > FRAME_ENTRIES_BYTES {
             groups.push(&entries[from..index]);
             from = index;
@@ -205,78 +217,4 @@ fn frames_of(entries: &[Arc<CheckedEntry>]) -> Vec<&[Arc<CheckedEntry>]> {
         groups.push(&entries[from..]);
     }
     groups
-}
-
-/// Requests that wait for an answer: fair between peers, bounded for each.
-#[derive(Default)]
-pub(crate) struct Wants {
-    state: Mutex<WantsState>,
-    arrived: std::sync::Condvar,
-}
-
-#[derive(Default)]
-struct WantsState {
-    waiting: BTreeMap<NodeKey, std::collections::VecDeque<Want>>,
-    /// Peers whose request is being answered: one at a time, so that answers keep their order.
-    busy: std::collections::BTreeSet<NodeKey>,
-    last: Option<NodeKey>,
-    is_closed: bool,
-}
-
-impl Wants {
-    /// Takes a request; `false` if the peer has too many waiting.
-    pub(crate) fn push(&self, peer: NodeKey, want: Want) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = state.waiting.entry(peer).or_default();
-        if queue.len() >= WANTS_PER_PEER_MAX {
-            return false;
-        }
-        // Urgent requests are answered first.
-        if want.urgent_only {
-            queue.push_front(want)
-        } else {
-            queue.push_back(want)
-        }
-        drop(state);
-        self.arrived.notify_one();
-        true
-    }
-
-    /// The link is gone: what it asked for is forgotten.
-    pub(crate) fn forget(&self, peer: NodeKey) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&peer);
-    }
-
-    pub(crate) fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
-        self.arrived.notify_all();
-    }
-
-    fn next(&self) -> Option<(NodeKey, Want)> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if state.is_closed {
-                return None;
-            }
-            let free = |(peer, queue): &(&NodeKey, &std::collections::VecDeque<Want>)| {
-                !queue.is_empty() && !state.busy.contains(*peer)
-            };
-            let after_last = state.waiting.iter().filter(free).find(|(peer, _)| Some(**peer) > state.last);
-            let next = after_last.or_else(|| state.waiting.iter().find(free)).map(|(peer, _)| *peer);
-            if let Some(peer) = next {
-                let want = state.waiting.get_mut(&peer).and_then(std::collections::VecDeque::pop_front);
-                state.busy.insert(peer);
-                state.last = Some(peer);
-                if let Some(want) = want {
-                    return Some((peer, want));
-                }
-            }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn done(&self, peer: NodeKey) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).busy.remove(&peer);
-        self.arrived.notify_one();
-    }
 }

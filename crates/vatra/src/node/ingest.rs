@@ -16,6 +16,7 @@ use vatra_model::wire::Message;
 use vatra_replica::{Heard, Input, Reject, Trust};
 
 use crate::node::driver::Item;
+use crate::node::links::Links;
 use crate::node::mailbox::{Mailbox, Urgency};
 use crate::node::metrics::Metrics;
 
@@ -24,13 +25,14 @@ pub(crate) type SharedTrust = Arc<RwLock<Arc<Trust>>>;
 
 /// Time between two log lines about one peer's refused frames.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
-/// Links whose logs are remembered; those of ended links are thrown away when there are more.
-const HEARD_LINKS_MAX: usize = 256;
+/// Lanes whose logs are remembered before those of ended links are thrown away.
+const HEARD_LANES_MAX: usize = 512;
 
 /// One checking thread.
 pub(crate) struct Ingest {
     pub(crate) mailbox: Arc<Mailbox<Item>>,
     pub(crate) trust: SharedTrust,
+    pub(crate) links: Arc<Links>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) packer: Packer,
     pub(crate) heard: BTreeMap<(LinkId, Lane), Heard>,
@@ -38,9 +40,14 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    pub(crate) fn new(mailbox: Arc<Mailbox<Item>>, trust: SharedTrust, metrics: Arc<Metrics>) -> Ingest {
+    pub(crate) fn new(
+        mailbox: Arc<Mailbox<Item>>,
+        trust: SharedTrust,
+        links: Arc<Links>,
+        metrics: Arc<Metrics>,
+    ) -> Ingest {
         let packer = Packer::new();
-        Ingest { mailbox, trust, metrics, packer, heard: BTreeMap::new(), complained: BTreeMap::new() }
+        Ingest { mailbox, trust, links, metrics, packer, heard: BTreeMap::new(), complained: BTreeMap::new() }
     }
 
     /// Checks frames until the mesh or the driver stops.
@@ -89,8 +96,9 @@ impl Ingest {
         let trust = self.trust.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         Ok(match message {
             Message::Entries(frame) => {
-                if self.heard.len() >= HEARD_LINKS_MAX {
-                    self.heard.retain(|(kept, _), _| *kept == link);
+                if self.heard.len() >= HEARD_LANES_MAX {
+                    let links = &self.links;
+                    self.heard.retain(|(kept, _), _| *kept == link || links.is_live(*kept));
                 }
                 let received = self.heard.entry((link, lane)).or_default().open(&trust, frame)?;
                 let changes: usize = received.entries.iter().map(|e| e.entry().changes.len()).sum();

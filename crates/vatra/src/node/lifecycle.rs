@@ -8,7 +8,8 @@ use vatra_replica::{Cost, Input};
 
 use crate::node::driver::Item;
 use crate::node::ingest::Ingest;
-use crate::node::links::Links;
+use crate::node::clock::wall;
+use crate::node::links::{Ended, Links};
 use crate::node::mailbox::{Mailbox, Urgency};
 
 /// Time between reports of round trips to the core.
@@ -49,6 +50,7 @@ async fn take_news(event: LinkEvent, mailbox: &Mailbox<Item>, links: &Links, cos
         }
         LinkEvent::Down { node, link, reason } => {
             tracing::info!(peer = %node.short(), %reason, "link down");
+            links.note_end(node, Ended { at: wall(), reason: reason.to_string() });
             post(mailbox, Item::LinkDown { node, link }).await;
         }
         LinkEvent::Refused { node, remote, reason, count } => {

@@ -8,7 +8,7 @@ use vatra_mesh::{Lane, LinkId, Mesh, SendError};
 use vatra_model::codec;
 use vatra_model::pack::Packer;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
-use vatra_model::{Entry, LogId, NodeKey};
+use vatra_model::{Entry, LogId, NodeKey, WallMs};
 use vatra_replica::Told;
 
 /// Live links as senders see them. The lock of one lane is held while a frame is queued, so that what a frame
@@ -16,7 +16,18 @@ use vatra_replica::Told;
 #[derive(Default)]
 pub(crate) struct Links {
     links: Mutex<BTreeMap<NodeKey, Arc<LinkLanes>>>,
+    ended: Mutex<BTreeMap<NodeKey, Ended>>,
 }
+
+/// When and why the last link to a node ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) at: WallMs,
+    pub(crate) reason: String,
+}
+
+/// Nodes whose last link's end is remembered.
+const ENDED_MAX: usize = 1024;
 
 struct LinkLanes {
     link: LinkId,
@@ -33,6 +44,24 @@ impl Links {
     pub(crate) fn up(&self, node: NodeKey, link: LinkId) {
         let lanes = LinkLanes { link, told: std::array::from_fn(|_| Mutex::new(Told::default())) };
         lock(&self.links).insert(node, Arc::new(lanes));
+    }
+
+    /// Whether the link is the present one of its node.
+    pub(crate) fn is_live(&self, link: LinkId) -> bool {
+        lock(&self.links).values().any(|lanes| lanes.link == link)
+    }
+
+    /// Remembers why a link ended.
+    pub(crate) fn note_end(&self, node: NodeKey, ended: Ended) {
+        let mut all = lock(&self.ended);
+        if all.len() < ENDED_MAX || all.contains_key(&node) {
+            all.insert(node, ended);
+        }
+    }
+
+    /// How the last link to a node ended, if one did since the start.
+    pub(crate) fn ended(&self, node: &NodeKey) -> Option<Ended> {
+        lock(&self.ended).get(node).cloned()
     }
 
     pub(crate) fn down(&self, node: NodeKey, link: LinkId) {

@@ -9,7 +9,7 @@ use vatra_model::schema::words::AlertStatus;
 use vatra_model::view::View;
 use vatra_model::{Change, Class, LogId, MemberCode, Position, RecordId, RecordKind, SectionId, Seq, WallMs};
 use vatra_record::Record;
-use vatra_store::ReadError;
+use vatra_store::{ReadError, ReadOnlyReason};
 
 /// One call: several operations that are answered together.
 pub(crate) struct LocalCall {
@@ -37,8 +37,10 @@ pub(crate) struct Receipt {
     pub(crate) position: Position,
     pub(crate) log: LogId,
     pub(crate) seq: Seq,
-    /// `false` when there was nothing to do, because it is so already.
+    /// Whether anything was written; `false` when it was so already.
     pub(crate) changed: bool,
+    /// Whether the record is new.
+    pub(crate) created: bool,
 }
 
 /// What an operation came to.
@@ -62,12 +64,25 @@ pub(crate) enum LocalError {
     /// This node's member may not originate.
     #[error("{0} is an observer of this federation and originates nothing")]
     Observer(MemberCode),
-    /// The disk is full or failing.
+    /// The disk is full.
+    #[error("the disk of the store is full, so nothing was stored")]
+    StoreFull,
+    /// The disk is failing, or the store is damaged.
     #[error("the store takes no writes at present: {0}")]
     StoreReadOnly(String),
     /// A stored value is damaged.
     #[error("the record cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl LocalError {
+    /// Why a store that takes no writes refuses one.
+    pub(crate) fn read_only(reason: ReadOnlyReason) -> LocalError {
+        match reason {
+            ReadOnlyReason::Full => LocalError::StoreFull,
+            other => LocalError::StoreReadOnly(other.to_string()),
+        }
+    }
 }
 
 impl From<ReadError> for LocalError {
@@ -150,9 +165,4 @@ fn check_writer(member: MemberCode, writers: &[MemberCode]) -> Result<(), LocalE
     }
     let owners = writers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Err(LocalError::NotWriter { owners, member })
-}
-
-/// Whether two kinds of record are the same, for questions by kind.
-pub(crate) fn is_kind(view: &View, kind: RecordKind) -> bool {
-    view.kind() == kind
 }

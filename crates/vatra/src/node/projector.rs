@@ -26,12 +26,20 @@ use crate::node::views::{DecodedEntry, DocumentRow, FLAG_EDITED, Views, event_ki
 pub(crate) struct Projected {
     pub(crate) commit: Commit,
     /// Where each change of this node's own entries stands.
-    pub(crate) positions: HashMap<(Seq, u16), (RecordId, Position)>,
+    pub(crate) positions: HashMap<(Seq, u16), Stored>,
     /// What readers learn once the commit is durable.
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) noted: Vec<(RecordId, Position, Summary)>,
     /// The state after the batch.
     pub(crate) state: StateRow,
+}
+
+/// A change of this node's own, in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub(crate) record: RecordId,
+    pub(crate) position: Position,
+    pub(crate) is_new: bool,
 }
 
 /// Works batches out. Holds what the last durable commit left.
@@ -202,7 +210,9 @@ impl Projector {
             let event_type = if was_shown { edited_type(change, view) } else { created_type(view) };
             let position = round.emit(place, index, record_id, event_type, view.summary(), bytes);
             working.id.latest = position;
-            if !was_shown {
+            if was_shown {
+                round.out.commit.history.push((record_id, position));
+            } else {
                 working.id.created = position;
                 count(&mut round.out.state, view, 1);
             }
@@ -284,7 +294,8 @@ impl Round<'_> {
         self.out.noted.push((record, position, summary));
         self.out.commit.stream.push(row);
         if header.log == self.own_log {
-            self.out.positions.insert((header.seq, index), (record, position));
+            let is_new = matches!(event_type, EventType::AlertCreated | EventType::ContactCreated);
+            self.out.positions.insert((header.seq, index), Stored { record, position, is_new });
         }
         position
     }

@@ -21,7 +21,7 @@ use crate::node::boot::{Booted, LifeRow, boot, random};
 use crate::node::clock::Clock;
 use crate::node::drill::Drills;
 use crate::node::driver::{Driver, Shared};
-use crate::node::egress::{Egress, Wants};
+use crate::node::egress::Egress;
 use crate::node::ingest::Ingest;
 use crate::node::lifecycle;
 use crate::node::links::Links;
@@ -33,6 +33,7 @@ use crate::node::origins::Origins;
 use crate::node::projector::Projector;
 use crate::node::recent::Recent;
 use crate::node::views::Views;
+use crate::node::wants::Wants;
 
 /// Longest time that open requests get to finish when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -70,6 +71,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let (mesh, events) = start_mesh(&config).await?;
     let mut registry = Registry::default();
     let node = Node::start(&config, mesh, events, &mut registry)?;
+    let api = service::serve(&node, &config, listener, registry);
     tracing::info!(
         node = config.name,
         member = %config.member,
@@ -88,6 +90,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     notify(&[sd_notify::NotifyState::Stopping]);
     watchdog.abort();
     tracing::info!("stopping");
+    api.stop(DRAIN_MAX).await;
     node.stop().await;
     match failed {
         None => {
@@ -118,6 +121,9 @@ pub(crate) async fn start_mesh(config: &NodeConfig) -> anyhow::Result<(Mesh, Mes
     mesh.set_peers(peers.collect());
     Ok((mesh, events))
 }
+
+/// Threads that answer requests: one reads the store while another packs.
+const ANSWER_THREADS: usize = 2;
 
 /// A started node.
 pub(crate) struct Node {
@@ -201,6 +207,7 @@ impl Node {
             deferred: Vec::new(),
             publishing: 0,
             last_probe: None,
+            is_told_writable: true,
         };
         let cost = match config.mesh.profile {
             LinkProfile::Wan => Cost::Wan,
@@ -245,7 +252,10 @@ fn start_threads(
     driver: Driver,
     alive: watch::Sender<bool>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let ingest = || Ingest::new(shared.mailbox.clone(), shared.trust.clone(), shared.metrics.clone());
+    let ingest = || {
+        let (mailbox, trust) = (shared.mailbox.clone(), shared.trust.clone());
+        Ingest::new(mailbox, trust, shared.links.clone(), shared.metrics.clone())
+    };
     let egress = || Egress {
         mesh: mesh.clone(),
         links: shared.links.clone(),
@@ -257,8 +267,8 @@ fn start_threads(
     tokio::spawn(lifecycle::run(news, control, ingest(), shared.mailbox.clone(), shared.links.clone(), cost));
     tokio::spawn(lifecycle::report_round_trips(mesh.clone(), shared.mailbox.clone()));
     let (pushes, wants, reader) = (shared.pushes.clone(), shared.wants.clone(), shared.views.reader.clone());
-    let (ingest_urgent, ingest_bulk, pusher, answerer) = (ingest(), ingest(), egress(), egress());
-    Ok(vec![
+    let (ingest_urgent, ingest_bulk, pusher) = (ingest(), ingest(), egress());
+    let mut threads = vec![
         spawn("vatra-driver", move || {
             let _alive = alive;
             driver.run();
@@ -266,8 +276,12 @@ fn start_threads(
         spawn("vatra-urgent", move || ingest_urgent.run(urgent))?,
         spawn("vatra-bulk", move || ingest_bulk.run(bulk))?,
         spawn("vatra-push", move || pusher.run_pushes(&pushes))?,
-        spawn("vatra-answer", move || answerer.run_answers(&wants, &reader))?,
-    ])
+    ];
+    for _ in 0..ANSWER_THREADS {
+        let (answerer, wants, reader) = (egress(), wants.clone(), reader.clone());
+        threads.push(spawn("vatra-answer", move || answerer.run_answers(&wants, &reader))?);
+    }
+    Ok(threads)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {

@@ -1,0 +1,184 @@
+//! What the node says about itself and others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use tokio::sync::oneshot;
+use vatra_api::{
+    Behind, CutStatus, FrontierStatus, LinkState, LinkStatus, MemberReach, Reach, Refusal, RefusalKind, Status,
+    StoreState, StoreStatus,
+};
+use vatra_mesh::LinkInfo;
+use vatra_model::view::Digest;
+use vatra_model::{LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
+use vatra_replica::ReplicaStatus;
+use vatra_store::Health;
+
+use super::{NodeService, stopping};
+use crate::node::driver::Item;
+use crate::node::mailbox::Urgency;
+
+impl NodeService {
+    async fn replica_status(&self) -> Result<(ReplicaStatus, Health), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let posted = self.inner.shared.mailbox.try_post(Urgency::Control, 1, Item::Status(reply));
+        posted.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    pub(super) async fn report(&self) -> Result<Status, Refusal> {
+        let (replica, health) = self.replica_status().await?;
+        let shared = &self.inner.shared;
+        let state = *shared.state.borrow();
+        let reader = &shared.views.reader;
+        let behind = replica.behind.iter().filter(|(_, lag)| lag.entries > 0).map(|(member, lag)| {
+            (*member, Behind { entries: lag.entries, seconds: lag.behind_ms / 1000 })
+        });
+        let heights = replica.logs.iter().map(|log| log.head.height);
+        Ok(Status {
+            node: replica.node,
+            name: self.inner.name.clone(),
+            member: replica.member,
+            site: self.inner.site.clone(),
+            incarnation: replica.incarnation,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.inner.started,
+            digest: Digest(state.digest),
+            alerts: state.alerts,
+            contacts: state.contacts,
+            position: *shared.durable.borrow(),
+            links: self.links(&replica),
+            behind: behind.collect(),
+            charter_epoch: replica.charter_epoch,
+            store: StoreStatus {
+                state: if matches!(health, Health::Writable) { StoreState::Ok } else { StoreState::ReadOnly },
+                engine: reader.engine().to_string(),
+                reason: match health {
+                    Health::Writable => None,
+                    Health::ReadOnly { reason, .. } => Some(reason.to_string()),
+                },
+                damaged: reader.damaged_count(),
+            },
+            cuts: self.inner.drills.present().into_iter().map(cut_status).collect(),
+            frontier: FrontierStatus {
+                logs: replica.logs.len() as u64,
+                entries: heights.sum(),
+                hash: hex::encode(replica.frontier_hash),
+            },
+        })
+    }
+
+    /// Links that are up, and those of configured peers that are not.
+    fn links(&self, replica: &ReplicaStatus) -> Vec<LinkStatus> {
+        let trust = self.inner.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let live: BTreeMap<NodeKey, LinkInfo> =
+            self.inner.mesh.links().into_iter().map(|link| (link.node, link)).collect();
+        let greeted: BTreeSet<NodeKey> =
+            replica.links.iter().filter(|link| link.greeted).map(|link| link.node).collect();
+        let mut nodes: BTreeSet<NodeKey> = self.inner.peers.iter().copied().collect();
+        nodes.extend(live.keys());
+        let status = |node: NodeKey| {
+            let certificate = trust.node(&node)?;
+            let link = live.get(&node);
+            // A link carries entries once hellos were exchanged.
+            let up = link.filter(|_| greeted.contains(&node));
+            let ended = self.inner.shared.links.ended(&node);
+            Some(LinkStatus {
+                node,
+                name: Some(certificate.node.clone()),
+                member: certificate.member,
+                state: if up.is_some() { LinkState::Up } else { LinkState::Down },
+                since: match up {
+                    Some(link) => Some(wall_of(link)),
+                    None => ended.as_ref().map(|ended| ended.at),
+                },
+                rtt_ms: up.and_then(|link| link.rtt).map(|rtt| rtt.as_secs_f64() * 1000.0),
+                bytes_in: link.map_or(0, |link| traffic(link).0),
+                bytes_out: link.map_or(0, |link| traffic(link).1),
+                reason: if up.is_some() { None } else { ended.map(|ended| ended.reason) },
+            })
+        };
+        nodes.into_iter().filter_map(status).collect()
+    }
+
+    /// When any node of a member was last heard of.
+    pub(super) async fn heard_of(&self, member: MemberCode) -> Result<Option<WallMs>, Refusal> {
+        let (replica, _) = self.replica_status().await?;
+        Ok(self.heard(&replica, member))
+    }
+
+    fn heard(&self, replica: &ReplicaStatus, member: MemberCode) -> Option<WallMs> {
+        if member == replica.member {
+            return Some(crate::node::clock::wall());
+        }
+        let nodes = replica.nodes.iter().filter(|node| node.member == Some(member));
+        nodes.filter_map(|node| node.heard).max().map(|at| self.inner.clock.wall_of(at))
+    }
+
+    /// Which members hold everything of a record that this node holds.
+    pub(super) async fn reach_of(&self, record: RecordId) -> Result<Reach, Refusal> {
+        let places = self
+            .read(move |inner| {
+                let snapshot = inner.shared.views.reader.snapshot()?;
+                let positions = snapshot.history(record, Position(0), usize::MAX)?;
+                let mut highest: BTreeMap<LogId, Seq> = BTreeMap::new();
+                for position in positions {
+                    if let Some(row) = snapshot.stream_row(position)? {
+                        let seq = highest.entry(row.log).or_insert(row.seq);
+                        *seq = (*seq).max(row.seq);
+                    }
+                }
+                Ok(highest)
+            })
+            .await?;
+        if places.is_empty() {
+            return Err(Refusal::new(RefusalKind::NotFound, format!("record {record} is not known here")));
+        }
+        let mut holders: Option<BTreeSet<NodeKey>> = None;
+        for (log, seq) in places {
+            let (reply, answer) = oneshot::channel();
+            let item = Item::Reach(log, seq, reply);
+            self.inner.shared.mailbox.try_post(Urgency::Control, 1, item).map_err(|_| stopping())?;
+            let reach = answer.await.map_err(|_| stopping())?;
+            holders = Some(match holders {
+                None => reach.holders,
+                Some(before) => before.intersection(&reach.holders).copied().collect(),
+            });
+        }
+        let holders = holders.unwrap_or_default();
+        let (replica, _) = self.replica_status().await?;
+        let trust = self.inner.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let members = trust.charter().current().members.iter().map(|member| {
+            let of_member = |node: &&NodeKey| trust.member(node) == Some(member.code);
+            let nodes: Vec<NodeKey> = holders.iter().filter(of_member).copied().collect();
+            MemberReach {
+                member: member.code,
+                holds: !nodes.is_empty(),
+                nodes,
+                heard_at: self.heard(&replica, member.code),
+            }
+        });
+        Ok(Reach { id: record, members: members.collect() })
+    }
+}
+
+fn cut_status(drill: crate::node::drill::Drill) -> CutStatus {
+    CutStatus {
+        members: drill.members.into_iter().collect(),
+        since: drill.since,
+        until: drill.until,
+        reason: drill.reason,
+        by: drill.by,
+    }
+}
+
+fn wall_of(link: &LinkInfo) -> WallMs {
+    let since = link.since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    WallMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Bytes in and out, heartbeats included.
+fn traffic(link: &LinkInfo) -> (u64, u64) {
+    let lanes = link.lanes.iter().chain([&link.heartbeat]);
+    lanes.fold((0, 0), |(received, sent), lane| (received + lane.received_bytes, sent + lane.sent_bytes))
+}
