@@ -19,7 +19,6 @@ struct Load {
     seq: u64,
     random: u64,
     sequential_ids: bool,
-    without_ids: bool,
 }
 
 impl Load {
@@ -52,9 +51,7 @@ impl Load {
                 summary: [3; 16],
                 received: WallMs(1),
             });
-            if !self.without_ids {
-                commit.ids.push((record, IdRow { created: position, latest: position, flags: [0; 8] }));
-            }
+            commit.ids.push((record, IdRow { created: position, latest: position, flags: [0; 8] }));
         }
         let start = Instant::now();
         self.store.commit(&commit).expect("the disk works");
@@ -80,12 +77,10 @@ fn main() {
         "{:>24} {:>8} {:>8} {:>8} {:>12} {:>10}",
         "changes per commit", "p50", "p99", "max", "changes/s", "B/change"
     );
-    for (name, sequential_ids, without_ids) in
-        [("random ids", false, false), ("ids in order", true, false), ("no id rows", false, true)]
-    {
+    for (name, sequential_ids) in [("random ids", false), ("ids in order", true)] {
         let dir = place.join(format!("vatra-commit-latency-{}", std::process::id()));
         let store = Store::open(&dir, OpenOptions { engine, ..OpenOptions::default() }).expect("the store opens");
-        let mut load = Load { store, seq: 0, random: 0x9E37_79B9_7F4A_7C15, sequential_ids, without_ids };
+        let mut load = Load { store, seq: 0, random: 0x9E37_79B9_7F4A_7C15, sequential_ids };
         while load.store.next_position().0 <= preload {
             load.commit(256);
         }

@@ -29,7 +29,11 @@ const BUCKETS: u16 = 1 << 12;
 /// How many states back a reader may still find its own.
 const VERSIONS_MAX: usize = 64;
 
+/// Buckets that a new state shares together, so that a commit of one change copies little.
+const GROUP_BUCKETS: u16 = 1 << 6;
+
 type Bucket = Vec<(RecordId, IdRow)>;
+type Group = Vec<Arc<Bucket>>;
 
 /// The recent id rows after one commit. Cloning shares the buckets.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ pub(crate) struct RecentIds {
     stage: u64,
     /// Records that have a position.
     record_count: u64,
-    buckets: Vec<Arc<Bucket>>,
+    groups: Vec<Arc<Group>>,
     row_count: usize,
     /// The bucket that the sweep comes to next.
     next_bucket: u16,
@@ -63,7 +67,10 @@ impl RecentIds {
         RecentIds {
             stage: 0,
             record_count: 0,
-            buckets: vec![Arc::default(); usize::from(BUCKETS)],
+            groups: vec![
+                Arc::new(vec![Arc::default(); usize::from(GROUP_BUCKETS)]);
+                usize::from(BUCKETS / GROUP_BUCKETS)
+            ],
             row_count: 0,
             next_bucket: 0,
             sweep_stage: 0,
@@ -79,15 +86,15 @@ impl RecentIds {
 
     /// The recent row of a record.
     pub(crate) fn id(&self, record: RecordId) -> Option<IdRow> {
-        let bucket = &self.buckets[usize::from(bucket_of(record))];
+        let bucket = self.bucket(bucket_of(record));
         let place = bucket.binary_search_by_key(&record, |(record, _)| *record).ok()?;
         Some(bucket[place].1)
     }
 
     /// Recent rows by id from one id on.
     pub(crate) fn from(&self, record: RecordId) -> impl Iterator<Item = (RecordId, IdRow)> {
-        let buckets = self.buckets[usize::from(bucket_of(record))..].iter();
-        buckets.flat_map(|bucket| bucket.iter().copied()).skip_while(move |(id, _)| *id < record)
+        let buckets = (bucket_of(record)..BUCKETS).map(|bucket| self.bucket(bucket));
+        buckets.flatten().copied().skip_while(move |(id, _)| *id < record)
     }
 
     /// The state after a commit with these id rows, and what it writes. `first` is the first position of the
@@ -140,7 +147,7 @@ impl RecentIds {
         let mut moved = 0;
         let mut to = from;
         while to < BUCKETS && moved < wanted {
-            for (record, id) in self.buckets[usize::from(to)].iter() {
+            for (record, id) in self.bucket(to) {
                 put(batch, Space::Ids, &record.0, &id.encode());
             }
             moved += self.empty(to);
@@ -166,14 +173,17 @@ impl RecentIds {
     }
 
     fn empty(&mut self, bucket: u16) -> usize {
-        let rows = std::mem::take(&mut self.buckets[usize::from(bucket)]);
-        self.row_count -= rows.len();
-        rows.len()
+        let rows = self.bucket(bucket).len();
+        if rows > 0 {
+            *self.bucket_mut(bucket) = Arc::default();
+        }
+        self.row_count -= rows;
+        rows
     }
 
     fn insert(&mut self, ids: &[(RecordId, IdRow)]) {
         for (record, id) in ids {
-            let bucket = Arc::make_mut(&mut self.buckets[usize::from(bucket_of(*record))]);
+            let bucket = Arc::make_mut(self.bucket_mut(bucket_of(*record)));
             match bucket.binary_search_by_key(record, |(record, _)| *record) {
                 Ok(place) => bucket[place].1 = *id,
                 Err(place) => {
@@ -182,6 +192,15 @@ impl RecentIds {
                 }
             }
         }
+    }
+
+    fn bucket(&self, bucket: u16) -> &Bucket {
+        &self.groups[usize::from(bucket / GROUP_BUCKETS)][usize::from(bucket % GROUP_BUCKETS)]
+    }
+
+    fn bucket_mut(&mut self, bucket: u16) -> &mut Arc<Bucket> {
+        let group = Arc::make_mut(&mut self.groups[usize::from(bucket / GROUP_BUCKETS)]);
+        &mut group[usize::from(bucket % GROUP_BUCKETS)]
     }
 
     /// A few at a time: a commit of one change must not pay for thousands.
