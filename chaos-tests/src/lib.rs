@@ -8,3 +8,5 @@ pub mod corpus;
 
 pub mod bench;
 pub mod demo;
+
+pub mod sim;

@@ -1,0 +1,23 @@
+//! The simulator: one seed makes one world of real replicas and real records over a simulated network,
+//! simulated disks and a virtual clock.
+//!
+//! What runs in here is the code that runs in a node: `vatra-replica` decides, `vatra-record` makes the views,
+//! frames are encoded, packed, signed and checked. Only time, disks, links and people are made up, and all of
+//! them come from the seed, so a failure is replayed with `VATRA_SIM_SEED=<seed>`.
+
+pub mod world;
+
+pub mod chance;
+pub mod disk;
+pub mod federation;
+pub mod network;
+pub mod node;
+pub mod records;
+pub mod workload;
+
+pub mod checks;
+pub mod tally;
+
+pub use federation::Federation;
+pub use network::Shape;
+pub use world::{Setup, Topology, World, seeds};

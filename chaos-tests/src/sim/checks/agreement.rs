@@ -1,0 +1,83 @@
+//! S2: equal entries make equal views. L2: linked nodes come to hold the same.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use vatra_model::{EntryHash, LogId};
+
+use crate::sim::node::Node;
+use crate::sim::world::World;
+
+type Held = Vec<(LogId, u64, EntryHash)>;
+
+fn running(world: &World) -> impl Iterator<Item = (usize, &Node)> {
+    world.nodes.iter().enumerate().filter(|(_, node)| node.replica.is_some())
+}
+
+/// Whether all running nodes hold the same entries without gaps and nobody waits for an answer.
+#[must_use]
+pub fn all_hold_the_same(world: &World) -> bool {
+    let mut first: Option<&Node> = None;
+    for (_, node) in running(world) {
+        let disk = node.disk.durable();
+        let contiguous: u64 = disk.logs.values().map(|row| row.head.height).sum();
+        if !node.pending.is_empty() || contiguous != disk.entries.len() as u64 {
+            return false;
+        }
+        match first {
+            None => first = Some(node),
+            Some(first) if first.disk.durable().frontier() != disk.frontier() => return false,
+            Some(_) => {}
+        }
+    }
+    true
+}
+
+/// Nodes that hold the same entries show the same, and no place of a log has two entries.
+#[must_use]
+pub fn check(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut digests: BTreeMap<Held, (usize, [u8; 32])> = BTreeMap::new();
+    let mut places: BTreeMap<(LogId, u64), EntryHash> = BTreeMap::new();
+    for (index, node) in world.nodes.iter().enumerate() {
+        for (log, seq, hash) in node.disk.durable().held() {
+            if *places.entry((log, seq)).or_insert(hash) != hash {
+                found.push(format!("{log} {seq} is another entry on node {index} than elsewhere (S5)"));
+            }
+        }
+    }
+    if !world.setup.views {
+        return found;
+    }
+    for (index, node) in running(world) {
+        let held: Held = node.disk.durable().held().collect();
+        let digest = node.views.digest().0;
+        match digests.get(&held) {
+            Some((other, theirs)) if *theirs != digest => {
+                found.push(format!("nodes {other} and {index} hold the same and show different views (S2)"));
+            }
+            Some(_) => {}
+            None => drop(digests.insert(held, (index, digest))),
+        }
+    }
+    found
+}
+
+/// What each node holds, for a report of what did not converge.
+#[must_use]
+pub fn describe(world: &World) -> String {
+    let mut text = String::new();
+    for (index, node) in world.nodes.iter().enumerate() {
+        let disk = node.disk.durable();
+        let state = if node.replica.is_some() { "runs" } else { "is down" };
+        let _ = write!(text, "  node {index} {state}, {} entries, {} pending:", disk.entries.len(), node.pending.len());
+        for (log, row) in &disk.logs {
+            let beyond = disk.entries.range((*log, row.head.height)..=(*log, u64::MAX)).count();
+            let _ = write!(text, " {}={}+{beyond}", log.short(), row.head.height);
+        }
+        let up: Vec<String> =
+            world.peers_of(index).iter().filter(|p| world.is_up(index, **p)).map(usize::to_string).collect();
+        let _ = writeln!(text, "; linked with {}", up.join(","));
+    }
+    text
+}

@@ -1,0 +1,23 @@
+//! S12: stamps of a log only grow, across restarts too, whatever the clocks show.
+
+use std::collections::BTreeMap;
+
+use vatra_model::{Hlc, LogId};
+
+use crate::sim::world::World;
+
+/// Along each log every stamp is greater than the one before.
+#[must_use]
+pub fn check(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, node) in world.nodes.iter().enumerate() {
+        let mut last: BTreeMap<LogId, Hlc> = BTreeMap::new();
+        for ((log, seq), entry) in &node.disk.durable().entries {
+            let stamp = entry.header().hlc;
+            if last.insert(*log, stamp).is_some_and(|before| before >= stamp) {
+                found.push(format!("on node {index} the stamp of {log} {seq} is not later than the one before (S12)"));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,39 @@
+//! P2: nothing is told before it is durable on the node that tells it.
+
+use std::sync::Arc;
+
+use vatra_model::wire::Message;
+use vatra_model::{CheckedEntry, LogId};
+
+use crate::sim::node::Node;
+
+/// The first height of a message that the sender's disk does not hold.
+#[must_use]
+pub fn in_message(node: &Node, message: &Message) -> Option<String> {
+    let disk = node.disk.durable();
+    let early = |log: &LogId, height: u64| {
+        (height > disk.height(log)).then(|| format!("{log} to {height}, durable are {}", disk.height(log)))
+    };
+    match message {
+        Message::Frontier(digest) => digest.heads.iter().find_map(|(log, height, _)| early(log, *height)),
+        Message::Have { heights } => heights.iter().find_map(|(log, height)| early(log, *height)),
+        Message::Beacon(signed) => {
+            let beacon = signed.beacon().ok()?;
+            let own = beacon.node == node.key();
+            own.then(|| beacon.heights.iter().find_map(|(log, height)| early(log, *height)))?
+        }
+        Message::Hello(hello) => {
+            (hello.frontier_hash != disk.frontier().hash()).then(|| "a frontier that is not the disk's".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The first entry that the sender's disk does not hold.
+#[must_use]
+pub fn in_entries(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
+    let held = |entry: &Arc<CheckedEntry>| {
+        node.disk.durable().hash(entry.header().log, entry.header().seq.0) == Some(entry.hash())
+    };
+    entries.iter().find(|entry| !held(entry)).map(|entry| format!("{} {}", entry.header().log, entry.header().seq))
+}

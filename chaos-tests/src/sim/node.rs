@@ -1,0 +1,225 @@
+//! One simulated node: a replica, its views, its disk, and what its lanes were told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use vatra_model::charter::Charter;
+use vatra_model::wire::{FRAME_ENTRIES_BYTES, Want};
+use vatra_model::{CheckedEntry, Incarnation, LogId, MonoMs, NodeKey, Secret, WallMs};
+use vatra_replica::{Heard, Now, Replica, ReplicaConfig, Restored, Told};
+
+use crate::sim::chance::{self, Chance};
+use crate::sim::disk::Disk;
+use crate::sim::federation::Site;
+use crate::sim::network::LANES;
+use crate::sim::records::{Views, origin_of};
+
+/// What the simulated wall clocks show at the start of a run.
+const WALL_START_MS: u64 = 1_764_000_000_000;
+
+/// One node.
+pub struct Node {
+    /// Who it is.
+    pub site: Site,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its core, while it runs.
+    pub replica: Option<Replica>,
+    /// What it shows.
+    pub views: Views,
+    /// Runs since the start of the world.
+    pub run: u64,
+    /// Its wall clock minus the world's, in milliseconds.
+    pub skew_ms: i64,
+    /// Places that were acknowledged here and must stay.
+    pub acknowledged: BTreeSet<(LogId, u64)>,
+    /// Publications that wait for their answer.
+    pub pending: BTreeSet<u64>,
+    /// Next token.
+    pub next_token: u64,
+    /// When its next tick is due.
+    pub tick_at: Option<u64>,
+    /// What its lanes were told, by peer and lane.
+    pub told: BTreeMap<(usize, usize), Told>,
+    /// What its peers' lanes told, by peer and lane.
+    pub heard: BTreeMap<(usize, usize), Heard>,
+    /// Answers under way, by peer and lane.
+    pub serving: BTreeMap<(usize, usize), VecDeque<Portion>>,
+    /// Pushes of the last connection to each peer, to be repeated after a reconnection.
+    pub pushed: BTreeMap<usize, VecDeque<Arc<CheckedEntry>>>,
+}
+
+/// A frame's worth of an answer.
+#[derive(Clone, Debug)]
+pub enum Portion {
+    /// Entries of the answer to a request.
+    Entries(u32, Vec<Arc<CheckedEntry>>),
+    /// The end of the answer.
+    Done {
+        /// The request.
+        request: u32,
+        /// There is more.
+        more: bool,
+    },
+}
+
+impl Node {
+    /// A node with an empty disk that does not run yet.
+    #[must_use]
+    pub fn new(site: Site, skew_ms: i64) -> Node {
+        Node {
+            site,
+            disk: Disk::default(),
+            replica: None,
+            views: Views::default(),
+            run: 0,
+            skew_ms,
+            acknowledged: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            next_token: 1,
+            tick_at: None,
+            told: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+        }
+    }
+
+    /// The time as this node's clocks show it.
+    #[must_use]
+    pub fn now(&self, world_us: u64) -> Now {
+        let wall = (WALL_START_MS + world_us / 1000).saturating_add_signed(self.skew_ms);
+        Now { mono: MonoMs(world_us / 1000), wall: WallMs(wall) }
+    }
+
+    /// Starts it from its disk. `certificates` are those beside its configuration.
+    ///
+    /// # Panics
+    /// If the core cannot be made from the disk: a node that does not start is a failure of the run.
+    pub fn start(&mut self, world_us: u64, seed: u64, sites: &[Site], views: bool) {
+        self.run += 1;
+        let name = format!("{} run {}", self.site.key, self.run);
+        let mut chance = Chance::new(seed, &name);
+        let now = self.now(world_us);
+        let life = self.disk.start(Incarnation(chance.below(u64::MAX)), now.wall);
+        let stored =
+            self.disk.durable().charter.as_deref().map(|bytes| Charter::decode(bytes).expect("it was verified"));
+        let configured = &self.site.charter;
+        let newer = |charter: &Charter| charter.current().epoch > configured.current().epoch;
+        let charter = stored.filter(newer).unwrap_or_else(|| configured.clone());
+        let config = ReplicaConfig {
+            secret: Secret::from_seed(&self.site.secret),
+            certificate: self.site.certificate.clone(),
+            charter,
+            certificates: sites.iter().map(|site| site.certificate.clone()).collect(),
+            software: "simulated".into(),
+            seed: chance::bytes(seed, &format!("{name} core")),
+        };
+        let restored = Restored {
+            incarnation: life.incarnation,
+            opened: life.opened,
+            boot: life.boot,
+            hlc: self.disk.durable().hlc,
+            logs: self.disk.logs(),
+        };
+        self.replica = Some(Replica::new(config, restored, now).expect("a node starts from its own disk"));
+        self.views = Views::default();
+        if views {
+            // In any order: views must not depend on it.
+            let mut entries: Vec<_> = self.disk.durable().entries.values().cloned().collect();
+            chance.shuffle(&mut entries);
+            for entry in entries {
+                self.show(&entry);
+            }
+        }
+    }
+
+    /// The process ends at once, without a word.
+    pub fn kill(&mut self) {
+        self.replica = None;
+        self.tick_at = None;
+        self.pending.clear();
+        self.told.clear();
+        self.heard.clear();
+        self.serving.clear();
+        self.pushed.clear();
+    }
+
+    /// Forgets what belonged to a connection.
+    pub fn forget_link(&mut self, peer: usize) {
+        for lane in 0..LANES {
+            self.told.remove(&(peer, lane));
+            self.heard.remove(&(peer, lane));
+            self.serving.remove(&(peer, lane));
+        }
+    }
+
+    /// Shows a durable entry.
+    pub fn show(&mut self, entry: &CheckedEntry) {
+        if let Some((member, origin)) = origin_of(self.disk.durable(), &entry.header().log) {
+            self.views.apply(entry, member, origin);
+        }
+    }
+
+    /// Reads the answer to a request from the disk, within its budget, and puts it in line.
+    pub fn serve(&mut self, peer: usize, lane: usize, want: Want) {
+        let range = (want.log, want.from)..(want.log, want.to.max(want.from));
+        let mut portions = Vec::new();
+        let (mut gathered, mut gathered_bytes, mut budget, mut more) = (Vec::new(), 0, want.budget as usize, false);
+        for ((_, seq), entry) in self.disk.durable().entries.range(range) {
+            if want.urgent_only && !entry.header().class.is_urgent() {
+                continue;
+            }
+            let bytes = entry_bytes(entry);
+            if gathered_bytes + bytes > FRAME_ENTRIES_BYTES && !gathered.is_empty() {
+                portions.push(Portion::Entries(want.request, std::mem::take(&mut gathered)));
+                gathered_bytes = 0;
+            }
+            gathered_bytes += bytes;
+            gathered.push(entry.clone());
+            budget = budget.saturating_sub(bytes);
+            if budget == 0 {
+                more = seq + 1 < want.to;
+                break;
+            }
+        }
+        if !gathered.is_empty() {
+            portions.push(Portion::Entries(want.request, gathered));
+        }
+        portions.push(Portion::Done { request: want.request, more });
+        self.serving.entry((peer, lane)).or_default().extend(portions);
+    }
+
+    /// The key of the node, for checks.
+    #[must_use]
+    pub fn key(&self) -> NodeKey {
+        self.site.key
+    }
+}
+
+/// Bytes that an entry counts for in a frame.
+#[must_use]
+pub fn entry_bytes(entry: &CheckedEntry) -> usize {
+    entry.header().changes_len as usize + 200
+}
+
+/// Entries in groups that fit a frame.
+#[must_use]
+pub fn frames_of(entries: &[Arc<CheckedEntry>]) -> Vec<Vec<Arc<CheckedEntry>>> {
+    let mut groups: Vec<Vec<Arc<CheckedEntry>>> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        let len = entry_bytes(entry);
+        match groups.last_mut() {
+            Some(group) if bytes + len <= FRAME_ENTRIES_BYTES => {
+                bytes += len;
+                group.push(entry.clone());
+            }
+            _ => {
+                bytes = len;
+                groups.push(vec![entry.clone()]);
+            }
+        }
+    }
+    groups
+}

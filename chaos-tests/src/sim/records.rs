@@ -1,0 +1,89 @@
+//! Views of a simulated node: real records, fed with whatever became durable there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vatra_model::change::record_id;
+use vatra_model::view::{Digest, View};
+use vatra_model::{Change, ChangeId, CheckedEntry, LogId, MemberCode, NodeKey, RecordId};
+use vatra_record::{Applied, AuthoredChange, Record};
+
+/// Everything that a node shows.
+#[derive(Default)]
+pub struct Views {
+    records: BTreeMap<RecordId, Record>,
+    /// What each edit rests on, to check that nothing is shown before that.
+    deps: BTreeMap<ChangeId, Vec<ChangeId>>,
+    /// Changes that were neither applied nor kept waiting.
+    pub refused: u64,
+}
+
+impl Views {
+    /// Takes an entry whose log is this origin's.
+    pub fn apply(&mut self, entry: &CheckedEntry, member: MemberCode, origin: NodeKey) {
+        for (id, _, bytes) in entry.changes() {
+            let Some(Ok(change)) = bytes.map(Change::decode) else { continue };
+            let record = match &change {
+                Change::Create(create) => record_id(member, create),
+                Change::Edit(edit) => edit.record,
+                Change::Open(_) | Change::Unknown { .. } => continue,
+            };
+            if let Change::Edit(edit) = &change {
+                self.deps.insert(id, edit.deps.clone());
+            }
+            let authored = AuthoredChange { id, author: member, origin, hlc: entry.header().hlc, change: &change };
+            let verdict = self.records.entry(record).or_insert_with(|| Record::new(record)).apply(authored);
+            if !matches!(verdict, Applied::Applied | Applied::Waiting | Applied::Duplicate) {
+                self.refused += 1;
+            }
+        }
+    }
+
+    /// The sum over all views.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut digest = Digest::ZERO;
+        for view in self.shown() {
+            digest.add(&Digest::item(view.id(), &view.canonical_bytes()));
+        }
+        digest
+    }
+
+    /// All views.
+    pub fn shown(&self) -> impl Iterator<Item = View> + '_ {
+        self.records.values().filter_map(Record::view)
+    }
+
+    /// A record, if anything is known of it.
+    #[must_use]
+    pub fn record(&self, id: &RecordId) -> Option<&Record> {
+        self.records.get(id)
+    }
+
+    /// Ids of records, shown or not.
+    #[must_use]
+    pub fn ids(&self) -> Vec<RecordId> {
+        self.records.keys().copied().collect()
+    }
+
+    /// Edits that take effect though something that they rest on does not.
+    #[must_use]
+    pub fn premature(&self) -> Vec<ChangeId> {
+        let effective = |record: &Record| -> BTreeSet<ChangeId> { record.derived_hashes().into_keys().collect() };
+        let mut premature = Vec::new();
+        for record in self.records.values().filter(|record| record.change_count() > 1) {
+            let effective = effective(record);
+            let early =
+                |id: &&ChangeId| self.deps.get(*id).is_some_and(|deps| !deps.iter().all(|d| effective.contains(d)));
+            premature.extend(effective.iter().filter(early).copied());
+        }
+        premature
+    }
+}
+
+/// The origin of each log, from its stored row.
+#[must_use]
+pub fn origin_of(image: &crate::sim::disk::Image, log: &LogId) -> Option<(MemberCode, NodeKey)> {
+    let row = image.logs.get(log)?;
+    let certificate = vatra_model::certificate::SignedCertificate::decode(&row.descriptor.certificate).ok()?;
+    Some((certificate.certificate().member, certificate.certificate().key))
+}

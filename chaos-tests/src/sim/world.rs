@@ -1,0 +1,296 @@
+//! The world: nodes, links and the queue of what happens next.
+
+mod control;
+mod lines;
+mod perform;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use vatra_model::pack::Packer;
+use vatra_model::{EntryHash, LogId, NodeKey};
+use vatra_replica::{Cost, Event as Note, Input};
+
+use crate::sim::chance::Chance;
+use crate::sim::federation::{Federation, Site};
+use crate::sim::network::{Flying, Shape};
+use crate::sim::node::Node;
+use crate::sim::tally::{History, Tally};
+use crate::sim::world::lines::Link;
+
+/// Who is linked with whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Everybody with everybody.
+    Full,
+    /// Each with the next.
+    Line,
+    /// A line whose ends meet.
+    Ring,
+    /// Everybody with the first.
+    Star,
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Everything that looks random comes from it.
+    pub seed: u64,
+    /// How many nodes, one for each member.
+    pub nodes: usize,
+    /// Their links.
+    pub topology: Topology,
+    /// What all links are like.
+    pub shape: Shape,
+    /// What links cost.
+    pub cost: Cost,
+    /// Time that a durable write takes, from and to, in microseconds.
+    pub sync_us: (u64, u64),
+    /// Wall clocks are wrong by up to so much, in milliseconds.
+    pub skew_ms: u64,
+    /// Make views and digests; without, only logs are compared.
+    pub views: bool,
+}
+
+impl Setup {
+    /// So many nodes, linked with each other over good lines.
+    #[must_use]
+    pub fn new(seed: u64, nodes: usize) -> Setup {
+        Setup {
+            seed,
+            nodes,
+            topology: Topology::Full,
+            shape: Shape::NEAR,
+            cost: Cost::Wan,
+            sync_us: (300, 2_000),
+            skew_ms: 0,
+            views: true,
+        }
+    }
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Tick { node: usize },
+    Synced { node: usize, run: u64 },
+    LineFree { from: usize, to: usize, number: u64 },
+    Arrive { from: usize, to: usize, number: u64, flying: Flying },
+    Up { node: usize, peer: usize, number: u64 },
+    Measured { node: usize, peer: usize, number: u64 },
+    Silent { node: usize, peer: usize, number: u64, cut_number: u64 },
+    Dial { a: usize, b: usize },
+}
+
+/// A whole world.
+pub struct World {
+    /// What it was made of.
+    pub setup: Setup,
+    /// Its members.
+    pub federation: Federation,
+    /// Its nodes.
+    pub nodes: Vec<Node>,
+    /// What was counted.
+    pub tally: Tally,
+    /// What the cores noted, by node.
+    pub notes: Vec<(usize, Note)>,
+    /// What must not happen and did.
+    pub violations: Vec<String>,
+    /// Every entry that the core of its own node ever signed, by place.
+    pub ledger: BTreeMap<(LogId, u64), BTreeSet<EntryHash>>,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) index: BTreeMap<NodeKey, usize>,
+    pub(crate) links: BTreeMap<(usize, usize), Link>,
+    pub(crate) now_us: u64,
+    pub(crate) queue: BTreeMap<(u64, u64), Event>,
+    pub(crate) next_event: u64,
+    pub(crate) inbox: VecDeque<(usize, Input)>,
+    pub(crate) history: History,
+    pub(crate) network_chance: Chance,
+    pub(crate) work_chance: Chance,
+    pub(crate) fault_chance: Chance,
+    pub(crate) packer: Packer,
+    pub(crate) works: u64,
+}
+
+/// Notes and violations that are kept.
+const NOTES_MAX: usize = 20_000;
+
+impl World {
+    /// A running world.
+    #[must_use]
+    pub fn new(setup: Setup) -> World {
+        let federation = Federation::new("simulated", setup.seed, setup.nodes);
+        let sites = federation.sites().to_vec();
+        World::with_sites(setup, federation, sites)
+    }
+
+    /// A running world of nodes that may be of several federations; each has its own charter.
+    #[must_use]
+    pub fn with_sites(setup: Setup, federation: Federation, sites: Vec<Site>) -> World {
+        let mut clocks = Chance::new(setup.seed, "clocks");
+        let mut skew = || {
+            let skew = clocks.below(2 * setup.skew_ms + 1);
+            i64::try_from(skew).unwrap_or(0) - i64::try_from(setup.skew_ms).unwrap_or(0)
+        };
+        let nodes: Vec<Node> = sites.iter().map(|site| Node::new(site.clone(), skew())).collect();
+        let mut world = World {
+            index: sites.iter().enumerate().map(|(index, site)| (site.key, index)).collect(),
+            links: BTreeMap::new(),
+            now_us: 0,
+            queue: BTreeMap::new(),
+            next_event: 0,
+            inbox: VecDeque::new(),
+            history: History::default(),
+            network_chance: Chance::new(setup.seed, "network"),
+            work_chance: Chance::new(setup.seed, "work"),
+            fault_chance: Chance::new(setup.seed, "faults"),
+            packer: Packer::new(),
+            works: 0,
+            tally: Tally::default(),
+            notes: Vec::new(),
+            violations: Vec::new(),
+            ledger: BTreeMap::new(),
+            federation,
+            nodes,
+            sites,
+            setup,
+        };
+        for (a, b) in world.pairs() {
+            world.links.insert((a, b), Link::new(world.setup.shape));
+        }
+        for node in 0..world.nodes.len() {
+            world.start(node);
+        }
+        world
+    }
+
+    fn pairs(&self) -> Vec<(usize, usize)> {
+        let count = self.nodes.len();
+        let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
+        let linked = |(a, b): &(usize, usize)| match self.setup.topology {
+            Topology::Full => true,
+            Topology::Line => a + 1 == *b,
+            Topology::Ring => a + 1 == *b || (*a == 0 && b + 1 == count),
+            Topology::Star => *a == 0,
+        };
+        all.filter(linked).collect()
+    }
+
+    /// Milliseconds since the start.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_us / 1000
+    }
+
+    /// Hash of everything that happened so far.
+    #[must_use]
+    pub fn history_hash(&self) -> String {
+        self.history.hash()
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now_us + ms * 1000;
+        while let Some((&(at, _), _)) = self.queue.first_key_value() {
+            if at > end {
+                break;
+            }
+            self.step();
+        }
+        self.now_us = end;
+    }
+
+    /// Lets time pass until something holds; says after how many milliseconds, or `None` when it did not.
+    pub fn run_until(&mut self, ms_max: u64, mut holds: impl FnMut(&World) -> bool) -> Option<u64> {
+        const LOOK_MS: u64 = 20;
+        let start = self.now_ms();
+        loop {
+            if holds(self) {
+                return Some(self.now_ms() - start);
+            }
+            if self.now_ms() - start >= ms_max {
+                return None;
+            }
+            self.run_for(LOOK_MS);
+        }
+    }
+
+    fn step(&mut self) {
+        let Some(((at, _), event)) = self.queue.pop_first() else { return };
+        self.now_us = at;
+        self.tally.events += 1;
+        match event {
+            Event::Tick { node } => self.tick(node),
+            Event::Synced { node, run } => self.synced(node, run),
+            Event::LineFree { from, to, number } => self.line_free(from, to, number),
+            Event::Arrive { from, to, number, flying } => self.arrive(from, to, number, flying),
+            Event::Up { node, peer, number } => self.up(node, peer, number),
+            Event::Measured { node, peer, number } => self.measured(node, peer, number),
+            Event::Silent { node, peer, number, cut_number } => self.silent(node, peer, number, cut_number),
+            Event::Dial { a, b } => self.dial(a, b),
+        }
+        self.drain();
+    }
+
+    fn tick(&mut self, node: usize) {
+        if self.nodes[node].tick_at == Some(self.now_us) {
+            self.nodes[node].tick_at = None;
+            self.inbox.push_back((node, Input::Tick));
+        }
+    }
+
+    /// Hands waiting inputs to their cores and does what they want done.
+    pub(crate) fn drain(&mut self) {
+        while let Some((index, input)) = self.inbox.pop_front() {
+            let node = &mut self.nodes[index];
+            let now = node.now(self.now_us);
+            let Some(replica) = &mut node.replica else { continue };
+            let mut effects = Vec::new();
+            replica.handle(now, input, &mut effects);
+            replica.flush(now, &mut effects);
+            let deadline = replica.deadline();
+            if deadline <= now.mono {
+                self.violation(format!("node {index} wants to be woken at {deadline:?}, which is not after {now:?}"));
+            }
+            self.perform(index, effects);
+            self.schedule_tick(index, deadline.0.max(now.mono.0 + 1) * 1000);
+        }
+    }
+
+    fn schedule_tick(&mut self, node: usize, at: u64) {
+        if self.nodes[node].tick_at != Some(at) {
+            self.nodes[node].tick_at = Some(at);
+            self.schedule(at, Event::Tick { node });
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, at: u64, event: Event) {
+        self.next_event += 1;
+        self.queue.insert((at.max(self.now_us), self.next_event), event);
+    }
+
+    /// Notes what must not happen.
+    pub(crate) fn violation(&mut self, what: String) {
+        if self.violations.len() < NOTES_MAX {
+            self.violations.push(format!("{} ms: {what}", self.now_ms()));
+        }
+    }
+
+    pub(crate) fn note(&mut self, node: usize, note: Note) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push((node, note));
+        }
+    }
+}
+
+/// The seeds of a test: those asked for by `VATRA_SIM_SEED`, else `first` and so many after it.
+///
+/// # Panics
+/// If the variable is set and not a number.
+#[must_use]
+pub fn seeds(first: u64, count: u64) -> Vec<u64> {
+    match std::env::var("VATRA_SIM_SEED") {
+        Ok(text) => vec![text.parse().expect("VATRA_SIM_SEED is a number")],
+        Err(_) => (first..first + count).collect(),
+    }
+}

@@ -1,0 +1,213 @@
+//! What a test does to a world: publish, cut, heal, crash, start, fill, put back.
+
+use vatra_model::{Class, WallMs};
+use vatra_replica::Input;
+
+use crate::sim::checks;
+use crate::sim::disk::{Image, Keep};
+use crate::sim::network::Shape;
+use crate::sim::workload::{self, Deed};
+use crate::sim::world::World;
+
+impl World {
+    /// Somebody at a node publishes an alert of a class.
+    pub fn publish(&mut self, node: usize, class: Class) {
+        let member = self.nodes[node].site.member;
+        self.works += 1;
+        let deed = workload::alert(&mut self.work_chance, member, class, self.works);
+        self.publish_deed(node, deed);
+    }
+
+    /// Somebody at a node does something.
+    pub fn work(&mut self, node: usize) {
+        self.works += 1;
+        let member = self.nodes[node].site.member;
+        let now: WallMs = self.nodes[node].now(self.now_us).wall;
+        let views = &self.nodes[node].views;
+        let deed = workload::any(&mut self.work_chance, member, views, now, self.works);
+        self.publish_deed(node, deed);
+    }
+
+    /// Somewhere somebody does something.
+    pub fn work_anywhere(&mut self) {
+        let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].replica.is_some()).collect();
+        if let Some(&node) = self.work_chance.pick(&running) {
+            self.work(node);
+        }
+    }
+
+    fn publish_deed(&mut self, index: usize, deed: Deed) {
+        let node = &mut self.nodes[index];
+        if node.replica.is_none() {
+            return;
+        }
+        let token = node.next_token;
+        node.next_token += 1;
+        node.pending.insert(token);
+        self.inbox.push_back((index, Input::Publish { token, class: deed.class, changes: vec![deed.change] }));
+        self.drain();
+    }
+
+    /// So many deeds anywhere, each after a while of up to so many milliseconds.
+    pub fn work_for(&mut self, deeds: u64, pause_ms_max: u64) {
+        for _ in 0..deeds {
+            self.work_anywhere();
+            let pause = self.work_chance.below(pause_ms_max + 1);
+            self.run_for(pause);
+        }
+    }
+
+    /// Nothing gets from one node to another.
+    pub fn cut_one_way(&mut self, from: usize, to: usize) {
+        if self.link(from, to).is_some() {
+            self.pipe(from, to).cut();
+            self.fall_silent(to, from);
+        }
+    }
+
+    /// Nothing gets through between two nodes.
+    pub fn cut(&mut self, a: usize, b: usize) {
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
+    }
+
+    /// The line between two nodes works again, both ways.
+    pub fn heal(&mut self, a: usize, b: usize) {
+        self.heal_pipe(a, b);
+        self.heal_pipe(b, a);
+    }
+
+    /// Nothing gets through between these nodes and all others.
+    pub fn isolate(&mut self, inside: &[usize]) {
+        for (a, b) in self.links.keys().copied().collect::<Vec<_>>() {
+            if inside.contains(&a) != inside.contains(&b) {
+                self.cut(a, b);
+            }
+        }
+    }
+
+    /// All lines work again.
+    pub fn heal_all(&mut self) {
+        for (a, b) in self.links.keys().copied().collect::<Vec<_>>() {
+            self.heal(a, b);
+        }
+    }
+
+    /// Makes the line between two nodes another one, in both directions.
+    pub fn reshape(&mut self, a: usize, b: usize, shape: Shape) {
+        self.pipe(a, b).shape = shape;
+        self.pipe(b, a).shape = shape;
+    }
+
+    /// A node loses power.
+    pub fn crash(&mut self, node: usize, keep: Keep) {
+        if self.nodes[node].replica.is_none() {
+            return;
+        }
+        self.tally.crashes += 1;
+        self.history.note(self.now_us, node, b"crash");
+        self.nodes[node].kill();
+        self.tally.torn += u64::from(self.nodes[node].disk.crash(keep));
+        for peer in self.peers_of(node) {
+            let link = self.link_mut(node, peer).expect("they are linked");
+            link.up[usize::from(node > peer)] = false;
+            self.pipe(node, peer).clear();
+            self.fall_silent(peer, node);
+        }
+    }
+
+    /// A node loses power; chance decides about the batch being written.
+    pub fn crash_by_chance(&mut self, node: usize) {
+        let keep = if self.fault_chance.permille(500) { Keep::Unsynced } else { Keep::Nothing };
+        self.crash(node, keep);
+    }
+
+    /// A node starts from its disk.
+    pub fn start(&mut self, node: usize) {
+        if self.nodes[node].replica.is_some() {
+            return;
+        }
+        self.history.note(self.now_us, node, b"start");
+        let (seed, views, now) = (self.setup.seed, self.setup.views, self.now_us);
+        self.nodes[node].start(now, seed, &self.sites, views);
+        self.violations.extend(checks::acknowledged::at_start(node, &self.nodes[node]));
+        for peer in self.peers_of(node) {
+            self.dial_soon(node, peer, true);
+        }
+        self.inbox.push_back((node, Input::Tick));
+        self.drain();
+    }
+
+    /// Puts an old copy of its store in place of a stopped node's; what it had acknowledged since may be gone.
+    ///
+    /// # Panics
+    /// If the node runs.
+    pub fn put_back(&mut self, node: usize, image: Image) {
+        assert!(self.nodes[node].replica.is_none(), "a running node's store is not replaced");
+        self.nodes[node].acknowledged.retain(|(log, seq)| image.hash(*log, *seq).is_some());
+        self.nodes[node].disk.put_back(image);
+    }
+
+    /// Makes a node's disk full, or gives it room again. The node notices when it next writes.
+    pub fn fill_disk(&mut self, node: usize, is_full: bool) {
+        self.nodes[node].disk.is_full = is_full;
+        if let Some(replica) = &mut self.nodes[node].replica {
+            replica.set_writable(!is_full);
+        }
+        self.inbox.push_back((node, Input::Tick));
+        self.drain();
+    }
+
+    /// An operator gives a node the newest charter.
+    pub fn install_charter(&mut self, node: usize) {
+        let bytes = self.federation.charter().encode();
+        self.inbox.push_back((node, Input::Charter { bytes }));
+        self.drain();
+    }
+
+    /// Gives a core an input as if the shell had made it.
+    pub fn feed(&mut self, node: usize, input: Input) {
+        self.inbox.push_back((node, input));
+        self.drain();
+    }
+
+    /// Whether all running nodes hold the same, without gaps, and nothing waits to be published.
+    #[must_use]
+    pub fn has_converged(&self) -> bool {
+        checks::agreement::all_hold_the_same(self)
+    }
+
+    /// Runs until all running nodes hold the same; then checks everything.
+    ///
+    /// # Panics
+    /// If they do not within the time, or anything was violated: prints the seed and how to replay it.
+    pub fn converge(&mut self, ms_max: u64) -> u64 {
+        let took = self.run_until(ms_max, World::has_converged);
+        if took.is_none() {
+            let state = checks::agreement::describe(self);
+            self.violation(format!("not converged after {ms_max} ms (L2)\n{state}"));
+        }
+        self.expect_clean();
+        took.unwrap_or(ms_max)
+    }
+
+    /// Checks every invariant that holds at any time.
+    ///
+    /// # Panics
+    /// If anything was violated: prints the seed and how to replay it.
+    pub fn expect_clean(&mut self) {
+        let found = checks::all(self);
+        self.violations.extend(found);
+        if self.violations.is_empty() {
+            return;
+        }
+        let shown: Vec<&str> = self.violations.iter().take(12).map(String::as_str).collect();
+        panic!(
+            "seed {}: {} violations\n{}\nreplay: VATRA_SIM_SEED={} cargo nextest run -p chaos-tests -E 'test(<this test>)'",
+            self.setup.seed,
+            self.violations.len(),
+            shown.join("\n"),
+            self.setup.seed
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! Connections: how they come up, carry frames, go silent, end and are dialled again.
+
+use std::sync::Arc;
+
+use vatra_replica::Input;
+
+use crate::sim::network::{Flying, Pipe, Shape};
+use crate::sim::world::{Event, World};
+
+/// Silence after which a link is given up, in microseconds; up to as much again is added by chance.
+const SILENCE_US: (u64, u64) = (2_200_000, 2_800_000);
+/// Time before a dial, in microseconds.
+const DIAL_US: (u64, u64) = (250_000, 2_000_000);
+/// When the mesh has measured a round trip, in microseconds after the link came up.
+const MEASURED_US: u64 = 300_000;
+/// Pushes repeated after a reconnection.
+const REPEATED_MAX: usize = 20;
+
+/// Two nodes that may be connected.
+pub(crate) struct Link {
+    pub(crate) is_wanted: bool,
+    /// The present or last connection.
+    pub(crate) number: u64,
+    /// Whether the ends, smaller index first, think that it is up.
+    pub(crate) up: [bool; 2],
+    pub(crate) pipes: [Pipe; 2],
+    is_dialing: bool,
+    pub(crate) banned_until: u64,
+}
+
+impl Link {
+    pub(crate) fn new(shape: Shape) -> Link {
+        let pipes = [Pipe::new(shape), Pipe::new(shape)];
+        Link { is_wanted: true, number: 0, up: [false; 2], pipes, is_dialing: false, banned_until: 0 }
+    }
+}
+
+fn pair(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
+}
+
+fn end(node: usize, peer: usize) -> usize {
+    usize::from(node > peer)
+}
+
+impl World {
+    pub(crate) fn link(&self, a: usize, b: usize) -> Option<&Link> {
+        self.links.get(&pair(a, b))
+    }
+
+    pub(crate) fn link_mut(&mut self, a: usize, b: usize) -> Option<&mut Link> {
+        self.links.get_mut(&pair(a, b))
+    }
+
+    pub(crate) fn pipe(&mut self, from: usize, to: usize) -> &mut Pipe {
+        let link = self.link_mut(from, to).expect("the nodes are linked");
+        &mut link.pipes[end(from, to)]
+    }
+
+    /// Whether a node thinks that its link is up.
+    #[must_use]
+    pub fn is_up(&self, node: usize, peer: usize) -> bool {
+        self.link(node, peer).is_some_and(|link| link.up[end(node, peer)])
+    }
+
+    pub(crate) fn peers_of(&self, node: usize) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|peer| self.links.contains_key(&pair(node, *peer)) && *peer != node).collect()
+    }
+
+    pub(crate) fn dial_soon(&mut self, a: usize, b: usize, soon: bool) {
+        let wait = if soon { 10_000 } else { self.network_chance.between(DIAL_US.0, DIAL_US.1) };
+        let at = self.now_us + wait;
+        let Some(link) = self.link_mut(a, b) else { return };
+        if !link.is_dialing && link.is_wanted {
+            link.is_dialing = true;
+            let at = at.max(link.banned_until);
+            self.schedule(at, Event::Dial { a, b });
+        }
+    }
+
+    pub(crate) fn dial(&mut self, a: usize, b: usize) {
+        let now = self.now_us;
+        let Some(link) = self.link_mut(a, b) else { return };
+        link.is_dialing = false;
+        let open = link.is_wanted && !link.pipes.iter().any(Pipe::is_cut) && link.banned_until <= now;
+        let ends_up = link.up;
+        if ends_up == [true, true] {
+            return;
+        }
+        let running = self.nodes[a].replica.is_some() && self.nodes[b].replica.is_some();
+        if !open || !running || !self.is_admitted(a, b) || !self.is_admitted(b, a) {
+            return self.dial_soon(a, b, false);
+        }
+        for (node, peer) in [(a, b), (b, a)] {
+            if self.is_up(node, peer) {
+                // The other end came back before this one had noticed that it was gone.
+                self.side_down(node, peer);
+                self.drain();
+            }
+        }
+        let link = self.link_mut(a, b).expect("looked up above");
+        link.number += 1;
+        link.pipes.iter_mut().for_each(Pipe::clear);
+        let number = link.number;
+        let there = link.pipes[end(a, b)].shape.delay_us;
+        let back = link.pipes[end(b, a)].shape.delay_us;
+        self.tally.connections += 1;
+        self.schedule(now + there, Event::Up { node: b, peer: a, number });
+        self.schedule(now + there + back, Event::Up { node: a, peer: b, number });
+    }
+
+    /// Whether TLS lets a peer in: its certificate is known under the charter in force. Nodes of another
+    /// federation are let in, to see that the core refuses them too.
+    fn is_admitted(&self, node: usize, peer: usize) -> bool {
+        let (ours, theirs) = (&self.nodes[node].site, &self.nodes[peer].site);
+        let known = |replica: &vatra_replica::Replica| replica.trust().node(&theirs.key).is_some();
+        ours.charter.founding_hash() != theirs.charter.founding_hash()
+            || self.nodes[node].replica.as_ref().is_some_and(known)
+    }
+
+    pub(crate) fn up(&mut self, node: usize, peer: usize, number: u64) {
+        let cost = self.setup.cost;
+        let Some(link) = self.link_mut(node, peer) else { return };
+        if link.number != number || self.nodes[node].replica.is_none() {
+            return;
+        }
+        let link = self.link_mut(node, peer).expect("looked up above");
+        link.up[end(node, peer)] = true;
+        let silence = self.silence();
+        let cut_number = self.pipe(peer, node).cut_number;
+        if self.pipe(peer, node).is_cut() || self.nodes[peer].replica.is_none() {
+            self.schedule(self.now_us + silence, Event::Silent { node, peer, number, cut_number });
+        }
+        self.nodes[node].forget_link(peer);
+        self.history.note(self.now_us, node, b"up");
+        let key = self.nodes[peer].key();
+        self.inbox.push_back((node, Input::LinkUp { peer: key, cost }));
+        self.drain();
+        self.repeat_pushes(node, peer);
+        self.schedule(self.now_us + MEASURED_US, Event::Measured { node, peer, number });
+    }
+
+    /// After a reconnection some of what was pushed before comes again.
+    fn repeat_pushes(&mut self, node: usize, peer: usize) {
+        let before = self.nodes[node].pushed.remove(&peer).unwrap_or_default();
+        let often = self.setup.shape.twice_permille;
+        if !before.is_empty() && self.network_chance.permille(often * 10) {
+            for entry in before.into_iter().rev().take(REPEATED_MAX) {
+                self.tally.twice += 1;
+                self.send_entries(
+                    node,
+                    peer,
+                    None,
+                    crate::sim::world::perform::lane_of(entry.header().class),
+                    &[entry],
+                );
+            }
+        }
+    }
+
+    pub(crate) fn measured(&mut self, node: usize, peer: usize, number: u64) {
+        let Some(link) = self.link(node, peer) else { return };
+        if link.number == number && self.is_up(node, peer) {
+            let link = self.link(node, peer).expect("looked up above");
+            let rtt: u64 = link.pipes.iter().map(|pipe| pipe.shape.delay_us + pipe.shape.jitter_us / 2).sum();
+            let rtt_ms = u32::try_from(rtt.div_ceil(1000)).unwrap_or(u32::MAX);
+            let key = self.nodes[peer].key();
+            self.inbox.push_back((node, Input::RoundTrip { peer: key, rtt_ms }));
+        }
+    }
+
+    /// A line was cut, or the node at its end is gone: the other end notices after a while.
+    pub(crate) fn fall_silent(&mut self, node: usize, peer: usize) {
+        let silence = self.silence();
+        let Some(link) = self.link(node, peer) else { return };
+        let number = link.number;
+        let cut_number = self.pipe(peer, node).cut_number;
+        self.schedule(self.now_us + silence, Event::Silent { node, peer, number, cut_number });
+    }
+
+    fn silence(&mut self) -> u64 {
+        self.network_chance.between(SILENCE_US.0, SILENCE_US.1)
+    }
+
+    pub(crate) fn silent(&mut self, node: usize, peer: usize, number: u64, cut_number: u64) {
+        if !self.is_up(node, peer) || self.link(node, peer).is_none_or(|link| link.number != number) {
+            return;
+        }
+        let other_is_up = self.is_up(peer, node) && self.nodes[peer].replica.is_some();
+        let pipe = self.pipe(peer, node);
+        if !other_is_up || (pipe.is_cut() && pipe.cut_number == cut_number) {
+            self.side_down(node, peer);
+        }
+    }
+
+    /// One end gives the connection up; the other hears of it if the line works.
+    pub(crate) fn side_down(&mut self, node: usize, peer: usize) {
+        let Some(link) = self.link_mut(node, peer) else { return };
+        link.up[end(node, peer)] = false;
+        let number = link.number;
+        let waiting: usize = (0..crate::sim::network::LANES).map(|lane| self.pipe(node, peer).queued(lane)).sum();
+        self.tally.lost += waiting as u64;
+        let pipe = self.pipe(node, peer);
+        pipe.clear();
+        let (is_cut, delay) = (pipe.is_cut(), pipe.shape.delay_us);
+        self.nodes[node].forget_link(peer);
+        self.history.note(self.now_us, node, b"down");
+        let key = self.nodes[peer].key();
+        self.inbox.push_back((node, Input::LinkDown { peer: key }));
+        if !self.is_up(peer, node) {
+            return self.dial_soon(node, peer, false);
+        }
+        if is_cut {
+            self.fall_silent(peer, node);
+        } else {
+            let cut_number = self.pipe(node, peer).cut_number;
+            self.schedule(self.now_us + delay, Event::Silent { node: peer, peer: node, number, cut_number });
+        }
+    }
+
+    /// Queues a frame; `false` if the lane is full or the link is down.
+    pub(crate) fn send_frame(&mut self, from: usize, to: usize, lane: usize, bytes: Arc<[u8]>) -> bool {
+        if !self.is_up(from, to) {
+            return false;
+        }
+        let pipe = self.pipe(from, to);
+        if !pipe.has_room(lane, bytes.len()) {
+            return false;
+        }
+        self.tally.frame_bytes += bytes.len() as u64;
+        self.pipe(from, to).queue(lane, bytes);
+        self.advance_line(from, to, false);
+        true
+    }
+
+    pub(crate) fn line_free(&mut self, from: usize, to: usize, number: u64) {
+        if self.link(from, to).is_some_and(|link| link.number == number) {
+            self.advance_line(from, to, true);
+            self.pump(from, to);
+        }
+    }
+
+    fn advance_line(&mut self, from: usize, to: usize, mut is_free: bool) {
+        let number = self.link(from, to).expect("the nodes are linked").number;
+        loop {
+            let now = self.now_us;
+            let link = self.links.get_mut(&pair(from, to)).expect("the nodes are linked");
+            let Some(step) = link.pipes[end(from, to)].send(now, is_free, &mut self.network_chance) else { return };
+            if let Some((flying, at)) = step.leaves {
+                self.schedule(at, Event::Arrive { from, to, number, flying });
+            }
+            if let Some(at) = step.free_at {
+                return self.schedule(at, Event::LineFree { from, to, number });
+            }
+            is_free = true;
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, from: usize, to: usize, number: u64, flying: Flying) {
+        let current = self.link(from, to).is_some_and(|link| link.number == number);
+        if !current || !self.is_up(to, from) {
+            self.tally.lost += 1;
+            return;
+        }
+        if self.pipe(from, to).is_cut() {
+            return self.pipe(from, to).stall(flying);
+        }
+        self.receive(from, to, &flying);
+        if self.network_chance.permille(self.setup.shape.twice_permille) && self.is_up(to, from) {
+            self.tally.twice += 1;
+            self.receive(from, to, &flying);
+        }
+    }
+
+    pub(crate) fn heal_pipe(&mut self, from: usize, to: usize) {
+        let Some(link) = self.link(from, to) else { return };
+        let number = link.number;
+        for flying in self.pipe(from, to).heal() {
+            self.schedule(self.now_us, Event::Arrive { from, to, number, flying });
+        }
+    }
+}
