@@ -83,6 +83,22 @@ enum Condition {
     Text(String),
 }
 
+impl Condition {
+    fn key(&self) -> &'static str {
+        match self {
+            Condition::Severity(_) => "severity",
+            Condition::Sector(_) => "sector",
+            Condition::Owner(_) => "owner",
+            Condition::Kind(_) => "kind",
+            Condition::Status(_) => "status",
+            Condition::Class(_) => "class",
+            Condition::Tlp(_) => "tlp",
+            Condition::Record(_) => "record",
+            Condition::Text(_) => "text",
+        }
+    }
+}
+
 impl Filter {
     /// Whether a name is that of a condition.
     #[must_use]
@@ -124,6 +140,12 @@ impl Filter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
+    }
+
+    /// Whether there is a condition of this name; `min_severity` is one on `severity`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.conditions.iter().any(|condition| condition.key() == name)
     }
 
     /// Whether [`Filter::matches_view`] has to be asked too.
@@ -213,11 +235,19 @@ fn parse_condition(field: &'static str, value: &str) -> Result<Condition, Filter
         "sector" => Condition::Sector(words::<Sector>(field, value, |word| word as u8)?),
         "owner" => Condition::Owner(value.split(',').map(|item| one(field, item)).collect::<Result<_, _>>()?),
         "kind" => Condition::Kind(words::<AlertKind>(field, value, |word| word as u8)?),
-        "status" => Condition::Status(words::<AlertStatus>(field, value, |word| word as u8)?),
+        "status" => Condition::Status(statuses(value)?),
         "class" => Condition::Class(words::<Class>(field, value, |word| word as u8)?),
         "tlp" => Condition::Tlp(words::<Tlp>(field, value, |word| word as u8)?),
         "record" => Condition::Record(record_kinds(value)?),
         _ => Condition::Text(value.to_lowercase()),
+    })
+}
+
+/// A contact that has left is summarised as cancelled.
+fn statuses(value: &str) -> Result<u32, FilterError> {
+    value.split(',').try_fold(0, |bits, item| match item {
+        "left" => Ok(bits | bit(AlertStatus::Cancelled as u8)),
+        item => Ok(bits | bit(one::<AlertStatus>("status", item)? as u8)),
     })
 }
 
@@ -331,6 +361,9 @@ mod tests {
 
     #[test]
     fn conditions_on_alerts_exclude_contacts() {
+        let left = Summary { status: AlertStatus::Cancelled, ..contact() };
+        assert!(passes("status=left", &left) && !passes("status=left", &contact()));
+        assert!(Filter::parse([("status", "left")]).unwrap().has("status") && !Filter::default().has("status"));
         assert!(passes("", &contact()) && passes("record=contact&owner=LT&text=grid", &contact()));
         for bad in ["severity=unknown", "min_severity=unknown", "sector=energy", "kind=outage", "class=flash"] {
             assert!(!passes(bad, &contact()), "{bad}");

@@ -1,0 +1,147 @@
+//! The status of a node: what `GET /api/v1/status` tells.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use vatra_model::view::Digest;
+use vatra_model::{Incarnation, MemberCode, NodeKey, Position, WallMs};
+
+/// How a node is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The node's key.
+    pub node: NodeKey,
+    /// The node's name, such as `kyiv-1`.
+    pub name: String,
+    /// Its member.
+    pub member: MemberCode,
+    /// Its site.
+    pub site: String,
+    /// The store's present life; hexadecimal, because it is a full 64-bit number.
+    #[serde(serialize_with = "incarnation_hex")]
+    pub incarnation: Incarnation,
+    /// Version of the program.
+    pub version: String,
+    /// When the process started.
+    pub started_at: WallMs,
+    /// Sum over all views: equal on nodes that show the same.
+    pub digest: Digest,
+    /// Alerts held.
+    pub alerts: u64,
+    /// Contacts held.
+    pub contacts: u64,
+    /// The last durable position.
+    pub position: Position,
+    /// Links that are up or wanted.
+    pub links: Vec<LinkStatus>,
+    /// How far this node is behind each member, as far as it knows; empty when it is behind none.
+    pub behind: BTreeMap<MemberCode, Behind>,
+    /// Epoch of the charter in force.
+    pub charter_epoch: u64,
+    /// The store's health.
+    pub store: StoreStatus,
+    /// Drills under way.
+    pub cuts: Vec<CutStatus>,
+    /// What is held of all logs.
+    pub frontier: FrontierStatus,
+}
+
+fn incarnation_hex<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{:016x}", incarnation.0))
+}
+
+/// A link to another node.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkStatus {
+    /// The other node's key.
+    pub node: NodeKey,
+    /// The other node's name, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The other node's member.
+    pub member: MemberCode,
+    /// Up or down.
+    pub state: LinkState,
+    /// Since when; `None` for a link that has never been up.
+    pub since: Option<WallMs>,
+    /// Measured round trip, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Bytes received on the link since the process started.
+    pub bytes_in: u64,
+    /// Bytes sent on the link since the process started.
+    pub bytes_out: u64,
+    /// Why it is down, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// State of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Entries flow.
+    Up,
+    /// They do not.
+    Down,
+}
+
+/// Distance to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// Entries that its logs have and this node lacks.
+    pub entries: u64,
+    /// For how long this node has lacked any.
+    pub seconds: u64,
+}
+
+/// Health of a store.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreStatus {
+    /// What it can do.
+    pub state: StoreState,
+    /// The engine's name.
+    pub engine: String,
+    /// Why it cannot do everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Rows found damaged since the process started.
+    pub damaged: u64,
+}
+
+/// What a store can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreState {
+    /// Everything.
+    Ok,
+    /// Reading, but not writing: the disk is full or failing.
+    ReadOnly,
+    /// Nothing.
+    Failed,
+}
+
+/// A drill under way.
+#[derive(Clone, Debug, Serialize)]
+pub struct CutStatus {
+    /// Members that are cut off; empty means all.
+    pub members: Vec<MemberCode>,
+    /// Since when.
+    pub since: WallMs,
+    /// When it ends by itself.
+    pub until: WallMs,
+    /// Why.
+    pub reason: String,
+    /// The caller who ordered it.
+    pub by: String,
+}
+
+/// What is held of all logs, in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct FrontierStatus {
+    /// Logs of which something is held.
+    pub logs: u64,
+    /// Contiguous entries of all of them.
+    pub entries: u64,
+    /// Hash of the frontier, hexadecimal: equal frontiers have equal hashes.
+    pub hash: String,
+}
