@@ -210,9 +210,7 @@ impl Projector {
             let event_type = if was_shown { edited_type(change, view) } else { created_type(view) };
             let position = round.emit(place, index, record_id, event_type, view.summary(), bytes);
             working.id.latest = position;
-            if was_shown {
-                round.out.commit.history.push((record_id, position));
-            } else {
+            if !was_shown {
                 working.id.created = position;
                 count(&mut round.out.state, view, 1);
             }

@@ -1,6 +1,7 @@
 //! Starting a node, and stopping it in good order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
@@ -8,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use vatra_api::{Api, ApiConfig, ApiMetrics, Role, ServeError, ServerConfig, Token};
 use vatra_mesh::{Identity, Mesh, MeshConfig, MeshEvents, MeshLimits, PeerAddress};
 use vatra_model::pack::Packer;
 use vatra_replica::{Cost, Replica, ReplicaConfig};
-use vatra_stream::StoreId;
+use vatra_stream::{Hub, HubConfig, Origin, StoreId};
 
-use crate::config::{LinkProfile, NodeConfig};
+use crate::config::{LinkProfile, NodeConfig, TokenRole};
 use crate::node::boot::{Booted, LifeRow, boot, random};
 use crate::node::clock::Clock;
 use crate::node::drill::Drills;
@@ -32,6 +33,8 @@ use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
 use crate::node::projector::Projector;
 use crate::node::recent::Recent;
+use crate::node::service::NodeService;
+use crate::node::source::NodeEvents;
 use crate::node::views::Views;
 use crate::node::wants::Wants;
 
@@ -66,12 +69,11 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = TcpListener::bind(config.api.listen)
-        .await
         .with_context(|| format!("the API address {} (node.toml, api.listen) cannot be bound", config.api.listen))?;
     let (mesh, events) = start_mesh(&config).await?;
     let mut registry = Registry::default();
     let node = Node::start(&config, mesh, events, &mut registry)?;
-    let api = service::serve(&node, &config, listener, registry);
+    let api = ApiTask::start(&node, &config, listener, registry);
     tracing::info!(
         node = config.name,
         member = %config.member,
@@ -90,7 +92,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     notify(&[sd_notify::NotifyState::Stopping]);
     watchdog.abort();
     tracing::info!("stopping");
-    api.stop(DRAIN_MAX).await;
+    api.stop().await;
     node.stop().await;
     match failed {
         None => {
@@ -287,6 +289,61 @@ fn start_threads(
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
     let builder = std::thread::Builder::new().name(name.to_owned());
     builder.spawn(work).with_context(|| format!("thread {name} could not be started"))
+}
+
+/// The running API.
+struct ApiTask {
+    hub: Hub,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<(), ServeError>>,
+}
+
+impl ApiTask {
+    fn start(node: &Node, config: &NodeConfig, listener: TcpListener, mut registry: Registry) -> ApiTask {
+        let metrics = ApiMetrics::register(&mut registry);
+        let source = NodeEvents {
+            store_id: node.store_id,
+            views: node.shared.views.clone(),
+            recent: node.shared.recent.clone(),
+            durable: node.shared.durable.subscribe(),
+        };
+        let teller = Origin { member: config.member, node: config.certificate.certificate().key };
+        let limits = HubConfig { subscribers_max: config.limits.subscribers, ..HubConfig::default() };
+        let hub = Hub::start(Arc::new(source), teller, limits);
+        let tokens = config.api.tokens.iter().map(|token| Token {
+            name: token.name.clone(),
+            sha256: token.sha256,
+            role: match token.role {
+                TokenRole::Subscriber => Role::Subscriber,
+                TokenRole::Contributor => Role::Contributor,
+                TokenRole::Operator => Role::Operator,
+                TokenRole::Admin => Role::Admin,
+            },
+            clearance: token.tlp,
+        });
+        let api_config = ApiConfig { tokens: tokens.collect(), ..ApiConfig::default() };
+        let service = NodeService::new(node, config);
+        let api = Api::new(service, hub.clone(), api_config, metrics, Arc::new(registry));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let server = ServerConfig { drain_timeout: DRAIN_MAX, ..ServerConfig::default() };
+        let task = tokio::spawn(vatra_api::serve(api, listener, server, async move {
+            // A sender that is dropped means the same.
+            let _ = stopped.await;
+        }));
+        ApiTask { hub, stop, task }
+    }
+
+    /// Ends streams at once and lets open requests finish.
+    async fn stop(self) {
+        self.hub.close();
+        // The server may have ended by itself.
+        let _ = self.stop.send(());
+        match self.task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the API did not end well"),
+            Err(error) => tracing::error!(%error, "the API did not end well"),
+        }
+    }
 }
 
 /// Tells systemd that all is well, as long as the driver does its rounds.
