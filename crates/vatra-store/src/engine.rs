@@ -17,6 +17,7 @@ pub use batch::{Batch, OpRef};
 pub use memory::{DiskImage, MemoryDisk, MemoryEngine, Torn};
 
 mod batch;
+mod fault;
 pub(crate) mod gate;
 pub(crate) mod memory;
 pub(crate) mod redb_engine;

@@ -9,12 +9,13 @@ use vatra_model::{LogId, Position, RecordId, Seq};
 
 use crate::damage::{DamageKind, unseal};
 use crate::engine::{Direction, KeyRange};
-use crate::reader::{ReadError, Reader, Snapshot};
+use crate::reader::Reader;
 use crate::recent;
 use crate::rows::{
     EntryRow, IdRow, StreamRow, history_key, parse_entry_key, parse_history_key, parse_position_key, parse_stray_key,
     position_key,
 };
+use crate::snapshot::{ReadError, Snapshot};
 use crate::space::Space;
 
 /// Findings that a report names; more are only counted.

@@ -7,8 +7,8 @@ use vatra_model::{Position, RecordId};
 
 use crate::damage::unseal;
 use crate::engine::{Direction, KeyRange};
-use crate::reader::{ReadError, Snapshot};
 use crate::rows::{IdRow, StreamRow, parse_position_key};
+use crate::snapshot::{ReadError, Snapshot};
 use crate::space::Space;
 
 /// Records whose id rows can be made anew at once.

@@ -67,10 +67,9 @@ impl RecentIds {
         RecentIds {
             stage: 0,
             record_count: 0,
-            groups: vec![
-                Arc::new(vec![Arc::default(); usize::from(GROUP_BUCKETS)]);
-                usize::from(BUCKETS / GROUP_BUCKETS)
-            ],
+            groups: (0..BUCKETS / GROUP_BUCKETS)
+                .map(|_| Arc::new(vec![Arc::default(); usize::from(GROUP_BUCKETS)]))
+                .collect(),
             row_count: 0,
             next_bucket: 0,
             sweep_stage: 0,

@@ -12,10 +12,11 @@ use crate::damage::unseal;
 use crate::directory::{OpenError, StoreDirectory};
 use crate::engine::redb_engine::RedbEngine;
 use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, Health, KeyRange, MemoryDisk};
-use crate::reader::{ReadError, Reader, Shared, Snapshot};
+use crate::reader::{Reader, Shared};
 use crate::rebuild::missing_ids;
 use crate::recent::{self, RecentIds};
 use crate::rows::{IdRow, history_key, parse_position_key};
+use crate::snapshot::{ReadError, Snapshot};
 use crate::space::Space;
 
 /// Memory that the engine may use as a cache unless the configuration says otherwise.

@@ -18,11 +18,10 @@ use redb::{
     Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition,
 };
 
+use crate::engine::fault::{from_io, from_panic, guarded, reason};
 use crate::engine::gate::Gate;
 use crate::engine::memory::bound;
-use crate::engine::{
-    Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, ReadOnlyReason, Visitor,
-};
+use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, Visitor};
 use crate::space::Space;
 
 /// Opens the database file, the first time and after each failure.
@@ -373,15 +372,6 @@ fn forget_cached_pages(path: &Path) {
     }
 }
 
-fn reason(error: &EngineError) -> ReadOnlyReason {
-    match error {
-        EngineError::Full(_) => ReadOnlyReason::Full,
-        EngineError::Damaged { .. } => ReadOnlyReason::Damaged,
-        EngineError::ReadOnly(reason) => *reason,
-        EngineError::Io(_) | EngineError::Reopened | EngineError::Closed => ReadOnlyReason::Io,
-    }
-}
-
 fn classify(error: impl Into<redb::Error>) -> EngineError {
     match error.into() {
         redb::Error::Io(error) => from_io(error),
@@ -391,28 +381,6 @@ fn classify(error: impl Into<redb::Error>) -> EngineError {
         }
         other => EngineError::Damaged { place: "the whole file", why: other.to_string() },
     }
-}
-
-/// Tells a full disk from a failing one.
-pub(crate) fn from_io(error: io::Error) -> EngineError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            EngineError::Full(error)
-        }
-        _ => EngineError::Io(error),
-    }
-}
-
-/// Runs engine code whose panic on a damaged file must become an error.
-pub(crate) fn guarded<T>(place: &'static str, run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(from_panic(place, &*panic)))
-}
-
-fn from_panic(place: &'static str, panic: &(dyn std::any::Any + Send)) -> EngineError {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    let why = format!("it stopped with: {}", text.unwrap_or_else(|| "a panic without a message".to_string()));
-    EngineError::Damaged { place, why }
 }
 
 #[cfg(test)]

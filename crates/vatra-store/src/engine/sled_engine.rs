@@ -19,12 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::durable_file;
+use crate::engine::fault::{from_io, guarded, reason};
 use crate::engine::gate::Gate;
-use crate::engine::redb_engine::{from_io, guarded};
 use crate::engine::undo::Undo;
-use crate::engine::{
-    Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, ReadOnlyReason, Visitor,
-};
+use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, Visitor};
 use crate::space::Space;
 
 /// A node that would take more than a quarter of a segment spills into a blob file; few of ours do.
@@ -139,12 +137,7 @@ impl Engine for SledEngine {
                 Ok(())
             }
             Err(error) => {
-                let reason = match &error {
-                    EngineError::Full(_) => ReadOnlyReason::Full,
-                    EngineError::Damaged { .. } => ReadOnlyReason::Damaged,
-                    _ => ReadOnlyReason::Io,
-                };
-                if self.gate.shut(reason) {
+                if self.gate.shut(reason(&error)) {
                     tracing::error!(%error, "the store takes no writes until its disk does again");
                 }
                 Err(error)

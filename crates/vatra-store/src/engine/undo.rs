@@ -85,11 +85,11 @@ impl Undo {
     }
 
     /// The rows of a range that changed since a generation, as they were then.
-    pub(crate) fn old_range<'a>(
-        &'a self,
+    pub(crate) fn old_range(
+        &self,
         range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
         generation: u64,
-    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    ) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.rows
             .range::<Vec<u8>, _>(range)
             .filter_map(move |(key, olds)| Some((key.as_slice(), first_after(olds, generation)?)))

@@ -261,9 +261,8 @@ fn bits_flipped_at_rest_are_never_served_and_never_silent() {
                 Ok(Some(row)) => assert!(row.log == LOG && row.summary == [5; 16], "round {round}: bit {bit}"),
                 Ok(None) | Err(_) => gone += 1,
             }
-            match reader.id(record(position)) {
-                Ok(Some(id)) => assert_eq!(id.created, Position(position), "round {round}: bit {bit}"),
-                Ok(None) | Err(_) => {}
+            if let Ok(Some(id)) = reader.id(record(position)) {
+                assert_eq!(id.created, Position(position), "round {round}: bit {bit}");
             }
         }
         let clean = fsck::verify(&reader, &mut ()).is_ok_and(|report| report.is_clean());

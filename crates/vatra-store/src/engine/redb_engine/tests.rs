@@ -3,6 +3,7 @@
 use std::sync::MutexGuard;
 
 use super::*;
+use crate::engine::ReadOnlyReason;
 
 /// Power goes out in this many pieces: a sector survives or not.
 const SECTOR_BYTES: usize = 512;
