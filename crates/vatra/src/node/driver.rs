@@ -19,7 +19,6 @@ use vatra_store::{Fence, Health, Snapshot, Store};
 use crate::node::boot::restore_logs;
 use crate::node::clock::Clock;
 use crate::node::egress::Push;
-use crate::node::wants::Wants;
 use crate::node::ingest::SharedTrust;
 use crate::node::links::{Links, encode};
 use crate::node::listing::Listing;
@@ -29,6 +28,7 @@ use crate::node::metrics::Metrics;
 use crate::node::projector::{Projected, Projector, Stored};
 use crate::node::recent::Recent;
 use crate::node::views::Views;
+use crate::node::wants::Wants;
 
 /// Changes that one round takes: more would make an alert that comes next wait for a longer commit.
 const ROUND_CHANGES_MAX: usize = 1024;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use vatra_mesh::{Lane, Mesh, SendError};
 use vatra_model::pack::Packer;
-use vatra_model::wire::{FRAME_ENTRIES_BYTES, LogDescriptor, Message, Want};
-use vatra_model::{CheckedEntry, Class, Entry, EntryHeader, LogId, NodeKey, Seq};
+use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, Want};
+use vatra_model::{CheckedEntry, Class, Entry, EntryHeader, NodeKey, Seq};
 use vatra_replica::Input;
 use vatra_store::{PAGE_ROWS_MAX, PageLimits, Reader};
 
 use crate::node::driver::Item;
-use crate::node::links::{Links, encode};
+use crate::node::links::{Links, Sender, encode};
 use crate::node::mailbox::{Mailbox, Urgency};
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
@@ -38,8 +38,8 @@ pub(crate) struct Push {
 }
 
 impl Egress {
-    fn descriptor(&self, log: &LogId) -> Option<LogDescriptor> {
-        self.origins.descriptor(log)
+    fn sender<'a>(&'a self, packer: &'a mut Packer) -> Sender<'a> {
+        Sender { mesh: &self.mesh, packer, origins: &self.origins }
     }
 
     /// Makes pushes until the queue is closed, most urgent first.
@@ -59,15 +59,8 @@ impl Egress {
             let entries: Vec<&Entry> = entries.iter().map(|entry| entry.entry()).collect();
             let mut last = None;
             for peer in &push.peers {
-                let sent = self.links.send_entries(
-                    &self.mesh,
-                    packer,
-                    (*peer, lane),
-                    None,
-                    &entries,
-                    &|log| self.descriptor(log),
-                    &mut last,
-                );
+                let to = (*peer, lane);
+                let sent = self.links.send_entries(&mut self.sender(packer), to, None, &entries, &mut last);
                 match sent {
                     Ok(()) => {
                         self.metrics.pushed.inc_by(entries.len() as u64);
@@ -160,9 +153,8 @@ impl Egress {
         frame: &mut Gathered,
     ) -> anyhow::Result<bool> {
         let entries: Vec<&Entry> = frame.entries.iter().collect();
-        let descriptor = |log: &LogId| self.descriptor(log);
         let request = Some(left.request);
-        match self.links.send_entries(&self.mesh, packer, to, request, &entries, &descriptor, &mut None) {
+        match self.links.send_entries(&mut self.sender(packer), to, request, &entries, &mut None) {
             Ok(()) => {
                 self.metrics.served.inc_by(entries.len() as u64);
                 left.budget = left.budget.saturating_sub(u32::try_from(frame.bytes).unwrap_or(u32::MAX));

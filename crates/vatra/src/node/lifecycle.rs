@@ -6,9 +6,9 @@ use std::time::Duration;
 use vatra_mesh::{Frame, Frames, LinkEvent, LinkEvents, Mesh};
 use vatra_replica::{Cost, Input};
 
+use crate::node::clock::wall;
 use crate::node::driver::Item;
 use crate::node::ingest::Ingest;
-use crate::node::clock::wall;
 use crate::node::links::{Ended, Links};
 use crate::node::mailbox::{Mailbox, Urgency};
 

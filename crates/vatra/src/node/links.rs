@@ -7,9 +7,11 @@ use bytes::Bytes;
 use vatra_mesh::{Lane, LinkId, Mesh, SendError};
 use vatra_model::codec;
 use vatra_model::pack::Packer;
-use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
-use vatra_model::{Entry, LogId, NodeKey, WallMs};
+use vatra_model::wire::{EntriesFrame, Message};
+use vatra_model::{Entry, NodeKey, WallMs};
 use vatra_replica::Told;
+
+use crate::node::origins::Origins;
 
 /// Live links as senders see them. The lock of one lane is held while a frame is queued, so that what a frame
 /// presumes told was queued before it.
@@ -32,6 +34,13 @@ const ENDED_MAX: usize = 1024;
 struct LinkLanes {
     link: LinkId,
     told: [Mutex<Told>; Lane::COUNT],
+}
+
+/// What sending entries takes.
+pub(crate) struct Sender<'a> {
+    pub(crate) mesh: &'a Mesh,
+    pub(crate) packer: &'a mut Packer,
+    pub(crate) origins: &'a Origins,
 }
 
 /// A frame of entries as it was last encoded, to be sent again where the other end was told the same.
@@ -74,23 +83,21 @@ impl Links {
     /// Queues entries for a peer on a lane. `last` may hold the frame as another peer got it.
     pub(crate) fn send_entries(
         &self,
-        mesh: &Mesh,
-        packer: &mut Packer,
+        sender: &mut Sender<'_>,
         (peer, lane): (NodeKey, Lane),
         request: Option<u32>,
         entries: &[&Entry],
-        descriptor: &dyn Fn(&LogId) -> Option<LogDescriptor>,
         last: &mut Option<Encoded>,
     ) -> Result<(), SendError> {
         let lanes = lock(&self.links).get(&peer).cloned().ok_or(SendError::NoLink)?;
         let mut told = lock(&lanes.told[lane.index()]);
-        let frame = told.frame(request, entries.iter().copied(), descriptor);
+        let frame = told.frame(request, entries.iter().copied(), |log| sender.origins.descriptor(log));
         let reusable = last.as_ref().filter(|last| last.frame.logs == frame.logs && last.frame.request == request);
         let bytes = match reusable {
             Some(last) => last.bytes.clone(),
-            None => encode(packer, &Message::Entries(frame.clone())),
+            None => encode(sender.packer, &Message::Entries(frame.clone())),
         };
-        mesh.send(peer, lane, bytes.clone())?;
+        sender.mesh.send(peer, lane, bytes.clone())?;
         told.sent(&frame);
         *last = Some(Encoded { frame, bytes });
         Ok(())

@@ -75,8 +75,4 @@ impl Listing {
         let start = after.map_or(0, |after| self.rows.partition_point(|row| row.created <= after));
         self.rows[start..].iter()
     }
-
-    pub(crate) fn get(&self, record: &RecordId) -> Option<&ListRow> {
-        self.places.get(record).map(|&place| &self.rows[place])
-    }
 }

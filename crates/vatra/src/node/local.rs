@@ -7,7 +7,7 @@ use vatra_model::draft::{AlertPatch, ContactPatch, DraftError, ResponseDraft};
 use vatra_model::limits::CHANGE_BYTES_MAX;
 use vatra_model::schema::words::AlertStatus;
 use vatra_model::view::View;
-use vatra_model::{Change, Class, LogId, MemberCode, Position, RecordId, RecordKind, SectionId, Seq, WallMs};
+use vatra_model::{Change, Class, LogId, MemberCode, Position, RecordId, SectionId, Seq, WallMs};
 use vatra_record::Record;
 use vatra_store::{ReadError, ReadOnlyReason};
 

@@ -13,7 +13,6 @@ use vatra_replica::LogRow;
 pub(crate) struct OriginInfo {
     pub(crate) member: MemberCode,
     pub(crate) node: NodeKey,
-    pub(crate) name: String,
     pub(crate) descriptor: LogDescriptor,
 }
 
@@ -34,12 +33,8 @@ impl Origins {
             }
             let Ok(signed) = SignedCertificate::decode(&row.descriptor.certificate) else { continue };
             let certificate = signed.certificate();
-            let info = OriginInfo {
-                member: certificate.member,
-                node: certificate.key,
-                name: certificate.node.clone(),
-                descriptor: row.descriptor.clone(),
-            };
+            let info =
+                OriginInfo { member: certificate.member, node: certificate.key, descriptor: row.descriptor.clone() };
             added.insert(*log, Arc::new(info));
         }
         if !added.is_empty() {

@@ -28,7 +28,6 @@ use crate::node::lifecycle;
 use crate::node::links::Links;
 use crate::node::listing::Listing;
 use crate::node::logging::{self, LogFormat};
-use crate::node::mailbox::Mailbox;
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
 use crate::node::projector::Projector;

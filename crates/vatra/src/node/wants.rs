@@ -38,7 +38,11 @@ impl Wants {
         if queue.len() >= WANTS_PER_PEER_MAX {
             return false;
         }
-        if want.urgent_only { queue.push_front(want) } else { queue.push_back(want) }
+        if want.urgent_only {
+            queue.push_front(want)
+        } else {
+            queue.push_back(want)
+        }
         drop(state);
         self.arrived.notify_one();
         true

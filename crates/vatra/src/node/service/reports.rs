@@ -31,9 +31,11 @@ impl NodeService {
         let shared = &self.inner.shared;
         let state = *shared.state.borrow();
         let reader = &shared.views.reader;
-        let behind = replica.behind.iter().filter(|(_, lag)| lag.entries > 0).map(|(member, lag)| {
-            (*member, Behind { entries: lag.entries, seconds: lag.behind_ms / 1000 })
-        });
+        let behind = replica
+            .behind
+            .iter()
+            .filter(|(_, lag)| lag.entries > 0)
+            .map(|(member, lag)| (*member, Behind { entries: lag.entries, seconds: lag.behind_ms / 1000 }));
         let heights = replica.logs.iter().map(|log| log.head.height);
         Ok(Status {
             node: replica.node,
