@@ -242,6 +242,8 @@ fn open_engine(directory: &StoreDirectory, options: OpenOptions) -> Result<Box<d
 }
 
 #[cfg(test)]
+mod power_cut_tests;
+#[cfg(test)]
 mod process_tests;
 #[cfg(test)]
 mod tests;

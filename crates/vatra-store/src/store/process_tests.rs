@@ -14,7 +14,7 @@ use crate::{ReadOnlyReason, fsck};
 const CHILD_DIR: &str = "VATRA_STORE_TEST_DIR";
 const CHILD_ENGINE: &str = "VATRA_STORE_TEST_ENGINE";
 
-fn engines() -> Vec<EngineKind> {
+pub(super) fn engines() -> Vec<EngineKind> {
     let mut engines = vec![EngineKind::Redb];
     if cfg!(feature = "sled") {
         engines.push(EngineKind::Sled);
@@ -22,12 +22,12 @@ fn engines() -> Vec<EngineKind> {
     engines
 }
 
-fn open(dir: &Path, engine: EngineKind) -> Result<Store, OpenError> {
+pub(super) fn open(dir: &Path, engine: EngineKind) -> Result<Store, OpenError> {
     Store::open(dir, OpenOptions { engine, cache_bytes: 8 * 1024 * 1024 })
 }
 
 /// Entry `seq` creates 1, 16 or 64 records; each third also edits the record it created first.
-fn commit_numbered(store: &mut Store, seq: u64) -> Result<(), CommitError> {
+pub(super) fn commit_numbered(store: &mut Store, seq: u64) -> Result<(), CommitError> {
     let first = store.next_position();
     let changes = [1, 16, 64][usize::try_from(seq % 3).expect("it is below 3")];
     let mut commit = creating(2 * seq, first, changes);
@@ -42,7 +42,7 @@ fn commit_numbered(store: &mut Store, seq: u64) -> Result<(), CommitError> {
 }
 
 /// The numbered commits that are there; each must be whole.
-fn check_whole(store: &Store, acknowledged: u64) -> u64 {
+pub(super) fn check_whole(store: &Store, acknowledged: u64) -> u64 {
     let report = fsck::verify(&store.reader(), &mut ()).unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
     let reader = store.reader();
