@@ -43,7 +43,7 @@ impl Answer {
     /// The body as JSON if the status is this one, an error with the body otherwise.
     pub fn expect_status(&self, status: u16) -> anyhow::Result<Value> {
         ensure!(self.status == status, "HTTP {} instead of {status}: {}", self.status, self.text);
-        Ok(self.json())
+        serde_json::from_str(&self.text).with_context(|| format!("not JSON: {:?}", self.text))
     }
 }
 

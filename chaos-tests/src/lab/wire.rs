@@ -7,14 +7,13 @@ use serde_json::Value;
 
 use super::{Client, Lab};
 
-/// The counter in /metrics of bytes that a node's links have written.
-const SENT_BYTES: &str = "vatra_mesh_sent_bytes_total";
-
-/// Bytes that a node's links have sent since it started, as the node counts them itself.
+/// Bytes that a node's links have sent since it started, as the node counts them itself: frames as they
+/// enter QUIC.
 pub fn own_bytes(client: &Client) -> anyhow::Result<u64> {
-    let answer = client.get("/metrics")?;
-    ensure!(answer.status == 200, "/metrics: HTTP {}: {}", answer.status, answer.text);
-    metric_sum(&answer.text, SENT_BYTES).with_context(|| format!("no {SENT_BYTES} in /metrics"))
+    let status = client.status()?;
+    let links = status["links"].as_array().context("the status has no links")?;
+    let bytes = links.iter().map(|link| link["bytes_out"].as_u64());
+    bytes.sum::<Option<u64>>().with_context(|| format!("a link without bytes_out: {links:?}"))
 }
 
 /// The same for a whole lab.
