@@ -79,6 +79,7 @@ pub(crate) enum Event {
     Measured { node: usize, peer: usize, number: u64 },
     Silent { node: usize, peer: usize, number: u64, cut_number: u64 },
     Dial { a: usize, b: usize },
+    Probe { node: usize, run: u64 },
 }
 
 /// A whole world.
@@ -228,6 +229,7 @@ impl World {
             Event::Measured { node, peer, number } => self.measured(node, peer, number),
             Event::Silent { node, peer, number, cut_number } => self.silent(node, peer, number, cut_number),
             Event::Dial { a, b } => self.dial(a, b),
+            Event::Probe { node, run } => self.probe(node, run),
         }
         self.drain();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vatra_model::limits::{LOGS_MAX, MEMBERS_MAX};
+use vatra_model::limits::{LINKS_MAX, LOGS_MAX, MEMBERS_MAX};
 use vatra_model::wire::{Beacon, SignedBeacon};
 use vatra_model::{LogId, MonoMs, NodeKey};
 
@@ -31,7 +31,7 @@ impl Beacons {
     /// Takes a beacon; `true` if it is news. `direct` = it came from its own node over our link, which settles
     /// which of two lives is the present one.
     pub(crate) fn take(&mut self, beacon: Beacon, signed: SignedBeacon, direct: bool, now: MonoMs) -> bool {
-        if beacon.heights.len() > LOGS_MAX {
+        if beacon.heights.len() > LOGS_MAX || beacon.neighbours.len() > LINKS_MAX {
             return false;
         }
         let known = self.nodes.get(&beacon.node);

@@ -8,6 +8,7 @@
 mod replica;
 
 mod input;
+mod talk;
 
 mod beacons;
 mod logs;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vatra_model::certificate::SignedCertificate;
+use vatra_model::charter::AdmitError;
 use vatra_model::limits::LOGS_MAX;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Run};
 use vatra_model::{CheckedEntry, Entry, LogId};
@@ -64,7 +66,12 @@ impl Told {
 
 /// Logs that the other end of one lane of one link has told us of. Start anew with each link.
 #[derive(Clone, Debug, Default)]
-pub struct Heard(BTreeMap<LogId, CheckedLog>);
+pub struct Heard {
+    logs: BTreeMap<LogId, CheckedLog>,
+    /// Logs that could not be believed when they were told, such as those of a member that a newer charter
+    /// names: they are told once, so they are looked at again when entries come.
+    doubtful: BTreeMap<LogId, LogDescriptor>,
+}
 
 /// Entries out of a frame, with their signatures checked.
 #[derive(Clone, Debug)]
@@ -75,33 +82,58 @@ pub struct Received {
     pub logs: Vec<CheckedLog>,
     /// The entries.
     pub entries: Vec<CheckedEntry>,
+    /// Why some entries were left out: their log is not one that this node can believe or keep at present.
+    pub left_out: Option<Reject>,
 }
 
 impl Heard {
-    /// Checks a frame: descriptors against the charter, then every signature.
+    /// Checks a frame: descriptors against the charter, then every signature. Entries of logs that the charter
+    /// or this version does not know are left out.
     ///
     /// # Errors
     /// [`Reject`] at the first thing that does not hold; nothing of the frame is believed then.
     pub fn open(&mut self, trust: &Trust, frame: EntriesFrame) -> Result<Received, Reject> {
-        let mut logs = Vec::with_capacity(frame.logs.len());
+        let mut received = Received { request: frame.request, logs: Vec::new(), entries: Vec::new(), left_out: None };
         for descriptor in frame.logs {
-            let log = trust.check_log(descriptor)?;
-            if self.0.len() >= LOGS_MAX && !self.0.contains_key(&log.id) {
-                return Err(Reject::Full { what: "logs of a link", limit: LOGS_MAX });
-            }
-            self.0.insert(log.id, log.clone());
-            logs.push(log);
+            self.hear(trust, descriptor, &mut received)?;
         }
-        let mut entries = Vec::new();
         for run in frame.runs {
-            let log = self.0.get(&run.log).ok_or(Reject::UndescribedLog(run.log))?;
+            if let Some(doubtful) = self.doubtful.remove(&run.log) {
+                self.hear(trust, doubtful, &mut received)?;
+            }
+            if self.doubtful.contains_key(&run.log) {
+                continue;
+            }
+            let log = self.logs.get(&run.log).ok_or(Reject::UndescribedLog(run.log))?;
             let (id, seq) = (run.log, run.first);
             let refuse = |seq: u64| move |source| Reject::Entry { log: id, seq, source };
             for entry in run.entries(log.descriptor.realm).map_err(refuse(seq))? {
                 let seq = entry.header.seq.0;
-                entries.push(entry.check(&log.public).map_err(refuse(seq))?);
+                received.entries.push(entry.check(&log.public).map_err(refuse(seq))?);
             }
         }
-        Ok(Received { request: frame.request, logs, entries })
+        Ok(received)
+    }
+
+    fn hear(&mut self, trust: &Trust, descriptor: LogDescriptor, received: &mut Received) -> Result<(), Reject> {
+        let certificate = SignedCertificate::decode(&descriptor.certificate).map_err(AdmitError::Certificate)?;
+        let key = certificate.certificate().key;
+        let id = LogId::derive(&key, descriptor.incarnation, &descriptor.audience);
+        let known = self.logs.contains_key(&id) || self.doubtful.contains_key(&id);
+        if !known && self.logs.len() + self.doubtful.len() >= LOGS_MAX {
+            return Err(Reject::Full { what: "logs of a link", limit: LOGS_MAX });
+        }
+        match trust.check_log(descriptor.clone()) {
+            Ok(log) => {
+                self.logs.insert(id, log.clone());
+                received.logs.push(log);
+            }
+            Err(reject @ (Reject::Admit(AdmitError::UnknownMember(_)) | Reject::ForeignLog(_))) => {
+                self.doubtful.insert(id, descriptor);
+                received.left_out.get_or_insert(reject);
+            }
+            Err(reject) => return Err(reject),
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,9 @@ use vatra_model::{CheckedEntry, EntryHash, Frontier, Head, LogId, MemberCode, No
 use crate::input::Reject;
 use crate::trust::{CheckedLog, Trust};
 
+/// Logs that only this node's own lives may take.
+const OWN_LOGS_RESERVED: usize = 64;
+
 /// A log as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogRow {
@@ -202,16 +205,19 @@ impl Logs {
         }
         state.close_gap();
         state.durable = state.accepted;
+        state.forked = self.logs.get(&state.checked.id).and_then(|known| known.forked).or(state.forked);
         self.logs.insert(state.checked.id, state);
     }
 
-    /// Adds a log if it is new.
-    pub(crate) fn describe(&mut self, checked: CheckedLog) -> Result<(), Reject> {
+    /// Adds a log if it is new. Others' logs leave room for those of `me`, so that nobody can mute a node by
+    /// writing many.
+    pub(crate) fn describe(&mut self, checked: CheckedLog, me: &NodeKey) -> Result<(), Reject> {
         if self.logs.contains_key(&checked.id) {
             return Ok(());
         }
-        if self.logs.len() >= LOGS_MAX {
-            return Err(Reject::Full { what: "logs", limit: LOGS_MAX });
+        let limit = if checked.certificate.key == *me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
+        if self.logs.len() >= limit {
+            return Err(Reject::Full { what: "logs", limit });
         }
         self.logs.insert(checked.id, LogState::new(checked, Head::EMPTY, true));
         Ok(())
@@ -266,15 +272,25 @@ impl Logs {
         }
     }
 
-    /// Forgets everything, to be restored from what is on disk.
-    pub(crate) fn clear(&mut self) {
-        self.logs.clear();
+    /// Forgets what is held, to be restored from what is on disk. Logs stay described: their descriptors are told
+    /// once on each link and would not come again.
+    pub(crate) fn forget_entries(&mut self) {
+        for state in self.logs.values_mut() {
+            let forked = state.forked;
+            *state = LogState::new(state.checked.clone(), Head::EMPTY, true);
+            state.forked = forked;
+        }
     }
 
     /// What may be told: durable contiguous heights.
     pub(crate) fn frontier(&self) -> Frontier {
         let held = self.logs.iter().filter(|(_, state)| state.durable.height > 0);
         Frontier(held.map(|(log, state)| (*log, state.durable)).collect())
+    }
+
+    /// Whether the next entry of a log can be appended to it: nothing conflicting lies in its way.
+    pub(crate) fn can_append(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|state| state.ahead.is_empty() && state.forked.is_none())
     }
 
     /// The next place and predecessor of a log.

@@ -28,8 +28,8 @@ pub(crate) struct Peer {
     pub(crate) next_request: u32,
     /// Bytes that one request may bring; grows while answers are quick.
     pub(crate) budget: u32,
-    /// Logs for which it was asked for urgent entries on this link, up to which height.
-    pub(crate) urgent_asked: BTreeMap<LogId, u64>,
+    /// It let a request go without progress and has sent nothing since: others are asked first.
+    pub(crate) has_stalled: bool,
     /// Logs to announce to it.
     pub(crate) to_announce: BTreeSet<LogId>,
 }
@@ -40,7 +40,10 @@ pub(crate) struct Asked {
     pub(crate) want: Want,
     pub(crate) asked: MonoMs,
     pub(crate) progress: MonoMs,
+    /// Entries that came and are held now; what was refused does not count.
     pub(crate) received: u64,
+    /// The place after the last of them.
+    pub(crate) next: u64,
 }
 
 /// First and smallest budget of one request, in bytes.
@@ -62,7 +65,7 @@ impl Peer {
             wants: BTreeMap::new(),
             next_request: 1,
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
-            urgent_asked: BTreeMap::new(),
+            has_stalled: false,
             to_announce: BTreeSet::new(),
         }
     }
@@ -76,15 +79,22 @@ impl Peer {
         self.known.iter()
     }
 
-    /// The peer says that it holds a log to this height; `true` if that is more than was known.
+    /// The peer says that it holds a log to this height; `false` if it has named too many logs to believe more.
     pub(crate) fn learn(&mut self, log: LogId, height: u64) -> bool {
         if self.known.len() >= LOGS_MAX && !self.known.contains_key(&log) {
             return false;
         }
         let known = self.known.entry(log).or_insert(0);
-        let more = height > *known;
         *known = (*known).max(height);
-        more
+        true
+    }
+
+    /// The peer has sent this entry. Only one that follows what it is known to hold says something of its
+    /// height: an entry from beyond a gap must not make us ask it for the gap.
+    pub(crate) fn learn_sent(&mut self, log: LogId, seq: u64) {
+        if seq == self.known(&log) {
+            self.learn(log, seq.saturating_add(1));
+        }
     }
 
     /// The peer turned out not to hold what it said.

@@ -9,7 +9,7 @@ use vatra_model::{LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now, Reject};
 use crate::logs::LogState;
-use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN};
+use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN, Peer};
 use crate::replica::Replica;
 
 /// Entries that one request asks for at most.
@@ -30,6 +30,8 @@ pub(crate) struct Ripening {
     ripe: u64,
     /// A height that becomes ripe at a time.
     soon: Option<(u64, MonoMs)>,
+    /// Urgent entries below this were asked for.
+    urgent_asked: u64,
 }
 
 impl Replica {
@@ -64,7 +66,7 @@ impl Replica {
         }
         for log in again {
             let target = self.target(&log);
-            let wait = self.peers.values().map(crate::peers::Peer::push_wait_ms).max().unwrap_or(0);
+            let wait = self.peers.values().map(Peer::push_wait_ms).max().unwrap_or(0);
             if target > self.ripening[&log].ripe {
                 self.expect(log, target, now.mono.plus(wait));
             }
@@ -84,20 +86,12 @@ impl Replica {
     /// Drops requests without progress, then asks for what is missing and free.
     pub(crate) fn plan(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.plan_stale = false;
+        self.drop_stalled(now);
         if !self.writable {
             return;
         }
-        for peer in self.peers.values_mut() {
-            let patience = peer.patience_ms();
-            let before = peer.wants.len();
-            peer.wants.retain(|_, asked| now.mono.since(asked.progress) < patience);
-            if peer.wants.len() < before {
-                peer.budget = (peer.budget / 2).max(BUDGET_MIN);
-            }
-        }
         let mut logs: Vec<LogId> = self.ripening.keys().copied().collect();
-        let held = |log: &LogId| self.logs.get(log).map_or(0, |state| state.accepted().height);
-        logs.retain(|log| self.ripening[log].ripe > held(log));
+        logs.retain(|log| self.ripening[log].ripe > held_height(self.logs.get(log)));
         let mut left = WANTS_PER_PLAN;
         for urgent in [true, false] {
             for log in &logs {
@@ -106,10 +100,12 @@ impl Replica {
                 }
             }
         }
+        let reachable = |log: &LogId, ripe: u64| ripe.min(self.target(log));
         let done: Vec<LogId> = self
             .ripening
             .iter()
-            .filter(|(log, ripening)| ripening.soon.is_none() && ripening.ripe <= held_height(self.logs.get(log)))
+            .filter(|(_, ripening)| ripening.soon.is_none())
+            .filter(|(log, ripening)| reachable(log, ripening.ripe) <= held_height(self.logs.get(log)))
             .map(|(log, _)| *log)
             .collect();
         for log in done {
@@ -117,73 +113,116 @@ impl Replica {
         }
     }
 
+    /// A request without progress is given up, and its peer asked last until it sends something.
+    fn drop_stalled(&mut self, now: Now) {
+        let mut dropped = Vec::new();
+        for peer in self.peers.values_mut() {
+            let patience = peer.patience_ms();
+            let before = dropped.len();
+            peer.wants.retain(|_, asked| {
+                let moves = now.mono.since(asked.progress) < patience;
+                if !moves {
+                    dropped.push(*asked);
+                }
+                moves
+            });
+            if dropped.len() > before {
+                peer.budget = (peer.budget / 2).max(BUDGET_MIN);
+                peer.has_stalled = true;
+            }
+        }
+        self.unask(&dropped);
+    }
+
+    /// Requests that will not be answered: urgent entries among them may be asked of others.
+    pub(crate) fn unask(&mut self, dropped: &[Asked]) {
+        for asked in dropped.iter().filter(|asked| asked.want.urgent_only) {
+            if let Some(ripening) = self.ripening.get_mut(&asked.want.log) {
+                ripening.urgent_asked = ripening.urgent_asked.min(asked.next);
+            }
+        }
+    }
+
     /// Asks one peer for one range of a log; `false` when nothing of it is both missing and free.
+    ///
+    /// Each peer is only considered for what it is known to hold, so that one that claims too much keeps nobody
+    /// else from being asked.
     fn ask_for(&mut self, now: Now, log: LogId, urgent: bool, effects: &mut Vec<Effect>) -> bool {
-        let ripe = self.ripening[&log].ripe.min(self.target(&log));
-        let range = if urgent { self.urgent_range(&log, ripe) } else { self.free_range(&log, ripe) };
-        let Some((from, to)) = range else { return false };
-        let free =
-            |peer: &crate::peers::Peer| peer.greeted && peer.wants.len() < WANTS_PER_PEER && peer.known(&log) > from;
-        let asked_urgent =
-            |peer: &crate::peers::Peer| urgent && peer.urgent_asked.get(&log).is_some_and(|asked| *asked >= to);
-        let best = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| free(peer) && !asked_urgent(peer))
-            .min_by_key(|(key, peer)| (peer.cost, peer.wants.len(), peer.rtt_ms, **key));
-        let Some((&key, _)) = best else { return false };
+        let held = held_height(self.logs.get(&log));
+        let ripe = self.ripening[&log].ripe.min(self.ceiling(&log));
+        let is_free = |peer: &Peer| peer.greeted && peer.wants.len() < WANTS_PER_PEER && peer.known(&log) > held;
+        let rank = |peer: &Peer| (peer.has_stalled, peer.cost, peer.wants.len(), peer.rtt_ms);
+        let free = self.peers.iter().filter(|(_, peer)| is_free(peer));
+        let mut free: Vec<_> = free.map(|(key, peer)| (rank(peer), *key, peer.known(&log))).collect();
+        free.sort_unstable();
+        let found = free.into_iter().find_map(|(_, key, known)| {
+            let top = ripe.min(known);
+            let range = if urgent { self.urgent_range(&log, top) } else { self.free_range(&log, top) };
+            range.map(|range| (key, range))
+        });
+        let Some((key, (from, to))) = found else { return false };
         let peer = self.peers.get_mut(&key).expect("found above");
-        let to = to.min(peer.known(&log));
         let request = peer.next_request;
         peer.next_request = peer.next_request.wrapping_add(1).max(1);
         let want = Want { request, log, from, to, urgent_only: urgent, budget: peer.budget };
-        peer.wants.insert(request, Asked { want, asked: now.mono, progress: now.mono, received: 0 });
+        peer.wants.insert(request, Asked { want, asked: now.mono, progress: now.mono, received: 0, next: from });
         if urgent {
-            for other in self.peers.values_mut() {
-                other.urgent_asked.insert(log, to);
-            }
+            self.ripening.entry(log).or_default().urgent_asked = to;
         }
         effects.push(Effect::Send { peer: key, message: Message::Want(want) });
         true
     }
 
-    /// The whole gap, if it is large and no peer was asked for its urgent entries yet.
-    fn urgent_range(&self, log: &LogId, ripe: u64) -> Option<(u64, u64)> {
-        let from = held_height(self.logs.get(log));
-        let asked = self.peers.values().filter_map(|peer| peer.urgent_asked.get(log)).max().copied().unwrap_or(0);
-        let from = from.max(asked);
-        (ripe > from && ripe - from >= URGENT_PASS_MIN).then_some((from, ripe))
+    /// The height past which entries of a log would be refused: its node was revoked.
+    fn ceiling(&self, log: &LogId) -> u64 {
+        let Some(state) = self.logs.get(log) else { return u64::MAX };
+        let Some(revocation) = self.trust.charter().revocation(&state.origin()) else { return u64::MAX };
+        let last = revocation.last_valid.iter().find(|(revoked, _, _)| revoked == log);
+        last.map_or(0, |(_, last, _)| last.0.saturating_add(1))
     }
 
-    /// The newest missing range that is not being asked for; the oldest while much is held beyond the gap.
-    fn free_range(&self, log: &LogId, ripe: u64) -> Option<(u64, u64)> {
+    /// The whole gap, if it is large and nobody was asked for its urgent entries yet.
+    fn urgent_range(&self, log: &LogId, top: u64) -> Option<(u64, u64)> {
+        let from = held_height(self.logs.get(log)).max(self.ripening[log].urgent_asked);
+        (top > from && top - from >= URGENT_PASS_MIN).then_some((from, top))
+    }
+
+    /// The newest missing range below `top` that is not being asked for; the oldest while much is held beyond
+    /// the gap, or will be.
+    fn free_range(&self, log: &LogId, top: u64) -> Option<(u64, u64)> {
         let state = self.logs.get(log);
-        let crowded = state.is_some_and(|state| state.ahead_count() >= AHEAD_ENTRIES_MAX / 2);
+        let wants = self.peers.values().flat_map(|peer| peer.wants.values().map(|asked| asked.want));
+        let asked: Vec<Want> = wants.filter(|want| want.log == *log && !want.urgent_only).collect();
+        let coming: u64 = asked.iter().map(|want| want.to.saturating_sub(want.from)).sum();
+        let ahead = state.map_or(0, LogState::ahead_count) as u64;
+        let crowded = ahead.saturating_add(coming) >= AHEAD_ENTRIES_MAX as u64 / 2;
         let mut gaps = match state {
-            None => vec![(0, ripe)],
-            Some(state) if crowded => state.missing(ripe, GAPS_MAX),
-            Some(state) => state.missing_newest_first(ripe, GAPS_MAX),
+            None => vec![(0, top)],
+            Some(state) if crowded => state.missing(top, GAPS_MAX),
+            Some(state) => state.missing_newest_first(top, GAPS_MAX),
         };
-        let wants = self.peers.values().flat_map(|peer| peer.wants.values());
-        for asked in wants.filter(|asked| asked.want.log == *log && !asked.want.urgent_only) {
-            gaps = gaps.into_iter().flat_map(|gap| subtract(gap, (asked.want.from, asked.want.to))).collect();
+        for want in &asked {
+            gaps = gaps.into_iter().flat_map(|gap| subtract(gap, (want.from, want.to))).collect();
         }
         if crowded {
             let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).min()?;
-            return Some((from, to.min(from + WANT_ENTRIES_MAX)));
+            return Some((from, to.min(from.saturating_add(WANT_ENTRIES_MAX))));
         }
         let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).max()?;
         Some((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to))
     }
 
-    pub(crate) fn want_progressed(&mut self, now: Now, peer: NodeKey, request: u32, entries: u64) {
+    /// A part of an answer came. `held` of its entries are held now, `next` is the place after the last of them.
+    pub(crate) fn want_progressed(&mut self, now: Now, peer: NodeKey, request: u32, held: u64, next: u64) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.has_stalled = false;
         // On a slow link several answers share the rate: any of them moving means that the link moves.
         for asked in state.wants.values_mut() {
             asked.progress = now.mono;
         }
         if let Some(asked) = state.wants.get_mut(&request) {
-            asked.received += entries;
+            asked.received += held;
+            asked.next = asked.next.max(next.min(asked.want.to));
         }
     }
 
@@ -196,8 +235,17 @@ impl Replica {
         } else if took > 3_000 {
             state.budget = (state.budget / 2).max(BUDGET_MIN);
         }
-        if asked.received == 0 && !more && !asked.want.urgent_only {
-            state.unlearn(&asked.want.log, asked.want.from);
+        let log = asked.want.log;
+        if asked.received == 0 && !asked.want.urgent_only {
+            // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
+            // fill is halved, so that few requests are wasted on it.
+            let held = held_height(self.logs.get(&log));
+            let from = asked.want.from;
+            let far = from.saturating_sub(held) > AHEAD_ENTRIES_MAX as u64;
+            state.unlearn(&log, if far { held + (from - held) / 2 } else { from });
+        }
+        if more && asked.want.urgent_only {
+            self.unask(&[asked]);
         }
         self.plan_stale = true;
     }
@@ -208,7 +256,8 @@ impl Replica {
         if want.from > want.to {
             return Err(Reject::Malformed { what: "want", detail: format!("{} to {}", want.from, want.to) });
         }
-        let want = Want { to: want.to.min(durable), budget: want.budget.clamp(BUDGET_MIN, BUDGET_MAX), ..want };
+        let to = want.to.min(durable);
+        let want = Want { from: want.from.min(to), to, budget: want.budget.clamp(BUDGET_MIN, BUDGET_MAX), ..want };
         effects.push(Effect::Serve { peer, want });
         Ok(())
     }

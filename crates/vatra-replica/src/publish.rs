@@ -1,7 +1,8 @@
 //! This node's own log: local changes become signed entries.
 
 use vatra_model::change::{LogOpen, PreviousLog};
-use vatra_model::limits::{ENTRY_BYTES_MAX, ENTRY_CHANGES_MAX};
+use vatra_model::charter::MemberRole;
+use vatra_model::limits::{CHANGE_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_CHANGES_MAX};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{AudienceId, Change, Class, Entry, EntryDraft, Incarnation, LogId, Realm, Seq};
 
@@ -63,12 +64,29 @@ impl Group {
 }
 
 impl Replica {
+    /// Takes changes to be signed; those that no entry can hold are refused.
+    pub(crate) fn take_publication(
+        &mut self,
+        token: u64,
+        class: Class,
+        changes: Vec<Vec<u8>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if changes.iter().any(|change| change.len() > CHANGE_BYTES_MAX) {
+            return effects.push(Effect::Refused { token });
+        }
+        self.outbox.push(token, class, changes);
+    }
+
     /// Signs what waits, most urgent first, and stages it. Gives each call's places.
     pub(crate) fn sign_outbox(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Placed> {
         if self.outbox.waiting.is_empty() {
             return Vec::new();
         }
-        self.open_own_log(now, effects);
+        if !self.open_own_log(now, effects) {
+            effects.extend(self.outbox.refuse_all().into_iter().map(|token| Effect::Refused { token }));
+            return Vec::new();
+        }
         let mut waiting = std::mem::take(&mut self.outbox.waiting);
         waiting.sort_by_key(|waiting| waiting.class);
         let mut placed: Vec<Placed> =
@@ -111,11 +129,15 @@ impl Replica {
         seq
     }
 
-    /// Writes entry 0 of this incarnation's log, unless it is there.
-    fn open_own_log(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    /// Writes entry 0 of this incarnation's log, unless it is there. `false` if this node may not write: it is an
+    /// observer's, or revoked, or its log cannot be opened.
+    fn open_own_log(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if self.trust.role(&self.me) != Some(MemberRole::Member) {
+            return false;
+        }
         let (next, _) = self.logs.next(&self.own_log);
         if next.0 > 0 {
-            return;
+            return self.logs.can_append(&self.own_log);
         }
         let certificate = self.certificate.encode();
         let descriptor = LogDescriptor {
@@ -126,10 +148,17 @@ impl Replica {
         };
         let checked = match self.trust.check_log(descriptor) {
             Ok(checked) => checked,
-            Err(reject) => return effects.push(Effect::Event(Event::Rejected { peer: None, reject })),
+            Err(reject) => {
+                effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+                return false;
+            }
         };
-        if let Err(reject) = self.logs.describe(checked) {
-            return effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+        if let Err(reject) = self.logs.describe(checked, &self.me) {
+            effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+            return false;
+        }
+        if !self.logs.can_append(&self.own_log) {
+            return false;
         }
         let open = LogOpen {
             certificate,
@@ -138,6 +167,7 @@ impl Replica {
             previous: self.previous_log(),
         };
         self.sign_entry(now, Class::Priority, vec![Change::Open(open).encode()]);
+        true
     }
 
     /// The log of this node's life before, as far as it is held: the one of its logs with the latest entry 0

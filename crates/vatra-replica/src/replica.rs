@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::Charter;
-use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
-use vatra_model::wire::{FrontierDigest, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use vatra_model::{
     AudienceId, CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret,
     WallMs,
@@ -16,11 +14,12 @@ use vatra_model::{
 use crate::beacons::Beacons;
 use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
 use crate::logs::{Accepted, Logs};
-use crate::peers::{Peer, Peers};
+use crate::peers::Peers;
 use crate::planner::Ripening;
 use crate::publish::Outbox;
 use crate::seeded::Seeded;
-use crate::topology::{Cost, Topology};
+use crate::spread::RETRY_MS;
+use crate::topology::Topology;
 use crate::trust::{CheckedBeacon, CheckedLog, Trust};
 
 /// What a replica is told once.
@@ -75,6 +74,8 @@ pub(crate) struct Staged {
 pub(crate) struct InFlight {
     pub(crate) batch: Batch,
     pub(crate) came: Vec<Came>,
+    /// The log that the local entries among them belong to.
+    pub(crate) own_log: LogId,
     pub(crate) tokens: Vec<crate::publish::Placed>,
 }
 
@@ -112,8 +113,6 @@ pub struct Replica {
     pub(crate) behind_since: BTreeMap<LogId, MonoMs>,
     /// Heights that the last complete beacon told.
     pub(crate) told_heights: BTreeMap<LogId, u64>,
-    /// Frontier hash of the last beacon.
-    pub(crate) told_hash: [u8; 32],
     /// The store takes writes; told in beacons.
     pub(crate) writable: bool,
 }
@@ -125,6 +124,8 @@ pub(crate) struct Timers {
     pub(crate) last_beacon: Option<MonoMs>,
     pub(crate) announce: Option<MonoMs>,
     pub(crate) backstop: MonoMs,
+    /// The last write failed: none is tried before.
+    pub(crate) retry: Option<MonoMs>,
     pub(crate) counter: u64,
 }
 
@@ -168,10 +169,16 @@ impl Replica {
             topology_stale: true,
             ripening: BTreeMap::new(),
             plan_stale: false,
-            timers: Timers { beacon: now.mono, last_beacon: None, announce: None, backstop: now.mono, counter: 0 },
+            timers: Timers {
+                beacon: now.mono,
+                last_beacon: None,
+                announce: None,
+                backstop: now.mono,
+                retry: None,
+                counter: 0,
+            },
             behind_since: BTreeMap::new(),
             told_heights: BTreeMap::new(),
-            told_hash: [0; 32],
             writable: true,
         };
         replica.restore_logs(restored.logs)?;
@@ -201,9 +208,9 @@ impl Replica {
             Input::Entries { peer, request, logs, entries } => {
                 self.take_entries(now, peer, request, logs, entries, effects);
             }
-            Input::Publish { token, class, changes } => self.outbox.push(token, class, changes),
+            Input::Publish { token, class, changes } => self.take_publication(token, class, changes, effects),
             Input::Persisted { batch } => self.persisted(now, batch, effects),
-            Input::PersistFailed { batch, logs } => self.persist_failed(batch, logs, effects),
+            Input::PersistFailed { batch, logs } => self.persist_failed(now, batch, logs, effects),
             Input::Shed { peer } => self.announce_everything(now, peer),
             Input::Charter { bytes } => self.take_charter(None, &bytes, effects),
             Input::Tick => {}
@@ -219,6 +226,10 @@ impl Replica {
         if self.in_flight.is_some() {
             return;
         }
+        if !self.takes_writes() {
+            effects.extend(self.outbox.refuse_all().into_iter().map(|token| Effect::Refused { token }));
+            return;
+        }
         let tokens = self.sign_outbox(now, effects);
         let logs = self.logs.unsaved_rows();
         let charter = self.new_charter.take();
@@ -231,7 +242,7 @@ impl Replica {
         let batch = Batch { id: self.next_batch, entries, logs, charter, incarnation, hlc: self.hlc };
         self.next_batch += 1;
         effects.push(Effect::Persist(batch.clone()));
-        self.in_flight = Some(InFlight { batch, came, tokens });
+        self.in_flight = Some(InFlight { batch, came, own_log: self.own_log, tokens });
     }
 
     fn persisted(&mut self, now: Now, batch: u64, effects: &mut Vec<Effect>) {
@@ -239,7 +250,7 @@ impl Replica {
         assert_eq!(done.batch.id, batch, "one batch is written at a time");
         self.logs.settle(&done.batch.logs, &done.batch.entries);
         for placed in done.tokens {
-            effects.push(Effect::Published { token: placed.token, log: self.own_log, places: placed.places });
+            effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });
         }
         self.spread(now, &done.batch.entries, &done.came, effects);
         for (log, row) in &done.batch.logs {
@@ -248,7 +259,12 @@ impl Replica {
         self.plan_stale = true;
     }
 
-    fn persist_failed(&mut self, batch: u64, logs: Vec<RestoredLog>, effects: &mut Vec<Effect>) {
+    /// Whether a batch may be written now.
+    fn takes_writes(&self) -> bool {
+        self.writable && self.timers.retry.is_none()
+    }
+
+    fn persist_failed(&mut self, now: Now, batch: u64, logs: Vec<RestoredLog>, effects: &mut Vec<Effect>) {
         let Some(failed) = self.in_flight.take() else { return };
         assert_eq!(failed.batch.id, batch, "one batch is written at a time");
         for placed in failed.tokens {
@@ -260,186 +276,14 @@ impl Replica {
         self.new_charter = failed.batch.charter.or(self.new_charter.take());
         self.new_incarnation |= failed.batch.incarnation.is_some();
         self.staged.clear();
-        self.logs.clear();
+        self.logs.forget_entries();
         // The rows were readable before, and the charter only grows; one that cannot be read is fetched again.
         let _ = self.restore_logs(logs);
         // What was refused is asked for again when the backstop comes round.
-        for peer in self.peers.values_mut() {
-            peer.wants.clear();
-        }
-    }
-
-    fn link_up(&mut self, now: Now, peer: NodeKey, cost: Cost, effects: &mut Vec<Effect>) {
-        self.peers.insert(peer, Peer::new(cost, now.mono));
-        self.topology_stale = true;
-        self.timers.beacon = now.mono;
-        effects.push(Effect::Send { peer, message: Message::Hello(self.hello(now)) });
-    }
-
-    fn hello(&self, now: Now) -> Hello {
-        Hello {
-            version: PROTOCOL_VERSION,
-            version_min: PROTOCOL_VERSION_MIN,
-            certificate: self.certificate.encode(),
-            incarnation: self.incarnation,
-            founding: self.trust.charter().founding_hash(),
-            charter_epoch: self.trust.charter().current().epoch,
-            charter_hash: self.trust.charter().hash(),
-            frontier_hash: self.frontier().hash(),
-            clock: now.wall,
-            software: self.software.clone(),
-        }
-    }
-
-    fn link_down(&mut self, now: Now, peer: NodeKey) {
-        if self.peers.remove(&peer).is_some() {
-            self.topology_stale = true;
-            self.timers.beacon = now.mono;
-            self.plan_stale = true;
-        }
-    }
-
-    fn round_trip(&mut self, peer: NodeKey, rtt_ms: u32) {
-        if let Some(state) = self.peers.get_mut(&peer) {
-            let bucket = |rtt: u32| rtt.max(1).next_power_of_two();
-            self.topology_stale |= bucket(state.rtt_ms) != bucket(rtt_ms);
-            state.rtt_ms = rtt_ms;
-        }
-    }
-
-    fn message(&mut self, now: Now, peer: NodeKey, message: Message, effects: &mut Vec<Effect>) {
-        let Some(state) = self.peers.get(&peer) else { return };
-        let refused = match message {
-            Message::Hello(_) if state.greeted => Err(Reject::Unexpected("second hello")),
-            Message::Hello(hello) => {
-                if let Err(reason) = self.greet(now, peer, hello, effects) {
-                    effects.push(Effect::Close { peer, reason });
-                }
-                Ok(())
-            }
-            _ if !state.greeted => Err(Reject::Unexpected("message before the hello")),
-            Message::WantCharter { after } => {
-                if self.trust.charter().current().epoch > after {
-                    let bytes = self.trust.charter().encode();
-                    effects.push(Effect::Send { peer, message: Message::Charter { bytes } });
-                }
-                Ok(())
-            }
-            Message::Charter { bytes } => {
-                self.take_charter(Some(peer), &bytes, effects);
-                Ok(())
-            }
-            Message::Frontier(digest) => self.take_frontier(now, peer, &digest, effects),
-            Message::Have { heights } => {
-                for (log, height) in heights {
-                    self.learn_height(now, peer, log, height, effects);
-                }
-                Ok(())
-            }
-            Message::Want(want) => self.serve(peer, want, effects),
-            Message::Done { request, more } => {
-                self.finish_want(now, peer, request, more);
-                Ok(())
-            }
-            Message::Beacon(_) => Err(Reject::Unexpected("unchecked beacon")),
-            Message::Entries(_) => Err(Reject::Unexpected("unchecked entries")),
-        };
-        if let Err(reject) = refused {
-            effects.push(Effect::Event(Event::Rejected { peer: Some(peer), reject }));
-        }
-    }
-
-    fn greet(&mut self, now: Now, peer: NodeKey, hello: Hello, effects: &mut Vec<Effect>) -> Result<(), Reject> {
-        if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
-            return Err(Reject::Version { min: hello.version_min, max: hello.version });
-        }
-        if hello.founding != self.trust.charter().founding_hash() {
-            return Err(Reject::OtherFederation);
-        }
-        let certificate =
-            SignedCertificate::decode(&hello.certificate).map_err(vatra_model::charter::AdmitError::Certificate)?;
-        if certificate.certificate().key != peer {
-            return Err(Reject::Malformed { what: "hello", detail: "it brings another node's certificate".into() });
-        }
-        if self.trust.learn(&certificate)? {
-            effects.push(Effect::TrustChanged);
-        }
-        let frontier = self.frontier();
-        let epoch = self.trust.charter().current().epoch;
-        let ahead_ms = signed_difference(hello.clock, now.wall);
-        let state = self.peers.get_mut(&peer).expect("the caller looked it up");
-        state.greeted = true;
-        state.clock_ahead_ms = ahead_ms;
-        if hello.frontier_hash == frontier.hash() {
-            for (log, head) in &frontier.0 {
-                state.learn(*log, head.height);
-            }
-        } else {
-            let heads = frontier.0.iter().map(|(log, head)| (*log, head.height, head.head)).collect();
-            let digest = FrontierDigest { complete: true, heads };
-            effects.push(Effect::Send { peer, message: Message::Frontier(digest) });
-        }
-        if hello.charter_epoch > epoch {
-            effects.push(Effect::Send { peer, message: Message::WantCharter { after: epoch } });
-        }
-        if ahead_ms.unsigned_abs() > CLOCK_SKEW_FLAG_MS {
-            effects.push(Effect::Event(Event::ClockSkew { peer, ahead_ms }));
-        }
-        effects.push(Effect::Event(Event::Joined { peer }));
-        self.topology_stale = true;
-        self.introduce(now, peer, effects);
-        Ok(())
-    }
-
-    fn take_charter(&mut self, peer: Option<NodeKey>, bytes: &[u8], effects: &mut Vec<Effect>) {
-        let ours = self.trust.charter();
-        let refused = |detail: String| Effect::Event(Event::Rejected { peer, reject: Reject::Charter(detail) });
-        let theirs = match Charter::decode(bytes) {
-            Ok(theirs) => theirs,
-            Err(error) => return effects.push(refused(error.to_string())),
-        };
-        if theirs.current().epoch <= ours.current().epoch {
-            return;
-        }
-        let extends = theirs.epochs().get(ours.epochs().len() - 1).is_some_and(|epoch| epoch.hash() == ours.hash());
-        if !extends {
-            return effects.push(refused("it does not extend the charter in force".into()));
-        }
-        let epoch = theirs.current().epoch;
-        self.trust.install(theirs);
-        let trust = &self.trust;
-        self.beacons.retain(|node| trust.node(node).is_some());
-        self.new_charter = Some(bytes.to_vec());
-        self.topology_stale = true;
-        effects.push(Effect::TrustChanged);
-        effects.push(Effect::Event(Event::CharterInstalled { epoch }));
-        let others = self.peers.iter().filter(|(key, state)| state.greeted && Some(**key) != peer);
-        for (key, _) in others {
-            effects.push(Effect::Send { peer: *key, message: Message::Charter { bytes: bytes.to_vec() } });
-        }
-    }
-
-    fn take_frontier(
-        &mut self,
-        now: Now,
-        peer: NodeKey,
-        digest: &FrontierDigest,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Reject> {
-        let limit = vatra_model::limits::LOGS_MAX;
-        if digest.heads.len() > limit {
-            return Err(Reject::Full { what: "logs of a frontier", limit });
-        }
-        for (log, height, head) in &digest.heads {
-            let mine = self.logs.get(log).map_or(Head::EMPTY, |state| state.durable());
-            if mine.height == *height && mine.head != *head && *height > 0 {
-                self.note_fork(*log, height - 1, effects);
-            }
-            self.learn_height(now, peer, *log, *height, effects);
-            self.ripen(*log);
-        }
-        self.plan_stale = true;
-        Ok(())
+        self.timers.retry = Some(now.mono.plus(RETRY_MS));
+        let peers = self.peers.values_mut().flat_map(|peer| std::mem::take(&mut peer.wants).into_values());
+        let dropped: Vec<_> = peers.collect();
+        self.unask(&dropped);
     }
 
     pub(crate) fn note_fork(&mut self, log: LogId, seq: u64, effects: &mut Vec<Effect>) {
@@ -466,24 +310,31 @@ impl Replica {
             {
                 effects.push(Effect::TrustChanged);
             }
-            if let Err(refused) = self.logs.describe(log) {
+            if let Err(refused) = self.logs.describe(log, &self.me) {
                 effects.push(reject(refused));
             }
+        }
+        if !self.takes_writes() {
+            // They could not be kept; they are asked for when writing works again.
+            return;
         }
         let came = match (peer, request) {
             (None, _) => Came::File,
             (Some(peer), None) => Came::Pushed(peer),
             (Some(peer), Some(_)) => Came::Fetched(peer),
         };
-        if let (Some(peer), Some(request)) = (peer, request) {
-            self.want_progressed(now, peer, request, entries.len() as u64);
-        }
+        let (mut held, mut next) = (0, 0);
         for entry in entries {
             let header = *entry.header();
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
-                state.learn(header.log, header.seq.0.saturating_add(1));
+                state.learn_sent(header.log, header.seq.0);
             }
-            match self.logs.offer(&self.trust, &entry) {
+            let offered = self.logs.offer(&self.trust, &entry);
+            if offered.is_ok() {
+                held += 1;
+                next = next.max(header.seq.0.saturating_add(1));
+            }
+            match offered {
                 Ok(Accepted::Duplicate) => {}
                 Ok(Accepted::New) => {
                     if header.log == self.own_log {
@@ -501,7 +352,9 @@ impl Replica {
                 }
             }
         }
-        self.plan_stale = true;
+        if let (Some(peer), Some(request)) = (peer, request) {
+            self.want_progressed(now, peer, request, held, next);
+        }
     }
 
     /// Takes a height that a peer announced. `own` heights above ours mean that this store was put back.
@@ -511,9 +364,9 @@ impl Replica {
             self.open_incarnation(effects);
         }
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.learn(log, height);
+        let believed = state.learn(log, height);
         let wait = state.push_wait_ms();
-        if height > held {
+        if believed && height > held {
             self.expect(log, height, now.mono.plus(wait));
             self.behind_since.entry(log).or_insert(now.mono);
         }
@@ -576,9 +429,4 @@ impl Replica {
     pub fn head(&self, log: &LogId) -> Head {
         self.logs.get(log).map_or(Head { height: 0, head: EntryHash::ZERO }, |state| state.durable())
     }
-}
-
-fn signed_difference(theirs: WallMs, ours: WallMs) -> i64 {
-    let ahead = i128::from(theirs.0) - i128::from(ours.0);
-    i64::try_from(ahead).unwrap_or(if ahead > 0 { i64::MAX } else { i64::MIN })
 }

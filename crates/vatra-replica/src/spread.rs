@@ -1,9 +1,9 @@
 //! Telling others: pushes along the tree, announcements elsewhere, beacons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vatra_model::limits::LOGS_MAX;
+use vatra_model::limits::{LINKS_MAX, LOGS_MAX};
 use vatra_model::wire::{Beacon, Message, Neighbour, SignedBeacon};
 use vatra_model::{CheckedEntry, Class, LogId, MonoMs, NodeKey};
 
@@ -26,6 +26,8 @@ const BEACON_MS_MIN: u64 = 100;
 const BEACON_HEIGHTS_MS: u64 = 500;
 /// Every so many beacons one is complete.
 const BEACON_COMPLETE_EVERY: u64 = 10;
+/// Time after a failed write before the next is tried, in milliseconds.
+pub(crate) const RETRY_MS: u64 = 1_000;
 /// Time between looks at everything that could be missing, in milliseconds.
 const BACKSTOP_MS: u64 = 10_000;
 
@@ -159,8 +161,10 @@ impl Replica {
         let heard = self.beacons.get(&node).expect("just taken");
         self.topology_stale |= before != Some(links(&heard.beacon));
         let heights: Vec<(LogId, u64)> = heard.heights.iter().map(|(log, height)| (*log, *height)).collect();
+        // Those that its node is linked with have it from there.
+        let linked: BTreeSet<NodeKey> = heard.beacon.neighbours.iter().map(|link| link.node).collect();
         for (key, state) in &self.peers {
-            if *key != peer && *key != node && state.greeted {
+            if *key != peer && *key != node && state.greeted && !linked.contains(key) {
                 effects.push(Effect::Send { peer: *key, message: Message::Beacon(checked.signed.clone()) });
             }
         }
@@ -185,11 +189,8 @@ impl Replica {
         let all = frontier.0.iter().map(|(log, head)| (*log, head.height));
         let told = |(log, height): &(LogId, u64)| self.told_heights.get(log) == Some(height);
         let heights: Vec<(LogId, u64)> = all.filter(|item| complete || !told(item)).take(LOGS_MAX).collect();
-        if complete {
-            self.told_heights = heights.iter().copied().collect();
-        }
-        self.told_hash = frontier_hash;
-        let neighbours = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(key, peer)| Neighbour {
+        let linked = self.peers.iter().filter(|(_, peer)| peer.greeted);
+        let neighbours = linked.take(LINKS_MAX).map(|(key, peer)| Neighbour {
             node: *key,
             rtt_ms: peer.rtt_ms,
             cost: peer.cost as u8,
@@ -219,6 +220,10 @@ impl Replica {
         self.timers.last_beacon = Some(now.mono);
         if self.peers.values().any(|peer| peer.greeted) {
             let beacon = self.sign_beacon(now, complete);
+            if complete {
+                let frontier = self.logs.frontier();
+                self.told_heights = frontier.0.iter().map(|(log, head)| (*log, head.height)).collect();
+            }
             for (key, _) in self.peers.iter().filter(|(_, peer)| peer.greeted) {
                 effects.push(Effect::Send { peer: *key, message: Message::Beacon(beacon.clone()) });
             }
@@ -234,6 +239,9 @@ impl Replica {
         if self.timers.announce.is_some_and(|due| due <= now.mono) {
             self.timers.announce = None;
             self.send_announcements(effects);
+        }
+        if self.timers.retry.is_some_and(|due| due <= now.mono) {
+            self.timers.retry = None;
         }
         self.ripen_due(now);
         if self.timers.backstop <= now.mono {
@@ -265,7 +273,8 @@ impl Replica {
             .peers
             .values()
             .flat_map(|peer| peer.wants.values().map(|asked| asked.progress.plus(peer.patience_ms())));
-        let others = [Some(self.timers.backstop), self.timers.announce, self.next_ripe(), wants.min()];
+        let others =
+            [Some(self.timers.backstop), self.timers.retry, self.timers.announce, self.next_ripe(), wants.min()];
         others.into_iter().flatten().fold(beacon, MonoMs::min)
     }
 }

@@ -120,6 +120,11 @@ impl Trust {
         self.node(key).map(|certificate| certificate.member)
     }
 
+    /// What an admitted node may do.
+    pub(crate) fn role(&self, key: &NodeKey) -> Option<MemberRole> {
+        self.nodes.get(key).map(|known| known.role)
+    }
+
     /// Checks whose log it is. The log of a member that has left, or of a revoked node, is still a log: what was
     /// written in time stays valid.
     ///

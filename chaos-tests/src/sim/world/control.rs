@@ -73,6 +73,9 @@ impl World {
 
     /// The line between two nodes works again, both ways.
     pub fn heal(&mut self, a: usize, b: usize) {
+        if self.link(a, b).is_none() {
+            return;
+        }
         self.heal_pipe(a, b);
         self.heal_pipe(b, a);
     }
@@ -151,11 +154,6 @@ impl World {
     /// Makes a node's disk full, or gives it room again. The node notices when it next writes.
     pub fn fill_disk(&mut self, node: usize, is_full: bool) {
         self.nodes[node].disk.is_full = is_full;
-        if let Some(replica) = &mut self.nodes[node].replica {
-            replica.set_writable(!is_full);
-        }
-        self.inbox.push_back((node, Input::Tick));
-        self.drain();
     }
 
     /// An operator gives a node the newest charter.
@@ -209,5 +207,36 @@ impl World {
             shown.join("\n"),
             self.setup.seed
         );
+    }
+}
+
+impl World {
+    /// Something goes wrong somewhere, or is repaired.
+    pub fn fault_by_chance(&mut self) {
+        let count = self.nodes.len() as u64;
+        let [a, b] = [0; 2].map(|_| self.fault_chance.below(count) as usize);
+        match self.fault_chance.below(9) {
+            0 => self.cut(a, b),
+            1 => self.cut_one_way(a, b),
+            2 => self.isolate(&[a]),
+            3 => self.isolate(&[a, b]),
+            4 => self.heal(a, b),
+            5 => self.heal_all(),
+            6 => self.crash_by_chance(a),
+            7 => self.start(a),
+            _ => {
+                let is_full = self.nodes[a].disk.is_full;
+                self.fill_disk(a, !is_full);
+            }
+        }
+    }
+
+    /// Heals, starts and empties everything.
+    pub fn end_all_faults(&mut self) {
+        self.heal_all();
+        for node in 0..self.nodes.len() {
+            self.fill_disk(node, false);
+            self.start(node);
+        }
     }
 }

@@ -14,6 +14,8 @@ use crate::sim::world::{Event, World};
 
 /// Pushes that are remembered for each peer.
 const PUSHED_MAX: usize = 20;
+/// Time between tries to write to a disk that refused.
+const PROBE_US: u64 = 1_000_000;
 /// Portions of an answer that may be in a lane's queue at once.
 const PORTIONS_QUEUED_MAX: usize = 2;
 
@@ -98,6 +100,10 @@ impl World {
             if let Some(batch) = self.nodes[index].disk.fail() {
                 let logs = self.nodes[index].disk.logs();
                 self.inbox.push_back((index, Input::PersistFailed { batch: batch.id, logs }));
+                if let Some(replica) = &mut self.nodes[index].replica {
+                    replica.set_writable(false);
+                }
+                self.schedule(self.now_us + PROBE_US, Event::Probe { node: index, run });
             }
             return;
         }
@@ -121,6 +127,17 @@ impl World {
             }
         }
         self.inbox.push_back((index, Input::Persisted { batch: batch.id }));
+    }
+
+    /// While its disk refuses, a node tries again now and then.
+    pub(crate) fn probe(&mut self, index: usize, run: u64) {
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_mut().filter(|_| node.run == run) else { return };
+        if node.disk.is_full {
+            return self.schedule(self.now_us + PROBE_US, Event::Probe { node: index, run });
+        }
+        replica.set_writable(true);
+        self.inbox.push_back((index, Input::Tick));
     }
 
     fn encode(&mut self, message: &Message) -> Arc<[u8]> {

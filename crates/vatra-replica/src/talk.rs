@@ -1,0 +1,199 @@
+//! Links: how they begin and end, and what is said over them beside beacons and entries.
+
+use vatra_model::certificate::SignedCertificate;
+use vatra_model::charter::{AdmitError, Charter};
+use vatra_model::limits::{CLOCK_SKEW_FLAG_MS, LOGS_MAX};
+use vatra_model::wire::{FrontierDigest, Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use vatra_model::{Head, LogId, NodeKey, WallMs};
+
+use crate::input::{Effect, Event, Now, Reject};
+use crate::peers::Peer;
+use crate::replica::Replica;
+use crate::topology::Cost;
+
+impl Replica {
+    pub(crate) fn link_up(&mut self, now: Now, peer: NodeKey, cost: Cost, effects: &mut Vec<Effect>) {
+        self.peers.insert(peer, Peer::new(cost, now.mono));
+        self.topology_stale = true;
+        self.timers.beacon = now.mono;
+        effects.push(Effect::Send { peer, message: Message::Hello(self.hello(now)) });
+    }
+
+    fn hello(&self, now: Now) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            version_min: PROTOCOL_VERSION_MIN,
+            certificate: self.certificate.encode(),
+            incarnation: self.incarnation,
+            founding: self.trust.charter().founding_hash(),
+            charter_epoch: self.trust.charter().current().epoch,
+            charter_hash: self.trust.charter().hash(),
+            frontier_hash: self.frontier().hash(),
+            clock: now.wall,
+            software: self.software.clone(),
+        }
+    }
+
+    pub(crate) fn link_down(&mut self, now: Now, peer: NodeKey) {
+        if let Some(gone) = self.peers.remove(&peer) {
+            self.unask(&gone.wants.into_values().collect::<Vec<_>>());
+            let peers = &self.peers;
+            let logs = &self.logs;
+            let named = |log: &LogId| logs.get(log).is_some() || peers.values().any(|peer| peer.known(log) > 0);
+            self.behind_since.retain(|log, _| named(log));
+            self.topology_stale = true;
+            self.timers.beacon = now.mono;
+            self.plan_stale = true;
+        }
+    }
+
+    pub(crate) fn round_trip(&mut self, peer: NodeKey, rtt_ms: u32) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            let bucket = |rtt: u32| rtt.max(1).next_power_of_two();
+            self.topology_stale |= bucket(state.rtt_ms) != bucket(rtt_ms);
+            state.rtt_ms = rtt_ms;
+        }
+    }
+
+    pub(crate) fn message(&mut self, now: Now, peer: NodeKey, message: Message, effects: &mut Vec<Effect>) {
+        let Some(state) = self.peers.get(&peer) else { return };
+        let refused = match message {
+            Message::Hello(_) if state.greeted => Err(Reject::Unexpected("second hello")),
+            Message::Hello(hello) => {
+                if let Err(reason) = self.greet(now, peer, hello, effects) {
+                    effects.push(Effect::Close { peer, reason });
+                }
+                Ok(())
+            }
+            _ if !state.greeted => Err(Reject::Unexpected("message before the hello")),
+            Message::WantCharter { after } => {
+                if self.trust.charter().current().epoch > after {
+                    let bytes = self.trust.charter().encode();
+                    effects.push(Effect::Send { peer, message: Message::Charter { bytes } });
+                }
+                Ok(())
+            }
+            Message::Charter { bytes } => {
+                self.take_charter(Some(peer), &bytes, effects);
+                Ok(())
+            }
+            Message::Frontier(digest) => self.take_frontier(now, peer, &digest, effects),
+            Message::Have { heights } if heights.len() > MESSAGE_LOGS_MAX => {
+                Err(Reject::Full { what: "logs of an announcement", limit: MESSAGE_LOGS_MAX })
+            }
+            Message::Have { heights } => {
+                for (log, height) in heights {
+                    self.learn_height(now, peer, log, height, effects);
+                }
+                Ok(())
+            }
+            Message::Want(want) => self.serve(peer, want, effects),
+            Message::Done { request, more } => {
+                self.finish_want(now, peer, request, more);
+                Ok(())
+            }
+            Message::Beacon(_) => Err(Reject::Unexpected("unchecked beacon")),
+            Message::Entries(_) => Err(Reject::Unexpected("unchecked entries")),
+        };
+        if let Err(reject) = refused {
+            effects.push(Effect::Event(Event::Rejected { peer: Some(peer), reject }));
+        }
+    }
+
+    fn greet(&mut self, now: Now, peer: NodeKey, hello: Hello, effects: &mut Vec<Effect>) -> Result<(), Reject> {
+        if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
+            return Err(Reject::Version { min: hello.version_min, max: hello.version });
+        }
+        if hello.founding != self.trust.charter().founding_hash() {
+            return Err(Reject::OtherFederation);
+        }
+        let certificate = SignedCertificate::decode(&hello.certificate).map_err(AdmitError::Certificate)?;
+        if certificate.certificate().key != peer {
+            return Err(Reject::Malformed { what: "hello", detail: "it brings another node's certificate".into() });
+        }
+        if self.trust.learn(&certificate)? {
+            effects.push(Effect::TrustChanged);
+        }
+        let frontier = self.frontier();
+        let epoch = self.trust.charter().current().epoch;
+        let ahead_ms = signed_difference(hello.clock, now.wall);
+        let state = self.peers.get_mut(&peer).expect("the caller looked it up");
+        state.greeted = true;
+        state.clock_ahead_ms = ahead_ms;
+        if hello.frontier_hash == frontier.hash() {
+            for (log, head) in &frontier.0 {
+                state.learn(*log, head.height);
+            }
+        } else {
+            let heads = frontier.0.iter().map(|(log, head)| (*log, head.height, head.head)).collect();
+            let digest = FrontierDigest { complete: true, heads };
+            effects.push(Effect::Send { peer, message: Message::Frontier(digest) });
+        }
+        if hello.charter_epoch > epoch {
+            effects.push(Effect::Send { peer, message: Message::WantCharter { after: epoch } });
+        }
+        if ahead_ms.unsigned_abs() > CLOCK_SKEW_FLAG_MS {
+            effects.push(Effect::Event(Event::ClockSkew { peer, ahead_ms }));
+        }
+        effects.push(Effect::Event(Event::Joined { peer }));
+        self.topology_stale = true;
+        self.introduce(now, peer, effects);
+        Ok(())
+    }
+
+    pub(crate) fn take_charter(&mut self, peer: Option<NodeKey>, bytes: &[u8], effects: &mut Vec<Effect>) {
+        let ours = self.trust.charter();
+        let refused = |detail: String| Effect::Event(Event::Rejected { peer, reject: Reject::Charter(detail) });
+        let theirs = match Charter::decode(bytes) {
+            Ok(theirs) => theirs,
+            Err(error) => return effects.push(refused(error.to_string())),
+        };
+        if theirs.current().epoch <= ours.current().epoch {
+            return;
+        }
+        let extends = theirs.epochs().get(ours.epochs().len() - 1).is_some_and(|epoch| epoch.hash() == ours.hash());
+        if !extends {
+            return effects.push(refused("it does not extend the charter in force".into()));
+        }
+        let epoch = theirs.current().epoch;
+        self.trust.install(theirs);
+        let trust = &self.trust;
+        self.beacons.retain(|node| trust.node(node).is_some());
+        self.new_charter = Some(bytes.to_vec());
+        self.topology_stale = true;
+        effects.push(Effect::TrustChanged);
+        effects.push(Effect::Event(Event::CharterInstalled { epoch }));
+        let others = self.peers.iter().filter(|(key, state)| state.greeted && Some(**key) != peer);
+        for (key, _) in others {
+            effects.push(Effect::Send { peer: *key, message: Message::Charter { bytes: bytes.to_vec() } });
+        }
+    }
+
+    fn take_frontier(
+        &mut self,
+        now: Now,
+        peer: NodeKey,
+        digest: &FrontierDigest,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reject> {
+        let limit = LOGS_MAX;
+        if digest.heads.len() > limit {
+            return Err(Reject::Full { what: "logs of a frontier", limit });
+        }
+        for (log, height, head) in &digest.heads {
+            let mine = self.logs.get(log).map_or(Head::EMPTY, |state| state.durable());
+            if mine.height == *height && mine.head != *head && *height > 0 {
+                self.note_fork(*log, height - 1, effects);
+            }
+            self.learn_height(now, peer, *log, *height, effects);
+            self.ripen(*log);
+        }
+        self.plan_stale = true;
+        Ok(())
+    }
+}
+
+fn signed_difference(theirs: WallMs, ours: WallMs) -> i64 {
+    let ahead = i128::from(theirs.0) - i128::from(ours.0);
+    i64::try_from(ahead).unwrap_or(if ahead > 0 { i64::MAX } else { i64::MIN })
+}
