@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -25,9 +25,11 @@ use crate::service::Service;
 
 /// Pause after a failed accept, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Longest time to tell a client that there is no room.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a connection gets for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
-    Content-Length: 117\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+    Content-Length: 116\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
     {\"type\":\"urn:vatra:problem:busy\",\"title\":\"Not now\",\"status\":503,\"detail\":\"all places for connections are taken now\"}";
 
 /// Bounds of a server.
@@ -150,12 +152,21 @@ async fn converse(
     }
 }
 
+/// Tells a client that there is no room. What it sent is read, because closing with unread bytes would make its
+/// system drop the answer.
 async fn refuse(mut stream: TcpStream) {
     let answer = async {
         stream.write_all(NO_ROOM).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        for _ in 0..HEADER_BYTES_MAX / rest.len() {
+            if stream.read(&mut rest).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
     };
-    let _gone_or_told = tokio::time::timeout(ACCEPT_PAUSE * 20, answer).await;
+    let _gone_or_told = tokio::time::timeout(REFUSAL_TIMEOUT, answer).await;
 }
 
 #[cfg(test)]

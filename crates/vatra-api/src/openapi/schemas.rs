@@ -29,12 +29,16 @@ pub(super) fn all() -> Value {
     add("Receipt", receipt());
     add("BulkLine", bulk_line());
     add("AlertDraft", closed(alert_fields(), &["kind", "title", "severity", "sectors", "tlp"]));
-    add("AlertPatch", closed(patch_of(alert_fields(), &["kind", "writers", "external_id", "exercise"]), &[]));
+    let mut alert_patch = patch_of(alert_fields(), &["kind", "writers", "external_id", "exercise"]);
+    alert_patch["status"] = words(AlertStatus::ALL);
+    add("AlertPatch", closed(alert_patch, &[]));
     add("AlertView", view(alert_fields(), json!({"responses": {"type": "object"}, "cancel_disputed": boolean()})));
     add("ResponseDraft", closed(patch_of(response_fields(), &[]), &[]));
     add("Closing", closed(json!({"reason": text(REASON_CHARS_MAX)}), &[]));
     add("ContactDraft", closed(contact_fields(), &["name"]));
-    add("ContactPatch", closed(patch_of(contact_fields(), &["external_id"]), &[]));
+    let mut contact_patch = patch_of(contact_fields(), &["external_id"]);
+    contact_patch["status"] = words(ContactStatus::ALL);
+    add("ContactPatch", closed(contact_patch, &[]));
     add("ContactView", view(contact_fields(), json!({"status": words(ContactStatus::ALL)})));
     add("HistoryItem", history_item());
     add("Reach", reach());
@@ -117,11 +121,7 @@ fn patch_of(fields: Value, fixed: &[&str]) -> Value {
         };
         (name, schema)
     });
-    let mut patched: Map<String, Value> = patched.collect();
-    if patched.contains_key("severity") {
-        patched.insert("status".to_owned(), words(AlertStatus::ALL));
-    }
-    Value::Object(patched)
+    Value::Object(patched.collect())
 }
 
 /// A view: the fields of a draft and those that the node adds.

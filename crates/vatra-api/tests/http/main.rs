@@ -1,0 +1,12 @@
+//! The API over real sockets, with a node in memory behind it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod bulk;
+mod client;
+mod lists;
+mod memory;
+mod refusals;
+mod roles;
+mod server;
+mod streams;
