@@ -66,6 +66,34 @@ impl Load {
     }
 }
 
+/// Point reads as the node makes them: one snapshot for each, spread over the whole stream.
+fn measure_reads(load: &Load) {
+    const READS: u64 = 2000;
+    let reader = load.store.reader();
+    let last = load.store.next_position().0 - 1;
+    let (mut snapshots, mut rows, mut ids) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    for number in 0..READS {
+        let position = Position(1 + number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % last);
+        let start = Instant::now();
+        let snapshot = reader.snapshot().expect("the disk works");
+        snapshots += start.elapsed();
+        let start = Instant::now();
+        let row = snapshot.stream_row(position).expect("the disk works").expect("every position is there");
+        rows += start.elapsed();
+        let start = Instant::now();
+        let id = snapshot.id(row.record).expect("the disk works").expect("every record is there");
+        ids += start.elapsed();
+        assert_eq!(id.created, position);
+    }
+    let mean = |total: Duration| total.as_secs_f64() * 1e6 / READS as f64;
+    println!(
+        "reads, mean of {READS}: snapshot {:.1}, stream row {:.1}, id row {:.1}",
+        mean(snapshots),
+        mean(rows),
+        mean(ids)
+    );
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let place = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
@@ -103,10 +131,9 @@ fn main() {
                 disk_after.saturating_sub(disk_before) / count,
             );
         }
+        measure_reads(&load);
         let start = Instant::now();
-        let reader = load.store.reader();
         drop(load);
-        drop(reader);
         let closed = start.elapsed();
         let start = Instant::now();
         let store = Store::open(&dir, OpenOptions { engine, ..OpenOptions::default() }).expect("the store opens");
