@@ -117,7 +117,10 @@ fn import(lab: &Lab, screen: &Screen) -> anyhow::Result<()> {
     for (index, name) in IMPORTS {
         let path = extracts_dir().join(name);
         let file = path.to_string_lossy();
-        lab.cli(*index).run(["alert", "import", &file])?.expect_code(0).with_context(|| format!("import {name}"))?;
+        lab.cli(*index)
+            .run(["alert", "import", &file, "--unlabelled-tlp", "green"])?
+            .expect_code(0)
+            .with_context(|| format!("import {name}"))?;
         screen.note(&format!("{} imported {name}", lab.node(*index).name()));
     }
     lab.wait_equal(&ALL, STEP_SECONDS_MAX)?;
