@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use vatra_model::charter::MemberRole;
 use vatra_model::limits::{AHEAD_ENTRIES_MAX, LOGS_MAX};
 use vatra_model::wire::LogDescriptor;
-use vatra_model::{CheckedEntry, EntryHash, Frontier, Head, LogId, MemberCode, NodeKey, Seq};
+use vatra_model::{CheckedEntry, EntryHash, Frontier, Head, LogId, MemberCode, MonoMs, NodeKey, Seq};
 
 use crate::input::Reject;
 use crate::trust::{CheckedLog, Trust};
@@ -55,6 +55,8 @@ pub(crate) struct LogState {
     pub(crate) forked: Option<u64>,
     /// The descriptor is not yet on disk.
     unsaved: bool,
+    /// When a push last made the contiguous part longer: more of them are likely to be on their way.
+    pub(crate) grew: Option<MonoMs>,
 }
 
 /// What became of an offered entry.
@@ -72,7 +74,7 @@ pub(crate) struct Logs {
 
 impl LogState {
     fn new(checked: CheckedLog, head: Head, unsaved: bool) -> LogState {
-        LogState { checked, accepted: head, durable: head, ahead: BTreeMap::new(), forked: None, unsaved }
+        LogState { checked, accepted: head, durable: head, ahead: BTreeMap::new(), forked: None, unsaved, grew: None }
     }
 
     pub(crate) fn origin(&self) -> NodeKey {
@@ -247,6 +249,13 @@ impl Logs {
             }
         }
         state.offer(entry)
+    }
+
+    /// A push made the contiguous part of a log longer.
+    pub(crate) fn note_growth(&mut self, log: &LogId, now: MonoMs) {
+        if let Some(state) = self.logs.get_mut(log) {
+            state.grew = Some(now);
+        }
     }
 
     /// The rows that a batch must write.

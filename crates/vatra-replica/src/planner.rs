@@ -3,6 +3,8 @@
 //! A missing range is asked of exactly one peer at a time; another gets it only when the first stops making
 //! progress or says it is done. Urgent entries are asked for first, then the newest.
 
+use std::collections::BTreeSet;
+
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
 use vatra_model::wire::{Message, Want};
 use vatra_model::{LogId, MonoMs, NodeKey};
@@ -51,26 +53,47 @@ impl Replica {
         ripening.soon = None;
     }
 
-    /// Lets announcements ripen whose time has come.
+    /// Lets announcements ripen whose time has come. What pushes are just bringing is given more time, so that a
+    /// slow link does not carry it twice.
     pub(crate) fn ripen_due(&mut self, now: Now) {
+        let wait = self.push_wait_ms();
         let mut again = Vec::new();
         for (log, ripening) in &mut self.ripening {
-            if let Some((height, due)) = ripening.soon
-                && due <= now.mono
-            {
-                ripening.ripe = ripening.ripe.max(height);
-                ripening.soon = None;
-                self.plan_stale = true;
-                again.push(*log);
+            let Some((height, _)) = ripening.soon.filter(|(_, due)| *due <= now.mono) else { continue };
+            if grows(self.logs.get(log), now.mono, wait) {
+                ripening.soon = Some((height, now.mono.plus(wait)));
+                continue;
             }
+            ripening.ripe = ripening.ripe.max(height);
+            ripening.soon = None;
+            self.plan_stale = true;
+            again.push(*log);
         }
         for log in again {
             let target = self.target(&log);
-            let wait = self.peers.values().map(Peer::push_wait_ms).max().unwrap_or(0);
             if target > self.ripening[&log].ripe {
                 self.expect(log, target, now.mono.plus(wait));
             }
         }
+    }
+
+    /// Everything that peers are known to hold and no push is just bringing may be pulled now.
+    pub(crate) fn ripen_all(&mut self, now: Now) {
+        let wait = self.push_wait_ms();
+        let known: BTreeSet<LogId> =
+            self.peers.values().flat_map(|peer| peer.known_logs().map(|(log, _)| *log)).collect();
+        for log in known {
+            if self.target(&log) > held_height(self.logs.get(&log)) && !grows(self.logs.get(&log), now.mono, wait) {
+                self.ripen(log);
+            }
+        }
+        self.plan_stale = true;
+    }
+
+    /// How long a push may take at most, over all links, in milliseconds.
+    fn push_wait_ms(&self) -> u64 {
+        // Without links there is nothing to wait for; the time only must not be zero.
+        self.peers.values().map(Peer::push_wait_ms).max().unwrap_or(1_000)
     }
 
     /// When the next announcement ripens.
@@ -261,6 +284,11 @@ impl Replica {
         effects.push(Effect::Serve { peer, want });
         Ok(())
     }
+}
+
+/// Whether pushes have lately made the contiguous part of a log longer.
+fn grows(state: Option<&LogState>, now: MonoMs, within_ms: u64) -> bool {
+    state.and_then(|state| state.grew).is_some_and(|grew| now.since(grew) < within_ms)
 }
 
 fn held_height(state: Option<&LogState>) -> u64 {

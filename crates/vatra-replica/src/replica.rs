@@ -329,7 +329,12 @@ impl Replica {
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
                 state.learn_sent(header.log, header.seq.0);
             }
+            let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
+            let before = height(&self.logs);
             let offered = self.logs.offer(&self.trust, &entry);
+            if request.is_none() && height(&self.logs) > before {
+                self.logs.note_growth(&header.log, now.mono);
+            }
             if offered.is_ok() {
                 held += 1;
                 next = next.max(header.seq.0.saturating_add(1));

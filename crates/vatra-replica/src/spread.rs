@@ -246,12 +246,7 @@ impl Replica {
         self.ripen_due(now);
         if self.timers.backstop <= now.mono {
             self.timers.backstop = now.mono.plus(BACKSTOP_MS);
-            let logs: Vec<LogId> =
-                self.peers.values().flat_map(|peer| peer.known_logs().map(|(log, _)| *log)).collect();
-            for log in logs {
-                self.ripen(log);
-            }
-            self.plan_stale = true;
+            self.ripen_all(now);
         }
         let patience = self
             .peers
