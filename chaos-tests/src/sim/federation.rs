@@ -34,7 +34,13 @@ impl Federation {
     /// A federation of so many members.
     #[must_use]
     pub fn new(name: &str, seed: u64, members: usize) -> Federation {
-        let listed = (0..members).map(|index| listed(name, seed, index)).collect();
+        Federation::founded(name, seed, members, members)
+    }
+
+    /// A federation whose first charter names only the first `founders` of its members.
+    #[must_use]
+    pub fn founded(name: &str, seed: u64, members: usize, founders: usize) -> Federation {
+        let listed = (0..founders).map(|index| listed(name, seed, index)).collect();
         let epoch = CharterEpoch {
             epoch: 1,
             previous: [0; 32],

@@ -285,14 +285,16 @@ impl World {
     }
 }
 
-/// The seeds of a test: those asked for by `VATRA_SIM_SEED`, else `first` and so many after it.
+/// The seeds of a test: the one that `VATRA_SIM_SEED` asks for, else `first` and so many after it, or so many
+/// times as many as `VATRA_SIM_MORE` says.
 ///
 /// # Panics
-/// If the variable is set and not a number.
+/// If a variable is set and not a number.
 #[must_use]
 pub fn seeds(first: u64, count: u64) -> Vec<u64> {
-    match std::env::var("VATRA_SIM_SEED") {
-        Ok(text) => vec![text.parse().expect("VATRA_SIM_SEED is a number")],
-        Err(_) => (first..first + count).collect(),
+    let asked = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number is asked for"));
+    match asked("VATRA_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => (first..first + count * asked("VATRA_SIM_MORE").unwrap_or(1)).collect(),
     }
 }

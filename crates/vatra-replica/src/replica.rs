@@ -88,6 +88,8 @@ pub struct Replica {
     pub(crate) software: String,
     pub(crate) chance: Seeded,
     pub(crate) trust: Trust,
+    /// Certificates known from the start; a newer charter may admit those that an older one did not.
+    pub(crate) configured: Vec<SignedCertificate>,
 
     pub(crate) incarnation: Incarnation,
     pub(crate) opened: WallMs,
@@ -151,6 +153,7 @@ impl Replica {
             software: config.software,
             chance: Seeded::new(config.seed),
             trust,
+            configured: config.certificates,
             incarnation: restored.incarnation,
             opened: restored.opened,
             boot: restored.boot,

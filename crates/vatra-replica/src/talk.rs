@@ -11,6 +11,9 @@ use crate::peers::Peer;
 use crate::replica::Replica;
 use crate::topology::Cost;
 
+/// Largest round trip that is told apart, in milliseconds.
+const RTT_MS_MAX: u32 = 1 << 20;
+
 impl Replica {
     pub(crate) fn link_up(&mut self, now: Now, peer: NodeKey, cost: Cost, effects: &mut Vec<Effect>) {
         self.peers.insert(peer, Peer::new(cost, now.mono));
@@ -49,6 +52,8 @@ impl Replica {
 
     pub(crate) fn round_trip(&mut self, peer: NodeKey, rtt_ms: u32) {
         if let Some(state) = self.peers.get_mut(&peer) {
+            // Beyond this a link is unusable anyway, and the power of two must fit.
+            let rtt_ms = rtt_ms.min(RTT_MS_MAX);
             let bucket = |rtt: u32| rtt.max(1).next_power_of_two();
             self.topology_stale |= bucket(state.rtt_ms) != bucket(rtt_ms);
             state.rtt_ms = rtt_ms;
@@ -157,6 +162,10 @@ impl Replica {
         }
         let epoch = theirs.current().epoch;
         self.trust.install(theirs);
+        for certificate in &self.configured {
+            // One that the charter still does not admit is simply not trusted.
+            let _ = self.trust.learn(certificate);
+        }
         let trust = &self.trust;
         self.beacons.retain(|node| trust.node(node).is_some());
         self.new_charter = Some(bytes.to_vec());
