@@ -114,7 +114,7 @@ deny-tool:
 
 install: setup ## Install the binary, its manual pages and the systemd unit below PREFIX.
 	$(CARGO) build --release --locked -p vatra
-	install -D -m 755 $(OUT)/release/vatra "$(DESTDIR)$(PREFIX)/bin/vatra"
+	install -D -s -m 755 $(OUT)/release/vatra "$(DESTDIR)$(PREFIX)/bin/vatra"
 	install -d -m 755 "$(DESTDIR)$(PREFIX)/share/man/man1"
 	$(OUT)/release/vatra man --out "$(DESTDIR)$(PREFIX)/share/man/man1"
 	install -d -m 755 "$(DESTDIR)$(PREFIX)/lib/systemd/system"
