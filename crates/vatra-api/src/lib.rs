@@ -19,6 +19,7 @@ mod streams;
 
 mod openapi;
 
+mod refusal;
 mod service;
 mod status;
 
@@ -32,11 +33,11 @@ pub use api::{Api, ApiConfig};
 pub use auth::{Caller, Role, Token};
 pub use metrics::ApiMetrics;
 pub use problem::Problem;
+pub use refusal::{Refusal, RefusalKind};
 pub use routes::{Access, Operation, ROUTES, Route};
 pub use server::{ServeError, ServerConfig, serve};
 pub use service::{
     Closing, CutOrder, CutTarget, HistoryItem, HistoryOp, HistoryQuery, IDEMPOTENCY_KEY_BYTES_MAX, ListQuery,
-    MemberReach, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Refusal, RefusalKind, Roster, Service,
-    ViewJson,
+    MemberReach, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Roster, Service, ViewJson,
 };
 pub use status::{Behind, CutStatus, FrontierStatus, LinkState, LinkStatus, Status, StoreState, StoreStatus};

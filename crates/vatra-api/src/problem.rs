@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use vatra_model::draft::DraftError;
 use vatra_stream::{CursorError, FilterError, SubscribeError};
 
-use crate::service::{Refusal, RefusalKind};
+use crate::refusal::{Refusal, RefusalKind};
 
 /// Media type of a problem document.
 const PROBLEM_TYPE: &str = "application/problem+json";

@@ -89,7 +89,8 @@ fn headers_are_checked() {
     let client = server.admin();
     let body = alert("x").to_string();
     let long_key = "k".repeat(256);
-    let cases: &[(&[(&str, &str)], u16, Option<&str>)] = &[
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(Headers<'_>, u16, Option<&str>)] = &[
         (&[], 415, Some("Content-Type")),
         (&[("Content-Type", "text/plain")], 415, Some("Content-Type")),
         (&[JSON, ("Content-Encoding", "gzip")], 415, Some("Content-Encoding")),

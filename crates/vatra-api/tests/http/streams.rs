@@ -106,13 +106,8 @@ fn a_reader_that_stops_is_told_what_it_missed_and_resumes() {
         client.publish(&format!("number {number}"));
         assert_eq!(quick.next_record()["data"]["title"], format!("number {number}"), "others go on");
     }
-    let deadline = std::time::Instant::now() + crate::client::PATIENCE;
-    // The slow one has not read for as long as the node waits, as the node's own clock tells.
-    let begin = std::time::Instant::now();
-    while begin.elapsed() < Duration::from_millis(600) {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::yield_now();
-    }
+    // The time that a reader stays away is what is tested.
+    std::thread::sleep(Duration::from_millis(600));
     let (mut seen, mut last) = (Vec::new(), Value::Null);
     while let Some(event) = slow.next() {
         if event["subject"].is_string() {
