@@ -150,7 +150,14 @@ fn bad_manners_do_not_kill_a_node() {
         };
         let own = &world.nodes[1].site.certificate;
         let other = &world.nodes[2].site.certificate;
-        let want = |from, to| Want { request: 1, log, from, to, urgent_only: false, budget: u32::MAX };
+        let want = |from, to| Want {
+            request: 1,
+            log,
+            from,
+            to,
+            classes: vatra_model::wire::WantClasses::All,
+            budget: u32::MAX,
+        };
         let messages = vec![
             Message::Hello(hello(PROTOCOL_VERSION, own)),
             Message::Hello(hello(PROTOCOL_VERSION, other)),

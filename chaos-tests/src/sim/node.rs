@@ -167,7 +167,7 @@ impl Node {
         let mut portions = Vec::new();
         let (mut gathered, mut gathered_bytes, mut budget, mut more) = (Vec::new(), 0, want.budget as usize, false);
         for ((_, seq), entry) in self.disk.durable().entries.range(range) {
-            if want.urgent_only && !entry.header().class.is_urgent() {
+            if !want.classes.include(entry.header().class) {
                 continue;
             }
             let bytes = entry_bytes(entry);

@@ -106,10 +106,40 @@ pub struct Want {
     pub from: u64,
     /// First entry not wanted.
     pub to: u64,
-    /// Only entries of class flash and priority.
-    pub urgent_only: bool,
+    /// Which of them.
+    pub classes: WantClasses,
     /// Uncompressed bytes after which the server stops with `more`.
     pub budget: u32,
+}
+
+/// Which entries of a range are wanted. Urgent ones are asked for ahead of the rest, and then the rest without
+/// them, so that nothing comes twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum WantClasses {
+    /// All.
+    All,
+    /// Those of class flash and priority.
+    Urgent,
+    /// The others.
+    Rest,
+}
+
+impl WantClasses {
+    /// Whether an entry of this class is wanted.
+    #[must_use]
+    pub fn include(self, class: Class) -> bool {
+        match self {
+            WantClasses::All => true,
+            WantClasses::Urgent => class.is_urgent(),
+            WantClasses::Rest => !class.is_urgent(),
+        }
+    }
+
+    /// Whether the answer goes ahead of a backlog.
+    #[must_use]
+    pub fn is_urgent(self) -> bool {
+        self == WantClasses::Urgent
+    }
 }
 
 /// What is needed to check a log's entries: told once per link and lane before the first of them.

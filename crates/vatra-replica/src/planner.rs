@@ -1,12 +1,13 @@
 //! Catch-up: which missing range is asked of which peer, and what is owed to peers that ask.
 //!
 //! A missing range is asked of exactly one peer at a time; another gets it only when the first stops making
-//! progress or says it is done. Urgent entries are asked for first, then the newest.
+//! progress or says it is done. Urgent entries of a large gap are asked for first; then the rest of it is swept,
+//! newest first, without them.
 
 use std::collections::BTreeSet;
 
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
-use vatra_model::wire::{Message, Want};
+use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now, Reject};
@@ -26,7 +27,7 @@ const URGENT_PASS_MIN: u64 = 32;
 const GAPS_MAX: usize = 16;
 
 /// Heights announced and given time to come by push before they are pulled.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ripening {
     /// Entries below this may be pulled.
     ripe: u64,
@@ -34,6 +35,39 @@ pub(crate) struct Ripening {
     soon: Option<(u64, MonoMs)>,
     /// Urgent entries below this were asked for.
     urgent_asked: u64,
+    /// Ranges of which the urgent entries were asked for and the rest was not.
+    sweeps: Vec<(u64, u64)>,
+    /// Ranges below this were put into `sweeps` before.
+    swept_to: u64,
+}
+
+impl Ripening {
+    /// Urgent entries of a range are asked for: the rest of it is to be swept.
+    fn begin_sweep(&mut self, (from, to): (u64, u64)) {
+        self.urgent_asked = to;
+        let from = from.max(self.swept_to);
+        if from < to {
+            self.sweeps.push((from, to));
+            self.swept_to = to;
+        }
+    }
+
+    /// The next part to sweep: above what is held, below what the peer holds; the newest, or the oldest.
+    fn next_sweep(&self, held: u64, top: u64, oldest: bool) -> Option<(u64, u64)> {
+        let clipped = self.sweeps.iter().map(|(from, to)| ((*from).max(held), (*to).min(top)));
+        let open = clipped.filter(|(from, to)| from < to);
+        if oldest {
+            let (from, to) = open.min()?;
+            Some((from, to.min(from.saturating_add(WANT_ENTRIES_MAX))))
+        } else {
+            let (from, to) = open.max()?;
+            Some((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to))
+        }
+    }
+
+    fn take_sweep(&mut self, taken: (u64, u64)) {
+        self.sweeps = self.sweeps.iter().flat_map(|range| subtract(*range, taken)).collect();
+    }
 }
 
 impl Replica {
@@ -157,11 +191,14 @@ impl Replica {
         self.unask(&dropped);
     }
 
-    /// Requests that will not be answered: urgent entries among them may be asked of others.
+    /// Requests that will not be answered to their end: what is left of them may be asked of others.
     pub(crate) fn unask(&mut self, dropped: &[Asked]) {
-        for asked in dropped.iter().filter(|asked| asked.want.urgent_only) {
-            if let Some(ripening) = self.ripening.get_mut(&asked.want.log) {
-                ripening.urgent_asked = ripening.urgent_asked.min(asked.next);
+        for asked in dropped {
+            let Some(ripening) = self.ripening.get_mut(&asked.want.log) else { continue };
+            match asked.want.classes {
+                WantClasses::Urgent => ripening.urgent_asked = ripening.urgent_asked.min(asked.next),
+                WantClasses::Rest if asked.next < asked.want.to => ripening.sweeps.push((asked.next, asked.want.to)),
+                WantClasses::Rest | WantClasses::All => {}
             }
         }
     }
@@ -180,17 +217,24 @@ impl Replica {
         free.sort_unstable();
         let found = free.into_iter().find_map(|(_, key, known)| {
             let top = ripe.min(known);
-            let range = if urgent { self.urgent_range(&log, top) } else { self.free_range(&log, top) };
-            range.map(|range| (key, range))
+            let part = if urgent {
+                self.urgent_range(&log, top).map(|range| (range, WantClasses::Urgent))
+            } else {
+                self.free_range(&log, top)
+            };
+            part.map(|part| (key, part))
         });
-        let Some((key, (from, to))) = found else { return false };
+        let Some((key, ((from, to), classes))) = found else { return false };
         let peer = self.peers.get_mut(&key).expect("found above");
         let request = peer.next_request;
         peer.next_request = peer.next_request.wrapping_add(1).max(1);
-        let want = Want { request, log, from, to, urgent_only: urgent, budget: peer.budget };
+        let want = Want { request, log, from, to, classes, budget: peer.budget };
         peer.wants.insert(request, Asked { want, asked: now.mono, progress: now.mono, received: 0, next: from });
-        if urgent {
-            self.ripening.entry(log).or_default().urgent_asked = to;
+        let ripening = self.ripening.entry(log).or_default();
+        match classes {
+            WantClasses::Urgent => ripening.begin_sweep((from, to)),
+            WantClasses::Rest => ripening.take_sweep((from, to)),
+            WantClasses::All => {}
         }
         effects.push(Effect::Send { peer: key, message: Message::Want(want) });
         true
@@ -211,28 +255,34 @@ impl Replica {
     }
 
     /// The newest missing range below `top` that is not being asked for; the oldest while much is held beyond
-    /// the gap, or will be.
-    fn free_range(&self, log: &LogId, top: u64) -> Option<(u64, u64)> {
+    /// the gap, or will be. What is to be swept comes first, as it has holes where urgent entries came already.
+    fn free_range(&self, log: &LogId, top: u64) -> Option<((u64, u64), WantClasses)> {
         let state = self.logs.get(log);
         let wants = self.peers.values().flat_map(|peer| peer.wants.values().map(|asked| asked.want));
-        let asked: Vec<Want> = wants.filter(|want| want.log == *log && !want.urgent_only).collect();
-        let coming: u64 = asked.iter().map(|want| want.to.saturating_sub(want.from)).sum();
+        let asked: Vec<Want> = wants.filter(|want| want.log == *log).collect();
+        let bulky = asked.iter().filter(|want| !want.classes.is_urgent());
+        let coming: u64 = bulky.map(|want| want.to.saturating_sub(want.from)).sum();
         let ahead = state.map_or(0, LogState::ahead_count) as u64;
         let crowded = ahead.saturating_add(coming) >= AHEAD_ENTRIES_MAX as u64 / 2;
+        let ripening = &self.ripening[log];
+        if let Some(sweep) = ripening.next_sweep(held_height(state), top, crowded) {
+            return Some((sweep, WantClasses::Rest));
+        }
         let mut gaps = match state {
             None => vec![(0, top)],
             Some(state) if crowded => state.missing(top, GAPS_MAX),
             Some(state) => state.missing_newest_first(top, GAPS_MAX),
         };
-        for want in &asked {
-            gaps = gaps.into_iter().flat_map(|gap| subtract(gap, (want.from, want.to))).collect();
+        let taken = asked.iter().map(|want| (want.from, want.to)).chain(ripening.sweeps.iter().copied());
+        for taken in taken {
+            gaps = gaps.into_iter().flat_map(|gap| subtract(gap, taken)).collect();
         }
         if crowded {
             let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).min()?;
-            return Some((from, to.min(from.saturating_add(WANT_ENTRIES_MAX))));
+            return Some(((from, to.min(from.saturating_add(WANT_ENTRIES_MAX))), WantClasses::All));
         }
         let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).max()?;
-        Some((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to))
+        Some(((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to), WantClasses::All))
     }
 
     /// A part of an answer came. `held` of its entries are held now, `next` is the place after the last of them.
@@ -259,7 +309,7 @@ impl Replica {
             state.budget = (state.budget / 2).max(BUDGET_MIN);
         }
         let log = asked.want.log;
-        if asked.received == 0 && !asked.want.urgent_only {
+        if asked.received == 0 && asked.want.classes == WantClasses::All {
             // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
             // fill is halved, so that few requests are wasted on it.
             let held = held_height(self.logs.get(&log));
@@ -267,10 +317,27 @@ impl Replica {
             let far = from.saturating_sub(held) > AHEAD_ENTRIES_MAX as u64;
             state.unlearn(&log, if far { held + (from - held) / 2 } else { from });
         }
-        if more && asked.want.urgent_only {
+        if asked.received == 0 && asked.want.classes == WantClasses::Rest {
+            self.check_sweep(&asked.want);
+        }
+        // An answer that brought nothing and promises more would be asked for without end.
+        if more && asked.received > 0 {
             self.unask(&[asked]);
         }
         self.plan_stale = true;
+    }
+
+    /// A sweep brought nothing. If its range is not held, it was not all urgent either: the peer claims too much,
+    /// and gaps are asked for one by one, which finds out what it holds.
+    fn check_sweep(&mut self, swept: &Want) {
+        let missing = match self.logs.get(&swept.log) {
+            Some(state) => state.missing_newest_first(swept.to, 1),
+            None => vec![(0, swept.to)],
+        };
+        let is_held = missing.first().is_none_or(|(_, to)| *to <= swept.from);
+        if !is_held && let Some(ripening) = self.ripening.get_mut(&swept.log) {
+            ripening.sweeps.clear();
+        }
     }
 
     /// Owes a peer what it wants, as far as it is durable here.

@@ -40,7 +40,7 @@ impl World {
                 }
                 Effect::Serve { peer, want } => {
                     let Some(&to) = self.index.get(&peer) else { continue };
-                    let lane = lane_of(if want.urgent_only { Class::Priority } else { Class::Bulk });
+                    let lane = lane_of(if want.classes.is_urgent() { Class::Priority } else { Class::Bulk });
                     self.nodes[index].serve(to, lane, want);
                     self.pump(index, to);
                 }

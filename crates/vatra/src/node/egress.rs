@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use vatra_mesh::{Lane, Mesh, SendError};
 use vatra_model::pack::Packer;
-use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, Want};
+use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, Want, WantClasses};
 use vatra_model::{CheckedEntry, Class, Entry, EntryHeader, NodeKey, Seq};
 use vatra_replica::Input;
 use vatra_store::{PAGE_ROWS_MAX, PageLimits, Reader};
@@ -97,7 +97,7 @@ impl Egress {
 
     /// Sends as much of an answer as there is room for; what is left of it otherwise.
     fn answer(&self, packer: &mut Packer, reader: &Reader, peer: NodeKey, want: Want) -> anyhow::Result<Option<Want>> {
-        let lane = if want.urgent_only { Lane::Priority } else { Lane::Bulk };
+        let lane = if want.classes.is_urgent() { Lane::Priority } else { Lane::Bulk };
         let mut frame = Gathered::default();
         let mut left = want;
         let mut scanned = 0;
@@ -108,7 +108,7 @@ impl Egress {
             let page = reader.entries(want.log, next, Seq(want.to - 1), limits)?;
             for row in &page.rows {
                 scanned += 1;
-                if want.urgent_only && !unpack_header(&row.bytes)?.0.class.is_urgent() {
+                if want.classes != WantClasses::All && !want.classes.include(unpack_header(&row.bytes)?.0.class) {
                     continue;
                 }
                 let entry = unpack_entry(packer, &row.bytes)?;

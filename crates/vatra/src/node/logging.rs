@@ -19,7 +19,12 @@ pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
             .map_err(|error| anyhow::anyhow!("environment variable VATRA_LOG is {text:?}: {error}"))?,
         Err(_) => EnvFilter::new("info,libp2p=warn,quinn=warn"),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(is_terminal);
     let started = match format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -38,7 +38,7 @@ impl Wants {
         if queue.len() >= WANTS_PER_PEER_MAX {
             return false;
         }
-        if want.urgent_only {
+        if want.classes.is_urgent() {
             queue.push_front(want)
         } else {
             queue.push_back(want)
@@ -123,11 +123,13 @@ impl State {
 #[cfg(test)]
 mod tests {
     use vatra_model::LogId;
+    use vatra_model::wire::WantClasses;
 
     use super::*;
 
-    fn want(request: u32, urgent_only: bool) -> Want {
-        Want { request, log: LogId([1; 16]), from: 0, to: 9, urgent_only, budget: 1 }
+    fn want(request: u32, is_urgent: bool) -> Want {
+        let classes = if is_urgent { WantClasses::Urgent } else { WantClasses::All };
+        Want { request, log: LogId([1; 16]), from: 0, to: 9, classes, budget: 1 }
     }
 
     fn requests(wants: &Wants, count: usize) -> Vec<(u8, u32)> {
