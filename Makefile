@@ -84,7 +84,7 @@ test: setup ## Run the whole test suite.
 	  exec $(CARGO) test --locked --workspace $(FEATURES); \
 	fi
 
-bench: setup ## Measure latency, throughput, healing and restart through real nodes.
+bench: setup ## Measure latency, throughput, healing and restart; BENCH_ARGS="--runs 3" and others.
 	$(CARGO) build --release --locked -p vatra -p chaos-tests
 	@mkdir -p bench-out
 	@$(OUT)/release/vatra-chaos bench --json bench-out/bench.json $(BENCH_ARGS)
