@@ -17,9 +17,10 @@ const ZSTD_ALERT_1: u8 = 2;
 const PACK_BYTES_MIN: usize = 64;
 /// Values up to this size gain from the dictionary; larger ones are their own.
 const DICTIONARY_BYTES_MAX: usize = 16 * 1024;
-/// Fast and small enough; see `docs/adr`.
-const LEVEL: i32 = 1;
-const LEVEL_DICTIONARY: i32 = 3;
+/// Level for large values where time counts: a commit or a push waits for it.
+const LEVEL_FAST: i32 = 1;
+/// Level for small values, and for large ones where bytes count more than time.
+const LEVEL_TIGHT: i32 = 3;
 
 /// Bytes cannot be unpacked. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -35,9 +36,17 @@ pub enum UnpackError {
     },
 }
 
+/// What counts more for a large value.
+#[derive(Clone, Copy)]
+enum Effort {
+    Fast,
+    Tight,
+}
+
 /// Packs and unpacks; holds its working memory, so keep one per thread.
 pub struct Packer {
     compress: Compressor<'static>,
+    compress_tight: Compressor<'static>,
     compress_alert: Compressor<'static>,
     decompress: Decompressor<'static>,
     decompress_alert: Decompressor<'static>,
@@ -55,20 +64,34 @@ impl Packer {
     pub fn new() -> Packer {
         let ours = "zstd's settings and our own dictionary are valid";
         Packer {
-            compress: Compressor::new(LEVEL).expect(ours),
-            compress_alert: Compressor::with_dictionary(LEVEL_DICTIONARY, ALERT_1).expect(ours),
+            compress: Compressor::new(LEVEL_FAST).expect(ours),
+            compress_tight: Compressor::new(LEVEL_TIGHT).expect(ours),
+            compress_alert: Compressor::with_dictionary(LEVEL_TIGHT, ALERT_1).expect(ours),
             decompress: Decompressor::new().expect(ours),
             decompress_alert: Decompressor::with_dictionary(ALERT_1).expect(ours),
         }
     }
 
-    /// The bytes packed; never longer than they were plus one.
+    /// The bytes packed fast; never longer than they were plus one.
     #[must_use]
     pub fn pack(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.pack_with(bytes, Effort::Fast)
+    }
+
+    /// The bytes packed as small as is worth while, for what crosses thin links in bulk.
+    #[must_use]
+    pub fn pack_tight(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.pack_with(bytes, Effort::Tight)
+    }
+
+    fn pack_with(&mut self, bytes: &[u8], effort: Effort) -> Vec<u8> {
         let (tag, packed) = match bytes.len() {
             0..PACK_BYTES_MIN => (PLAIN, None),
             PACK_BYTES_MIN..=DICTIONARY_BYTES_MAX => (ZSTD_ALERT_1, self.compress_alert.compress(bytes).ok()),
-            _ => (ZSTD, self.compress.compress(bytes).ok()),
+            _ => match effort {
+                Effort::Fast => (ZSTD, self.compress.compress(bytes).ok()),
+                Effort::Tight => (ZSTD, self.compress_tight.compress(bytes).ok()),
+            },
         };
         match packed {
             Some(packed) if packed.len() < bytes.len() => prefixed(tag, &packed),

@@ -38,8 +38,8 @@ pub(crate) struct Push {
 }
 
 impl Egress {
-    fn sender<'a>(&'a self, packer: &'a mut Packer) -> Sender<'a> {
-        Sender { mesh: &self.mesh, packer, origins: &self.origins }
+    fn sender<'a>(&'a self, packer: &'a mut Packer, is_tight: bool) -> Sender<'a> {
+        Sender { mesh: &self.mesh, packer, origins: &self.origins, is_tight }
     }
 
     /// Makes pushes until the queue is closed, most urgent first.
@@ -60,7 +60,7 @@ impl Egress {
             let mut last = None;
             for peer in &push.peers {
                 let to = (*peer, lane);
-                let sent = self.links.send_entries(&mut self.sender(packer), to, None, &entries, &mut last);
+                let sent = self.links.send_entries(&mut self.sender(packer, false), to, None, &entries, &mut last);
                 match sent {
                     Ok(()) => {
                         self.metrics.pushed.inc_by(entries.len() as u64);
@@ -154,7 +154,7 @@ impl Egress {
     ) -> anyhow::Result<bool> {
         let entries: Vec<&Entry> = frame.entries.iter().collect();
         let request = Some(left.request);
-        match self.links.send_entries(&mut self.sender(packer), to, request, &entries, &mut None) {
+        match self.links.send_entries(&mut self.sender(packer, true), to, request, &entries, &mut None) {
             Ok(()) => {
                 self.metrics.served.inc_by(entries.len() as u64);
                 left.budget = left.budget.saturating_sub(u32::try_from(frame.bytes).unwrap_or(u32::MAX));

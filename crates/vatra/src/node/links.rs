@@ -41,6 +41,15 @@ pub(crate) struct Sender<'a> {
     pub(crate) mesh: &'a Mesh,
     pub(crate) packer: &'a mut Packer,
     pub(crate) origins: &'a Origins,
+    /// Bytes count more than time: answers to requests, which come in bulk.
+    pub(crate) is_tight: bool,
+}
+
+impl Sender<'_> {
+    fn encode(&mut self, message: &Message) -> Bytes {
+        let plain = codec::encode(message);
+        Bytes::from(if self.is_tight { self.packer.pack_tight(&plain) } else { self.packer.pack(&plain) })
+    }
 }
 
 /// A frame of entries as it was last encoded, to be sent again where the other end was told the same.
@@ -95,7 +104,7 @@ impl Links {
         let reusable = last.as_ref().filter(|last| last.frame.logs == frame.logs && last.frame.request == request);
         let bytes = match reusable {
             Some(last) => last.bytes.clone(),
-            None => encode(sender.packer, &Message::Entries(frame.clone())),
+            None => sender.encode(&Message::Entries(frame.clone())),
         };
         sender.mesh.send(peer, lane, bytes.clone())?;
         told.sent(&frame);
