@@ -45,7 +45,7 @@ impl Corpus {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let catalogue: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let entries = catalogue["vulnerabilities"].as_array().context("the KEV extract has no vulnerabilities")?;
-        let field = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        let field = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().trim().to_owned();
         let texts: Vec<Text> = entries
             .iter()
             .map(|entry| Text {

@@ -116,18 +116,17 @@ fn a_star_relays_through_its_middle() -> anyhow::Result<()> {
 
 #[test]
 fn a_flash_alert_overtakes_a_backlog() -> anyhow::Result<()> {
-    const BACKLOG: u64 = 4_000;
+    const BACKLOG: usize = 1_500;
     let corpus = Corpus::load()?;
     let lab = Lab::running(&Plan::of(&["UA", "LT"]))?;
     lab.client(0).cut(json!("all"), 120, "backlog")?;
     lab.wait_until(SECONDS_MAX, "cut", || Ok(lab.client(1).links_up()?.is_empty()))?;
-    // The corpus has a few flash alerts of its own: take the lines that are none.
-    let lines: Vec<u8> = (0..BACKLOG)
-        .map(|number| corpus.alert(number))
-        .filter(|alert| alert["severity"] != "severe")
-        .flat_map(|alert| format!("{alert}\n").into_bytes())
-        .collect();
-    let backlog = lab.client(0).bulk(lines)?.len();
+    // One at a time, so that each is an entry of its own. The corpus has a few flash alerts: they are
+    // left out.
+    let routine = (0..).map(|number| corpus.alert(number)).filter(|alert| alert["severity"] != "severe");
+    for alert in routine.take(BACKLOG) {
+        lab.client(0).publish(&alert)?;
+    }
     let urgent = json!({
         "kind": "outage", "title": "Written last, read first", "severity": "extreme", "sectors": ["energy"],
         "tlp": "green",
@@ -136,9 +135,9 @@ fn a_flash_alert_overtakes_a_backlog() -> anyhow::Result<()> {
     let follower = lab.client(1).follow(Start::Now)?;
     lab.client(0).heal()?;
     follower.wait(SECONDS_MAX, "backlog and flash", |events| {
-        events.iter().filter(|event| event.is_new_alert()).count() > backlog
+        events.iter().filter(|event| event.is_new_alert()).count() > BACKLOG
     })?;
     let place = follower.events().iter().filter(|event| event.is_new_alert()).position(|event| event.subject == urgent);
-    assert!(place.is_some_and(|place| place < backlog / 4), "the flash alert came as number {place:?} of {backlog}");
+    assert!(place.is_some_and(|place| place < BACKLOG / 2), "the flash alert came as number {place:?} of {BACKLOG}");
     Ok(())
 }

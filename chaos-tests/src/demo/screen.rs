@@ -147,17 +147,18 @@ impl Board {
 
     /// Asks every node how it is and collects what has arrived.
     fn look(&mut self) {
+        let mut news_of_all = Vec::new();
         for node in &mut self.nodes {
             node.status = node.client.status().unwrap_or(Value::Null);
             let news = node.follower.events_after(node.seen);
             node.seen += news.len();
-            for event in news.iter().filter(|event| event.kind.starts_with("vatra.alert.")) {
-                self.arrivals.push_back(arrival(&node.name, event, self.begin));
-                if self.arrivals.len() > ARRIVALS_SHOWN {
-                    self.arrivals.pop_front();
-                }
-            }
+            let alerts = news.into_iter().filter(|event| event.kind.starts_with("vatra.alert."));
+            news_of_all.extend(alerts.map(|event| (event.at, arrival(&node.name, &event, self.begin))));
         }
+        news_of_all.sort();
+        self.arrivals.extend(news_of_all.into_iter().map(|(_, line)| line));
+        let surplus = self.arrivals.len().saturating_sub(ARRIVALS_SHOWN);
+        self.arrivals.drain(..surplus);
     }
 
     fn show(&mut self) {
@@ -241,7 +242,8 @@ fn arrival(node: &str, event: &Event, begin: Instant) -> String {
 }
 
 fn links(status: &Value, coloured: bool) -> String {
-    let Some(links) = status["links"].as_array() else { return "does not answer".to_owned() };
+    let Some(mut links) = status["links"].as_array().cloned() else { return "does not answer".to_owned() };
+    links.sort_by_key(|link| text(link, "member"));
     let shown: Vec<String> = links
         .iter()
         .map(|link| {
@@ -266,7 +268,13 @@ fn behind(status: &Value, own_member: &str) -> String {
         Value::Array(items) => items.iter().filter_map(|lag| entry(text(lag, "member"), lag)).collect(),
         _ => Vec::new(),
     };
-    if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") }
+    let links = status["links"].as_array().map_or(&[][..], Vec::as_slice);
+    match shown.is_empty() {
+        false => shown.join(", "),
+        // Who hears nobody does not know.
+        true if !links.is_empty() && links.iter().all(|link| link["state"] != "up") => "not known: cut off".to_owned(),
+        true => "nothing".to_owned(),
+    }
 }
 
 /// At most this many characters, nothing that moves the cursor.
@@ -291,6 +299,8 @@ mod tests {
         assert_eq!(behind(&object, "UA"), "LT 3 entries 12 s");
         let list = json!({"behind": [{"member": "UA", "entries": 9, "seconds": 1}]});
         assert_eq!(behind(&list, "UA"), "nothing");
+        let alone = json!({"behind": {}, "links": [{"member": "LT", "state": "down"}]});
+        assert_eq!(behind(&alone, "UA"), "not known: cut off");
     }
 
     #[test]
