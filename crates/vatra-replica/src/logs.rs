@@ -145,6 +145,30 @@ impl LogState {
         ranges
     }
 
+    /// The parts of `[from, to)` that are not held, lowest first. Held entries in between that are fewer than
+    /// `run_min` are counted as missing, so that the parts are few.
+    pub(crate) fn gaps_between(&self, from: u64, to: u64, run_min: u64) -> Vec<(u64, u64)> {
+        let mut gaps: Vec<(u64, u64)> = Vec::new();
+        let mut next = from.max(self.accepted.height);
+        let mut add = |from: u64, to: u64| match gaps.last_mut() {
+            Some(last) if from - last.1 < run_min => last.1 = to,
+            _ => gaps.push((from, to)),
+        };
+        if next >= to {
+            return Vec::new();
+        }
+        for &seq in self.ahead.range(next..to).map(|(seq, _)| seq) {
+            if seq > next {
+                add(next, seq);
+            }
+            next = seq + 1;
+        }
+        if next < to {
+            add(next, to);
+        }
+        gaps
+    }
+
     pub(crate) fn accepted_height(&self) -> u64 {
         self.accepted.height
     }

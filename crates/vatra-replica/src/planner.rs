@@ -23,6 +23,8 @@ const WANTS_PER_PEER: usize = 3;
 const WANTS_PER_PLAN: usize = 64;
 /// Missing entries of a log above which urgent ones are asked for first.
 const URGENT_PASS_MIN: u64 = 32;
+/// Held entries in a row that are worth being left out of a sweep.
+const HELD_RUN_MIN: u64 = 32;
 /// Gaps of one log that a planning looks at.
 const GAPS_MAX: usize = 16;
 
@@ -42,12 +44,15 @@ pub(crate) struct Ripening {
 }
 
 impl Ripening {
-    /// Urgent entries of a range are asked for: the rest of it is to be swept.
-    fn begin_sweep(&mut self, (from, to): (u64, u64)) {
+    /// Urgent entries of a range are asked for: the rest of it is to be swept, but for long runs that are held.
+    fn begin_sweep(&mut self, (from, to): (u64, u64), state: Option<&LogState>) {
         self.urgent_asked = to;
         let from = from.max(self.swept_to);
         if from < to {
-            self.sweeps.push((from, to));
+            match state {
+                Some(state) => self.sweeps.extend(state.gaps_between(from, to, HELD_RUN_MIN)),
+                None => self.sweeps.push((from, to)),
+            }
             self.swept_to = to;
         }
     }
@@ -232,7 +237,7 @@ impl Replica {
         peer.wants.insert(request, Asked { want, asked: now.mono, progress: now.mono, received: 0, next: from });
         let ripening = self.ripening.entry(log).or_default();
         match classes {
-            WantClasses::Urgent => ripening.begin_sweep((from, to)),
+            WantClasses::Urgent => ripening.begin_sweep((from, to), self.logs.get(&log)),
             WantClasses::Rest => ripening.take_sweep((from, to)),
             WantClasses::All => {}
         }
@@ -263,7 +268,15 @@ impl Replica {
         let bulky = asked.iter().filter(|want| !want.classes.is_urgent());
         let coming: u64 = bulky.map(|want| want.to.saturating_sub(want.from)).sum();
         let ahead = state.map_or(0, LogState::ahead_count) as u64;
-        let crowded = ahead.saturating_add(coming) >= AHEAD_ENTRIES_MAX as u64 / 2;
+        let expected = ahead.saturating_add(coming);
+        let crowded = expected >= AHEAD_ENTRIES_MAX as u64 / 2;
+        let lowest = held_height(state);
+        if expected + WANT_ENTRIES_MAX > AHEAD_ENTRIES_MAX as u64
+            && asked.iter().any(|want| !want.classes.is_urgent() && want.from <= lowest && lowest < want.to)
+        {
+            // The oldest missing entry is on its way; until it comes there is no room for more.
+            return None;
+        }
         let ripening = &self.ripening[log];
         if let Some(sweep) = ripening.next_sweep(held_height(state), top, crowded) {
             return Some((sweep, WantClasses::Rest));

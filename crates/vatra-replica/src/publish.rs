@@ -75,6 +75,9 @@ impl Replica {
         if changes.iter().any(|change| change.len() > CHANGE_BYTES_MAX) {
             return effects.push(Effect::Refused { token });
         }
+        if changes.is_empty() {
+            return effects.push(Effect::Published { token, log: self.own_log, places: Vec::new() });
+        }
         self.outbox.push(token, class, changes);
     }
 

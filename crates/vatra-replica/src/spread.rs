@@ -214,6 +214,8 @@ impl Replica {
     }
 
     fn send_beacon(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        // Status views show the live map even while no entry is pushed.
+        self.refresh_topology();
         let complete = self.timers.counter.is_multiple_of(BEACON_COMPLETE_EVERY);
         let metered = !self.peers.is_empty() && self.peers.values().all(|peer| peer.cost == Cost::Metered);
         self.timers.beacon = now.mono.plus(if metered { BEACON_METERED_MS } else { BEACON_MS });

@@ -1,0 +1,9 @@
+//! The core through its inputs and effects, without network or disk.
+
+mod support;
+
+mod mesh;
+mod planning;
+mod publishing;
+mod trusting;
+mod writing;

@@ -1,0 +1,190 @@
+//! Catch-up: who is asked for what, and when somebody else is.
+
+use std::collections::BTreeSet;
+
+use vatra_model::wire::{Message, Want, WantClasses};
+use vatra_model::{Class, Frontier, LogId};
+use vatra_replica::{Effect, Event, Input, Reject};
+
+use crate::support::*;
+
+/// Node 0 with links to peers that hold so many entries of node 9's log.
+fn behind(peers: &[u8], height: u64) -> (Node, LogId, Vec<Effect>) {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 1);
+    let mut node = Node::new(0);
+    for peer in peers {
+        node.greet(*peer, &Frontier::default());
+    }
+    let input = writer.sent(&node, peers[0], None, &[(log, 0)]);
+    node.act([input]);
+    let mut effects = Vec::new();
+    for peer in peers {
+        effects.extend(node.act([have(*peer, log, height)]));
+    }
+    effects.extend(node.run_for(1_000));
+    (node, log, effects)
+}
+
+fn done(peer: u8, request: u32, more: bool) -> Input {
+    message(peer, Message::Done { request, more })
+}
+
+fn overlaps(a: &Want, b: &Want) -> bool {
+    let apart = a.classes != b.classes && a.classes != WantClasses::All && b.classes != WantClasses::All;
+    !apart && a.from < b.to && b.from < a.to
+}
+
+fn is_urgent(want: &Want) -> bool {
+    want.classes.is_urgent()
+}
+
+#[test]
+fn no_range_is_asked_of_two_peers() {
+    let (_, _, effects) = behind(&[1, 2, 3], 20_000);
+    let asked = wants(&effects);
+    assert!(asked.len() >= 4, "{asked:?}");
+    let peers: BTreeSet<_> = asked.iter().map(|(peer, _)| *peer).collect();
+    assert!(peers.len() >= 2, "the work is shared: {asked:?}");
+    for (index, (_, first)) in asked.iter().enumerate() {
+        for (_, second) in &asked[index + 1..] {
+            assert!(!overlaps(first, second), "{first:?} and {second:?}");
+        }
+    }
+    let ordinary: u64 = asked.iter().filter(|(_, want)| !is_urgent(want)).map(|(_, want)| want.to - want.from).sum();
+    assert!(ordinary <= 16_384, "more is asked for than can be held beyond a gap: {ordinary}");
+    assert!(
+        is_urgent(&asked[0].1) && asked.iter().filter(|(_, want)| is_urgent(want)).count() == 1,
+        "urgent first, once"
+    );
+    let newest = asked.iter().find(|(_, want)| !is_urgent(want)).expect("ordinary ones too");
+    assert_eq!(newest.1.to, 20_000, "then the newest");
+}
+
+#[test]
+fn a_silent_peer_loses_its_requests_to_another() {
+    let (mut node, log, effects) = behind(&[1], 100);
+    assert!(wants(&effects).iter().all(|(peer, _)| *peer == key(1)));
+    node.greet(2, &Frontier::default());
+    node.act([have(2, log, 100)]);
+    let effects = node.run_for(7_000);
+    let asked = wants(&effects);
+    assert!(!asked.is_empty() && asked.iter().all(|(peer, _)| *peer == key(2)), "{asked:?}");
+}
+
+#[test]
+fn a_peer_that_has_nothing_is_not_asked_for_ever() {
+    let (mut node, _, effects) = behind(&[1], 1 << 60);
+    let mut waiting: Vec<_> = wants(&effects);
+    let mut requests = 0;
+    while let Some((_, want)) = waiting.pop() {
+        requests += 1;
+        assert!(requests < 200, "the requests do not end");
+        waiting.extend(wants(&node.act([done(1, want.request, false)])));
+    }
+    let quiet = wants(&node.run_for(9_000));
+    assert!(quiet.len() < 100, "{} requests though nobody said anything new", quiet.len());
+}
+
+#[test]
+fn answers_that_cannot_be_kept_are_not_asked_for_again_at_once() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 5);
+    // Another life of the same log: what it says does not follow what is held here.
+    let mut twin = Node::new(9);
+    twin.publish(Class::Flash, 7);
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    let places: Vec<_> = (0..6).map(|seq| (log, seq)).collect();
+    let input = writer.sent(&node, 1, None, &places);
+    node.act([input]);
+    node.act([have(1, log, 8)]);
+    let mut waiting = wants(&node.run_for(1_000));
+    let mut requests = 0;
+    while let Some((_, want)) = waiting.pop() {
+        requests += 1;
+        assert!(requests < 20, "refused entries are fetched in a loop");
+        let places: Vec<_> = (want.from..want.to).map(|seq| (log, seq)).collect();
+        let input = twin.sent(&node, 1, Some(want.request), &places);
+        let effects = node.act([input, done(1, want.request, false)]);
+        waiting.extend(wants(&effects));
+    }
+    assert!(requests > 0);
+    assert_eq!(node.height(log), 6);
+}
+
+#[test]
+fn an_entry_from_beyond_a_gap_does_not_make_us_ask_for_the_gap() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 60);
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    let input = writer.sent(&node, 1, None, &[(log, 60)]);
+    node.act([input]);
+    assert_eq!(wants(&node.run_for(30_000)), vec![], "nobody said that it holds the rest");
+    let told = node.act([have(1, log, 61)]);
+    assert!(wants(&told).is_empty(), "a push may still come");
+    let later = wants(&node.run_for(1_000));
+    assert!(later.iter().any(|(_, want)| want.from == 0 && want.to == 60 && !is_urgent(want)), "{later:?}");
+}
+
+#[test]
+fn what_pushes_are_bringing_is_not_pulled() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 50);
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.act([have(1, log, 51)]);
+    for seq in 0..51 {
+        let input = writer.sent(&node, 1, None, &[(log, seq)]);
+        assert_eq!(wants(&node.act([input])), vec![]);
+        assert_eq!(wants(&node.run_for(200)), vec![], "entry {seq} was on its way");
+    }
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.act([have(1, log, 51)]);
+    assert!(!wants(&node.run_for(600)).is_empty(), "what does not come is pulled");
+}
+
+#[test]
+fn announcements_without_end_do_not_fill_memory() {
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    for round in 0..3_u32 {
+        for part in 0..100_u32 {
+            let log = |number: u32| {
+                LogId(std::array::from_fn(|at| (round * 100_000 + part * 100 + number).to_le_bytes()[at % 4]))
+            };
+            let heights = (0..100).map(|number| (log(number), 5)).collect();
+            node.act([message(1, Message::Have { heights })]);
+        }
+        node.act([Input::LinkDown { peer: key(1) }]);
+        node.run_for(30_000);
+        node.greet(1, &Frontier::default());
+    }
+    let too_many = node.act([message(1, Message::Have { heights: vec![(LogId([1; 16]), 1); 5_000] })]);
+    let full = |event: &Event| matches!(event, Event::Rejected { reject: Reject::Full { .. }, .. });
+    assert!(events(&too_many).iter().any(full));
+}
+
+#[test]
+fn requests_are_served_as_far_as_entries_are_durable() {
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.publish(Class::Routine, 3);
+    let log = node.replica.own_log();
+    let ask = |from, to| Want { request: 3, log, from, to, classes: WantClasses::All, budget: 0 };
+    let served = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Serve { want, .. } => Some((want.from, want.to, want.budget > 0)),
+            _ => None,
+        })
+    };
+    assert_eq!(served(node.act([message(1, Message::Want(ask(1, u64::MAX)))])), Some((1, 4, true)));
+    assert_eq!(served(node.act([message(1, Message::Want(ask(u64::MAX, u64::MAX)))])), Some((4, 4, true)));
+    assert_eq!(served(node.act([message(1, Message::Want(ask(2, 1)))])), None);
+}

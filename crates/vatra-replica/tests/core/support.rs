@@ -1,0 +1,275 @@
+//! A federation of a few nodes, and one replica at a time with a disk that always obeys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vatra_model::certificate::{NodeCertificate, SignedCertificate};
+use vatra_model::charter::{Charter, CharterEpoch, CharterMember, MemberRole, SignedEpoch};
+use vatra_model::wire::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, SignedBeacon, Want};
+use vatra_model::{
+    CheckedEntry, Class, Frontier, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret, WallMs,
+};
+use vatra_replica::{
+    AheadRow, Batch, Cost, Effect, Event, Input, LogRow, Now, Replica, ReplicaConfig, Restored, RestoredLog,
+};
+
+/// Member `index` of the test federation.
+pub(crate) fn code(index: u8) -> MemberCode {
+    format!("M{index:02}").parse().expect("a code")
+}
+
+pub(crate) fn root(index: u8) -> Secret {
+    Secret::from_seed(&[100 + index; 32])
+}
+
+pub(crate) fn secret(index: u8) -> Secret {
+    Secret::from_seed(&[1 + index; 32])
+}
+
+pub(crate) fn key(index: u8) -> NodeKey {
+    secret(index).node_key()
+}
+
+pub(crate) fn certificate(index: u8) -> SignedCertificate {
+    let certificate = NodeCertificate {
+        member: code(index),
+        site: "site".into(),
+        node: format!("node-{index}"),
+        key: key(index),
+        not_before: WallMs(0),
+        serial: 1,
+    };
+    certificate.sign(&root(index)).expect("good names")
+}
+
+pub(crate) fn listed(index: u8, role: MemberRole) -> CharterMember {
+    let (name, root) = (format!("Centre {index}"), root(index).root_key());
+    CharterMember { code: code(index), name, role, root, sealing: [index; 32], addresses: vec![] }
+}
+
+/// A charter of so many members, in its first epoch.
+pub(crate) fn charter(members: u8) -> Charter {
+    let epoch = CharterEpoch {
+        epoch: 1,
+        previous: [0; 32],
+        federation: "test".into(),
+        members: (0..members).map(|index| listed(index, MemberRole::Member)).collect(),
+        revocations: vec![],
+    };
+    Charter::found(signed(epoch, members)).expect("all have signed")
+}
+
+pub(crate) fn signed(epoch: CharterEpoch, members: u8) -> SignedEpoch {
+    let mut signed = SignedEpoch::draft(epoch).expect("a good epoch");
+    for index in 0..members {
+        signed.sign(&root(index));
+    }
+    signed
+}
+
+/// The charter with one more epoch.
+pub(crate) fn next_epoch(charter: &Charter, members: u8, change: impl FnOnce(&mut CharterEpoch)) -> Charter {
+    let mut next = charter.clone();
+    let mut epoch = charter.current().clone();
+    epoch.epoch += 1;
+    epoch.previous = charter.hash();
+    change(&mut epoch);
+    next.extend(signed(epoch, members)).expect("all have signed");
+    next
+}
+
+/// A replica with a clock that stands still unless told, and a disk.
+pub(crate) struct Node {
+    pub(crate) replica: Replica,
+    pub(crate) now: Now,
+    pub(crate) rows: BTreeMap<LogId, LogRow>,
+    pub(crate) entries: BTreeMap<(LogId, u64), Arc<CheckedEntry>>,
+    pub(crate) writes_fail: bool,
+    pub(crate) next_token: u64,
+}
+
+pub(crate) const MEMBERS: u8 = 12;
+
+impl Node {
+    pub(crate) fn new(index: u8) -> Node {
+        Node::with_charter(index, charter(MEMBERS))
+    }
+
+    pub(crate) fn with_charter(index: u8, charter: Charter) -> Node {
+        let now = Now { mono: MonoMs(1_000_000), wall: WallMs(1_764_000_000_000) };
+        let restored = Restored {
+            incarnation: Incarnation(u64::from(index) + 1),
+            opened: now.wall,
+            boot: 1,
+            hlc: Hlc::default(),
+            logs: vec![],
+        };
+        let replica = Replica::new(config(index, charter), restored, now).expect("a member");
+        Node { replica, now, rows: BTreeMap::new(), entries: BTreeMap::new(), writes_fail: false, next_token: 1 }
+    }
+
+    /// Takes inputs as one round; batches are written at once.
+    pub(crate) fn act(&mut self, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for input in inputs {
+            self.replica.handle(self.now, input, &mut effects);
+        }
+        let mut told = Vec::new();
+        loop {
+            self.replica.flush(self.now, &mut effects);
+            let mut wrote = false;
+            for effect in std::mem::take(&mut effects) {
+                match effect {
+                    Effect::Persist(batch) => {
+                        wrote = true;
+                        let input = self.write(&batch);
+                        self.replica.handle(self.now, input, &mut effects);
+                    }
+                    other => told.push(other),
+                }
+            }
+            if !wrote {
+                assert!(self.replica.deadline() > self.now.mono, "a deadline that has passed would spin the driver");
+                told.extend(effects);
+                return told;
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> Input {
+        if self.writes_fail {
+            return Input::PersistFailed { batch: batch.id, logs: self.disk() };
+        }
+        self.rows.extend(batch.logs.iter().map(|(log, row)| (*log, row.clone())));
+        for entry in &batch.entries {
+            self.entries.insert((entry.header().log, entry.header().seq.0), entry.clone());
+        }
+        Input::Persisted { batch: batch.id }
+    }
+
+    pub(crate) fn disk(&self) -> Vec<RestoredLog> {
+        let ahead = |log: &LogId, row: &LogRow| {
+            let beyond = self.entries.range((*log, row.head.height)..=(*log, u64::MAX));
+            let row = |((_, seq), entry): (&(LogId, u64), &Arc<CheckedEntry>)| AheadRow {
+                seq: *seq,
+                hash: entry.hash(),
+                prev: entry.header().prev,
+            };
+            beyond.map(row).collect()
+        };
+        self.rows.iter().map(|(log, row)| RestoredLog { row: row.clone(), ahead: ahead(log, row) }).collect()
+    }
+
+    pub(crate) fn tick_after(&mut self, ms: u64) -> Vec<Effect> {
+        self.now.mono = self.now.mono.plus(ms);
+        self.now.wall = WallMs(self.now.wall.0 + ms);
+        self.act([Input::Tick])
+    }
+
+    /// Lets time pass by deadlines alone, as a driver does.
+    pub(crate) fn run_for(&mut self, ms: u64) -> Vec<Effect> {
+        let end = self.now.mono.plus(ms);
+        let mut told = Vec::new();
+        while self.replica.deadline() <= end {
+            let wait = self.replica.deadline().since(self.now.mono);
+            told.extend(self.tick_after(wait));
+        }
+        let rest = end.since(self.now.mono);
+        told.extend(self.tick_after(rest));
+        told
+    }
+
+    /// Publishes so many changes, each in a round of its own.
+    pub(crate) fn publish(&mut self, class: Class, count: usize) -> Vec<Effect> {
+        let mut told = Vec::new();
+        for _ in 0..count {
+            let token = self.next_token;
+            self.next_token += 1;
+            let changes = vec![format!("change {token}").into_bytes()];
+            told.extend(self.act([Input::Publish { token, class, changes }]));
+        }
+        told
+    }
+
+    /// A link to a peer that has said hello and holds what this frontier says.
+    pub(crate) fn greet(&mut self, peer: u8, frontier: &Frontier) -> Vec<Effect> {
+        let link = Input::LinkUp { peer: key(peer), cost: Cost::Wan };
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            version_min: PROTOCOL_VERSION_MIN,
+            certificate: certificate(peer).encode(),
+            incarnation: Incarnation(u64::from(peer) + 1),
+            founding: self.replica.trust().charter().founding_hash(),
+            charter_epoch: self.replica.trust().charter().current().epoch,
+            charter_hash: self.replica.trust().charter().hash(),
+            frontier_hash: frontier.hash(),
+            clock: self.now.wall,
+            software: "test".into(),
+        };
+        self.act([link, message(peer, Message::Hello(hello))])
+    }
+
+    /// The entries as another node would send them.
+    pub(crate) fn sent(&self, to: &Node, from: u8, request: Option<u32>, places: &[(LogId, u64)]) -> Input {
+        let entries = places.iter().map(|place| self.entries[place].as_ref().clone()).collect();
+        let logs = self.rows.values().map(|row| to.replica.trust().check_log(row.descriptor.clone())).collect();
+        let logs: Result<Vec<_>, _> = logs;
+        Input::Entries { peer: Some(key(from)), request, logs: logs.expect("of members"), entries }
+    }
+
+    pub(crate) fn height(&self, log: LogId) -> u64 {
+        self.replica.head(&log).height
+    }
+}
+
+pub(crate) fn config(index: u8, charter: Charter) -> ReplicaConfig {
+    ReplicaConfig {
+        secret: secret(index),
+        certificate: certificate(index),
+        charter,
+        certificates: (0..MEMBERS).map(certificate).collect(),
+        software: "test".into(),
+        seed: [index; 32],
+    }
+}
+
+pub(crate) fn message(peer: u8, message: Message) -> Input {
+    Input::Message { peer: key(peer), message: Box::new(message) }
+}
+
+pub(crate) fn have(peer: u8, log: LogId, height: u64) -> Input {
+    message(peer, Message::Have { heights: vec![(log, height)] })
+}
+
+/// What is asked of whom.
+pub(crate) fn wants(effects: &[Effect]) -> Vec<(NodeKey, Want)> {
+    let want = |effect: &Effect| match effect {
+        Effect::Send { peer, message: Message::Want(want) } => Some((*peer, *want)),
+        _ => None,
+    };
+    effects.iter().filter_map(want).collect()
+}
+
+pub(crate) fn beacons(effects: &[Effect]) -> Vec<(NodeKey, SignedBeacon)> {
+    let beacon = |effect: &Effect| match effect {
+        Effect::Send { peer, message: Message::Beacon(signed) } => Some((*peer, signed.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(beacon).collect()
+}
+
+pub(crate) fn refused(effects: &[Effect]) -> usize {
+    effects.iter().filter(|effect| matches!(effect, Effect::Refused { .. })).count()
+}
+
+pub(crate) fn published(effects: &[Effect]) -> usize {
+    effects.iter().filter(|effect| matches!(effect, Effect::Published { .. })).count()
+}
+
+pub(crate) fn events(effects: &[Effect]) -> Vec<Event> {
+    let event = |effect: &Effect| match effect {
+        Effect::Event(event) => Some(event.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(event).collect()
+}

@@ -1,0 +1,95 @@
+//! Who may write and be linked: observers, revoked nodes, strangers, newcomers.
+
+use vatra_model::charter::{MemberRole, Revocation};
+use vatra_model::wire::{EntriesFrame, Message};
+use vatra_model::{Class, Frontier, Seq};
+use vatra_replica::{Effect, Event, Heard, Input, Reject, Told};
+
+use crate::support::*;
+
+#[test]
+fn an_observer_is_refused_without_a_panic() {
+    let charter = next_epoch(&charter(3), 3, |epoch| epoch.members[2].role = MemberRole::Observer);
+    let mut node = Node::with_charter(2, charter);
+    let effects = node.publish(Class::Flash, 2);
+    assert_eq!((refused(&effects), published(&effects), node.entries.len()), (2, 0, 0));
+}
+
+#[test]
+fn a_revoked_node_is_refused_and_its_later_entries_too() {
+    let mut writer = Node::with_charter(1, charter(3));
+    writer.publish(Class::Routine, 4);
+    let log = writer.replica.own_log();
+    let last = writer.entries[&(log, 2)].hash();
+    let revoking = next_epoch(&charter(3), 3, |epoch| {
+        epoch.revocations = vec![Revocation { key: key(1), last_valid: vec![(log, Seq(2), last)] }];
+    });
+    let mut reader = Node::with_charter(0, charter(3));
+    reader.greet(2, &Frontier::default());
+    let places: Vec<_> = (0..2).map(|seq| (log, seq)).collect();
+    let input = writer.sent(&reader, 2, None, &places);
+    reader.act([input, Input::Charter { bytes: revoking.encode() }]);
+    let rest: Vec<_> = (2..5).map(|seq| (log, seq)).collect();
+    let input = writer.sent(&reader, 2, None, &rest);
+    let effects = reader.act([input, have(2, log, 5)]);
+    assert_eq!(reader.height(log), 3, "what it wrote in time is kept");
+    let refusals = events(&effects);
+    assert!(refusals.iter().any(|e| matches!(e, Event::Rejected { reject: Reject::NotEntitled { seq: 3, .. }, .. })));
+    assert_eq!(wants(&reader.run_for(30_000)), vec![], "what would be refused is not asked for");
+    let effects = writer.act([Input::Charter { bytes: revoking.encode() }]);
+    assert_eq!(refused(&effects), 0);
+    assert_eq!(refused(&writer.publish(Class::Flash, 1)), 1);
+}
+
+#[test]
+fn a_hello_with_another_nodes_certificate_closes_the_link() {
+    let mut node = Node::new(0);
+    let told = node.greet(1, &Frontier::default());
+    assert!(events(&told).contains(&Event::Joined { peer: key(1) }));
+    let link = Input::LinkUp { peer: key(3), cost: vatra_replica::Cost::Wan };
+    let mut effects = node.act([link]);
+    let hello = effects.iter().find_map(|effect| match effect {
+        Effect::Send { message: Message::Hello(hello), .. } => Some(hello.clone()),
+        _ => None,
+    });
+    effects = node.act([message(3, Message::Hello(hello.expect("hello comes first")))]);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Close { reason: Reject::Malformed { .. }, .. })));
+}
+
+#[test]
+fn messages_before_the_hello_change_nothing() {
+    let mut node = Node::new(0);
+    node.act([Input::LinkUp { peer: key(1), cost: vatra_replica::Cost::Wan }]);
+    let log = node.replica.own_log();
+    let effects = node.act([have(1, log, 9), message(1, Message::WantCharter { after: 0 })]);
+    assert_eq!(node.replica.own_log(), log);
+    let unexpected = |event: &Event| matches!(event, Event::Rejected { reject: Reject::Unexpected(_), .. });
+    assert_eq!(events(&effects).iter().filter(|event| unexpected(event)).count(), 2);
+}
+
+/// A member's entries may come before the charter that names it; their log is told only once.
+#[test]
+fn entries_of_a_newcomer_are_left_out_until_its_charter_comes() {
+    let old = charter(3);
+    let new = next_epoch(&old, 3, |epoch| epoch.members.push(listed(3, MemberRole::Member)));
+    let mut newcomer = Node::with_charter(3, new.clone());
+    newcomer.publish(Class::Routine, 1);
+    let mut known = Node::with_charter(1, new.clone());
+    known.publish(Class::Routine, 1);
+    let mut told = Told::default();
+    let mut frame = |nodes: &[&Node], seq: u64| -> EntriesFrame {
+        let entries: Vec<_> = nodes.iter().map(|n| n.entries[&(n.replica.own_log(), seq)].entry().clone()).collect();
+        let descriptor = |log: &vatra_model::LogId| nodes.iter().find_map(|n| n.replica.descriptor(log).cloned());
+        let frame = told.frame(None, &entries, descriptor);
+        told.sent(&frame);
+        frame
+    };
+    let mut heard = Heard::default();
+    let reader = Node::with_charter(0, old);
+    let received = heard.open(reader.replica.trust(), frame(&[&newcomer, &known], 0)).expect("the rest is good");
+    assert_eq!((received.logs.len(), received.entries.len()), (1, 1), "the known member's entry is not held up");
+    assert!(received.left_out.is_some());
+    let reader = Node::with_charter(0, new);
+    let received = heard.open(reader.replica.trust(), frame(&[&newcomer], 1)).expect("now it is known");
+    assert_eq!((received.logs.len(), received.entries.len(), received.left_out), (1, 1, None));
+}
