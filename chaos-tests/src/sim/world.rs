@@ -111,6 +111,10 @@ pub struct World {
     pub(crate) fault_chance: Chance,
     pub(crate) packer: Packer,
     pub(crate) works: u64,
+    /// Acknowledged on a store that was replaced since, and held elsewhere then.
+    pub(crate) owed: BTreeSet<(LogId, u64)>,
+    /// Copies of stores from earlier runs.
+    pub(crate) backups: BTreeMap<usize, crate::sim::disk::Image>,
 }
 
 /// Notes and violations that are kept.
@@ -147,6 +151,8 @@ impl World {
             fault_chance: Chance::new(setup.seed, "faults"),
             packer: Packer::new(),
             works: 0,
+            owed: BTreeSet::new(),
+            backups: BTreeMap::new(),
             tally: Tally::default(),
             notes: Vec::new(),
             violations: Vec::new(),

@@ -29,16 +29,29 @@ pub fn check(world: &World) -> Vec<String> {
     lost
 }
 
-/// Once all hold the same: what anybody acknowledged is everywhere.
+/// Once all running nodes hold the same: what any of them acknowledged is everywhere.
 #[must_use]
 pub fn everywhere(world: &World) -> Vec<String> {
+    let running = || world.nodes.iter().enumerate().filter(|(_, node)| node.replica.is_some());
+    let acknowledged = running().flat_map(|(_, node)| &node.acknowledged).chain(&world.owed);
     let mut missing = Vec::new();
-    for (log, seq) in world.nodes.iter().flat_map(|node| &node.acknowledged) {
-        for (index, node) in world.nodes.iter().enumerate() {
+    for (log, seq) in acknowledged {
+        for (index, node) in running() {
             if node.disk.durable().hash(*log, *seq).is_none() {
                 missing.push(format!("node {index} never got {log} {seq}, which was acknowledged (S1)"));
             }
         }
     }
     missing
+}
+
+/// What a node acknowledged and any other held when its store was put back; it must come back.
+#[must_use]
+pub fn held_elsewhere(world: &World, node: usize) -> Vec<(vatra_model::LogId, u64)> {
+    let acknowledged = world.nodes[node].acknowledged.iter().copied();
+    let elsewhere = |(log, seq): &(vatra_model::LogId, u64)| {
+        let others = world.nodes.iter().enumerate().filter(|(index, _)| *index != node);
+        others.into_iter().any(|(_, other)| other.disk.durable().hash(*log, *seq).is_some())
+    };
+    acknowledged.filter(elsewhere).collect()
 }

@@ -147,6 +147,9 @@ impl World {
     /// If the node runs.
     pub fn put_back(&mut self, node: usize, image: Image) {
         assert!(self.nodes[node].replica.is_none(), "a running node's store is not replaced");
+        // What others hold must come back; until then this node is not held to it.
+        let elsewhere = checks::acknowledged::held_elsewhere(self, node);
+        self.owed.extend(elsewhere.into_iter().filter(|(log, seq)| image.hash(*log, *seq).is_none()));
         self.nodes[node].acknowledged.retain(|(log, seq)| image.hash(*log, *seq).is_some());
         self.nodes[node].disk.put_back(image);
     }
@@ -184,6 +187,9 @@ impl World {
         if took.is_none() {
             let state = checks::agreement::describe(self);
             self.violation(format!("not converged after {ms_max} ms (L2)\n{state}"));
+        } else {
+            let missing = checks::acknowledged::everywhere(self);
+            self.violations.extend(missing);
         }
         self.expect_clean();
         took.unwrap_or(ms_max)
@@ -215,7 +221,7 @@ impl World {
     pub fn fault_by_chance(&mut self) {
         let count = self.nodes.len() as u64;
         let [a, b] = [0; 2].map(|_| self.fault_chance.below(count) as usize);
-        match self.fault_chance.below(9) {
+        match self.fault_chance.below(10) {
             0 => self.cut(a, b),
             1 => self.cut_one_way(a, b),
             2 => self.isolate(&[a]),
@@ -224,9 +230,29 @@ impl World {
             5 => self.heal_all(),
             6 => self.crash_by_chance(a),
             7 => self.start(a),
+            8 => self.put_back_by_chance(a),
             _ => {
                 let is_full = self.nodes[a].disk.is_full;
                 self.fill_disk(a, !is_full);
+            }
+        }
+    }
+
+    /// A node that is down gets the copy of its store from an earlier run; one that runs is backed up and restarted.
+    fn put_back_by_chance(&mut self, node: usize) {
+        let is_down = self.nodes[node].replica.is_none();
+        match self.backups.remove(&node) {
+            Some(image) if is_down => self.put_back(node, image),
+            Some(image) => {
+                self.crash_by_chance(node);
+                self.put_back(node, image);
+                self.start(node);
+            }
+            None => {
+                self.crash_by_chance(node);
+                let image = self.nodes[node].disk.backup();
+                self.backups.insert(node, image);
+                self.start(node);
             }
         }
     }
