@@ -1,6 +1,6 @@
 //! Benchmarks through real nodes: what is measured, how often, and how it is reported.
 //!
-//! Each scenario has a file and a lab of its own; [`figure`] names the figures and their targets.
+//! Each scenario has a file and a lab of its own; `figure` names the figures and their targets.
 
 mod figure;
 mod heal;

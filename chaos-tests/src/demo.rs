@@ -1,7 +1,7 @@
 //! The demo: three members, one is cut off, both sides go on, they meet again and agree.
 //!
 //! Every step is checked; what is not as promised ends the demo with the reason. How it looks is in
-//! [`screen`].
+//! `screen`.
 
 mod feed;
 mod screen;
@@ -235,9 +235,9 @@ fn leave_running(lab: Lab) {
     println!("  {binary} tail --from-start --dir {second}");
     println!("  {binary} alert list --dir {second}");
     println!("  {binary} link cut all --for 30s --reason drill --dir {first}");
-    println!("  curl -N -H 'Authorization: Bearer {}' {}/api/v1/stream?from=start", nodes[0].1, nodes[0].0);
+    println!("  curl -N -H 'Authorization: Bearer {}' '{}/api/v1/stream?from=start'", nodes[0].1, nodes[0].0);
     let pids: Vec<String> = nodes.iter().map(|node| node.3.to_string()).collect();
-    println!("\nEnd them:\n  kill {}; rm -r {}", pids.join(" "), dir.display());
+    println!("\nEnd them:\n  kill {} && sleep 2 && rm -r {}", pids.join(" "), dir.display());
 }
 
 /// A time for people.
