@@ -61,3 +61,27 @@ fn the_same_seed_gives_the_same_history() {
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
 }
+
+#[test]
+fn wrong_clocks_change_nothing_of_what_is_accepted() {
+    // The same deeds at the same moments, with right clocks and with clocks that are wrong by up to a year.
+    let run = |seed, skew_ms| {
+        let mut world = World::new(Setup { skew_ms, ..Setup::new(seed, 3) });
+        world.run_for(1_000);
+        world.isolate(&[0]);
+        for number in 0..60 {
+            world.publish(number % 3, Class::ALL[number % 4]);
+            world.run_for(70);
+        }
+        world.crash_by_chance(1);
+        world.heal_all();
+        world.run_for(500);
+        world.start(1);
+        world.converge(SETTLE_MS);
+        let places: Vec<_> = world.nodes[2].disk.durable().entries.keys().copied().collect();
+        (places, world.nodes.iter().map(|node| node.views.shown().count()).collect::<Vec<_>>())
+    };
+    for seed in seeds(50, 3) {
+        assert_eq!(run(seed, 0), run(seed, 365 * 24 * 3_600_000), "seed {seed}");
+    }
+}

@@ -78,3 +78,85 @@ impl Beacons {
         self.nodes.retain(|node, _| admitted(node));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vatra_model::wire::Neighbour;
+    use vatra_model::{Incarnation, Secret, WallMs};
+
+    use super::*;
+
+    fn secret() -> Secret {
+        Secret::from_seed(&[1; 32])
+    }
+
+    /// A beacon of one life with one height.
+    fn beacon((opened, incarnation): (u64, u64), (boot, counter): (u64, u64), log: u8, complete: bool) -> Beacon {
+        Beacon {
+            node: secret().node_key(),
+            incarnation: Incarnation(incarnation),
+            opened: WallMs(opened),
+            boot,
+            counter,
+            clock: WallMs(0),
+            charter_epoch: 1,
+            neighbours: vec![],
+            writable: true,
+            frontier_hash: [0; 32],
+            heights: vec![(LogId([log; 16]), counter)],
+            complete,
+            certificate: None,
+        }
+    }
+
+    fn take(beacons: &mut Beacons, beacon: &Beacon, direct: bool) -> bool {
+        beacons.take(beacon.clone(), SignedBeacon::sign(beacon, &secret()), direct, MonoMs(5))
+    }
+
+    fn heights(beacons: &Beacons) -> Vec<(u8, u64)> {
+        let heard = beacons.get(&secret().node_key()).expect("heard");
+        heard.heights.iter().map(|(log, height)| (log.0[0], *height)).collect()
+    }
+
+    #[test]
+    fn later_beacons_win_and_heights_add_up() {
+        let mut beacons = Beacons::default();
+        assert!(take(&mut beacons, &beacon((10, 1), (1, 1), 1, true), true));
+        assert!(take(&mut beacons, &beacon((10, 1), (1, 3), 2, false), false));
+        assert_eq!(heights(&beacons), [(1, 1), (2, 3)]);
+        for stale in [beacon((10, 1), (1, 3), 9, true), beacon((10, 1), (1, 2), 9, true)] {
+            assert!(!take(&mut beacons, &stale, true));
+        }
+        assert!(take(&mut beacons, &beacon((10, 1), (2, 1), 3, true), false), "a restart begins to count anew");
+        assert_eq!(heights(&beacons), [(3, 1)], "a complete one replaces what was known");
+    }
+
+    #[test]
+    fn the_younger_life_wins_unless_the_node_itself_says_otherwise() {
+        let mut beacons = Beacons::default();
+        assert!(take(&mut beacons, &beacon((10, 1), (5, 5), 1, true), false));
+        assert!(take(&mut beacons, &beacon((20, 2), (1, 1), 2, true), false));
+        assert!(!take(&mut beacons, &beacon((10, 1), (9, 9), 3, true), false), "an old beacon still travels");
+        assert!(take(&mut beacons, &beacon((10, 1), (9, 9), 3, true), true), "its clock may have gone back");
+    }
+
+    #[test]
+    fn beacons_are_bounded() {
+        let mut beacons = Beacons::default();
+        let link = Neighbour { node: NodeKey([1; 32]), rtt_ms: 1, cost: 0 };
+        let crowded = Beacon { neighbours: vec![link; LINKS_MAX + 1], ..beacon((1, 1), (1, 1), 1, true) };
+        assert!(!take(&mut beacons, &crowded, true));
+        let long = Beacon { heights: vec![(LogId([1; 16]), 1); LOGS_MAX + 1], ..beacon((1, 1), (1, 1), 1, true) };
+        assert!(!take(&mut beacons, &long, true));
+        for number in 0..=NODES_MAX {
+            let mut key = [7; 32];
+            key[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            let other = Beacon { node: NodeKey(key), ..beacon((1, 1), (1, 1), 1, true) };
+            assert_eq!(take(&mut beacons, &other, true), number < NODES_MAX);
+        }
+        beacons.retain(|node| node.0[0] != 0);
+        assert!(take(&mut beacons, &beacon((1, 1), (1, 1), 1, true), true), "there is room again");
+        assert_eq!(beacons.live(MonoMs(4 + SILENT_MS)).count(), beacons.iter().count());
+        assert_eq!(beacons.live(MonoMs(5 + SILENT_MS)).count(), 0);
+    }
+}

@@ -332,3 +332,6 @@ impl Logs {
         (Seq(head.height), head.head)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The simulator's own invariants can fail: each is shown something that breaks it.
+
+use chaos_tests::sim::{Setup, World, checks};
+use vatra_model::wire::Message;
+use vatra_model::{Class, EntryHash};
+
+fn settled() -> World {
+    let mut world = World::new(Setup::new(1, 3));
+    world.run_for(2_000);
+    world.work_for(30, 30);
+    world.converge(5_000);
+    world
+}
+
+fn names(found: &[String], invariant: &str) -> bool {
+    found.iter().any(|line| line.contains(invariant))
+}
+
+#[test]
+fn a_lost_acknowledgement_is_seen() {
+    let mut world = settled();
+    world.publish(0, Class::Routine);
+    world.run_for(1_000);
+    let empty = World::new(Setup::new(1, 3)).nodes[0].disk.backup();
+    world.nodes[0].disk.put_back(empty);
+    assert!(names(&checks::all(&world), "(S1)"));
+}
+
+#[test]
+fn different_views_of_the_same_entries_are_seen() {
+    let mut world = settled();
+    assert_eq!(checks::all(&world), Vec::<String>::new());
+    world.nodes[1].views = Default::default();
+    assert!(names(&checks::all(&world), "(S2)"));
+}
+
+#[test]
+fn entries_that_nobody_signed_are_seen() {
+    let mut world = settled();
+    world.ledger.clear();
+    assert!(names(&checks::all(&world), "(S3)"));
+}
+
+#[test]
+fn what_is_told_too_early_is_seen() {
+    let world = settled();
+    let log = world.nodes[0].replica.as_ref().expect("it runs").own_log();
+    let height = world.nodes[0].disk.durable().height(&log);
+    let have = |height| Message::Have { heights: vec![(log, height)] };
+    assert_eq!(checks::told::in_message(&world.nodes[0], &have(height)), None);
+    assert!(checks::told::in_message(&world.nodes[0], &have(height + 1)).is_some());
+    let fresh = World::new(Setup::new(2, 1));
+    let entries: Vec<_> = world.nodes[0].disk.durable().entries.values().cloned().collect();
+    assert!(checks::told::in_entries(&fresh.nodes[0], &entries).is_some());
+}
+
+#[test]
+fn what_does_not_converge_is_seen() {
+    let mut world = settled();
+    world.isolate(&[2]);
+    world.publish(2, Class::Routine);
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.converge(3_000)));
+    let text = failed.expect_err("it cannot converge");
+    let text = text.downcast_ref::<String>().expect("a message");
+    assert!(text.contains("(L2)") && text.contains("VATRA_SIM_SEED=1"), "{text}");
+}
+
+#[test]
+fn two_entries_in_one_place_are_seen() {
+    let mut world = settled();
+    let mut twin = World::new(Setup::new(1, 3));
+    twin.run_for(2_000);
+    twin.publish(0, Class::Flash);
+    twin.publish(0, Class::Flash);
+    twin.run_for(1_000);
+    let other = twin.nodes[0].disk.backup();
+    assert!(other.entries.values().all(|entry| entry.hash() != EntryHash::ZERO));
+    world.nodes[0].disk.put_back(other);
+    assert!(names(&checks::all(&world), "(S5)"));
+}
