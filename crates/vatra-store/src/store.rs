@@ -20,7 +20,7 @@ use crate::snapshot::{ReadError, Snapshot};
 use crate::space::Space;
 
 /// Memory that the engine may use as a cache unless the configuration says otherwise.
-pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+pub const CACHE_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
 
 /// How to open a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

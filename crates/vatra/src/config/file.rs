@@ -206,7 +206,7 @@ impl ConfigFile {
         Ok(StoreConfig {
             path: dir.join(self.file_name("store.path", store.path.as_ref(), "store")?),
             engine: self.word("store.engine", engine, EngineKind::Redb, EngineKind::parse, EngineKind::WORDS)?,
-            cache_mib: self.number("store.cache_mib", store.cache_mib.as_ref(), 64, 8, 65_536)?,
+            cache_mib: self.number("store.cache_mib", store.cache_mib.as_ref(), 32, 8, 65_536)?,
         })
     }
 

@@ -34,7 +34,7 @@ fn a_lab_node_loads_with_its_defaults() {
     assert_eq!(config.api.listen.to_string(), "127.0.0.1:4101");
     assert_eq!(config.api.tokens.len(), 1);
     assert_eq!((config.api.tokens[0].role, config.api.tokens[0].tlp), (TokenRole::Admin, Tlp::Green));
-    let store = StoreConfig { path: dir.join("store"), engine: EngineKind::Redb, cache_mib: 64 };
+    let store = StoreConfig { path: dir.join("store"), engine: EngineKind::Redb, cache_mib: 32 };
     assert_eq!(config.store, store);
     assert_eq!(config.limits, LimitsConfig { links: 64, origin_entries_per_second: 200, subscribers: 4096 });
     assert_eq!(config.peers.len(), 1);
@@ -52,10 +52,10 @@ fn every_error_names_file_line_key_value_and_what_is_allowed() {
     let cases = [
         ("profile = \"wan\"", "profile = \"lan\"", "mesh.profile = \"lan\": allowed are wan, metered"),
         ("engine = \"redb\"", "engine = \"rocks\"", "store.engine = \"rocks\": allowed are redb, sled, memory"),
-        ("cache_mib = 64", "cache_mib = 4", "store.cache_mib = 4: a number from 8 to 65536"),
-        ("cache_mib = 64", "cache_mib = \"64\"", "store.cache_mib = \"64\": invalid type: string \"64\", expected i64"),
+        ("cache_mib = 32", "cache_mib = 4", "store.cache_mib = 4: a number from 8 to 65536"),
+        ("cache_mib = 32", "cache_mib = \"64\"", "store.cache_mib = \"64\": invalid type: string \"64\", expected i64"),
         (
-            "cache_mib = 64",
+            "cache_mib = 32",
             "cash_mib = 64",
             "store.cash_mib: unknown field `cash_mib`, expected one of `path`, `engine`, `cache_mib`",
         ),

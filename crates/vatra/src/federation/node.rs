@@ -100,7 +100,7 @@ impl NodePlan {
              [api]\nlisten = \"{api}\"\n{non_loopback}\n\
              # The token itself stands in {ADMIN_TOKEN_FILE}; keep it elsewhere and delete that file.\n\
              [[api.token]]\nname = \"admin\"\nsha256 = \"{sha256}\"\nrole = \"admin\"\ntlp = \"green\"\n\n\
-             [store]\npath = \"store\"\nengine = \"redb\"\ncache_mib = 64\n",
+             [store]\npath = \"store\"\nengine = \"redb\"\ncache_mib = 32\n",
             name = certified.node,
             member = certified.member,
             site = certified.site,

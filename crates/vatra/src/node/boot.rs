@@ -73,7 +73,8 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
         Some(bytes) => codec::decode(&bytes, "the store's state")?,
         None => StateRow::default(),
     };
-    let (life, new_life) = next_life(&reader, &fence)?;
+    let stored = restore_logs(&reader)?;
+    let (life, new_life) = next_life(&reader, &fence, stored.damaged)?;
     commit.meta.push((LIFE, codec::encode(&life)));
     let charter = newest_charter(&reader, &config.charter)?;
     commit.meta.push((MetaKey::CHARTER, charter.encode()));
@@ -89,7 +90,7 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
         opened: life.opened,
         boot: life.boot,
         hlc: state.hlc,
-        logs: restore_logs(&reader)?,
+        logs: stored.logs,
     };
     Ok(Booted { store, fence, store_id, restored, charter, state, new_life })
 }
@@ -116,13 +117,15 @@ pub(crate) fn fence_path(config: &NodeConfig) -> PathBuf {
 }
 
 /// The life of this start: the same as before, unless the store may be an old copy of itself.
-fn next_life(reader: &Reader, fence: &Fence) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
+fn next_life(reader: &Reader, fence: &Fence, damaged_logs: usize) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
     let new = || -> anyhow::Result<LifeRow> {
         Ok(LifeRow { incarnation: Incarnation(u64::from_le_bytes(random()?)), opened: wall(), boot: 1 })
     };
     let Some(bytes) = reader.meta(LIFE)? else { return Ok((new()?, None)) };
     let life: LifeRow = codec::decode(&bytes, "the store's life")?;
     let reason = match fence.state() {
+        // It may be the one of this node's own log: numbering it from 0 again would be a fork.
+        _ if damaged_logs > 0 => Some("a log's row is damaged"),
         FenceState::Held(mark) if mark.incarnation == life.incarnation => None,
         FenceState::Held(_) => Some("the fence is of another life: the store was restored or cloned"),
         // A node that never wrote has no fence and loses nothing by going on.
@@ -146,8 +149,15 @@ fn newest_charter(reader: &Reader, configured: &Charter) -> anyhow::Result<Chart
     Ok(if stored.current().epoch > configured.current().epoch { stored } else { configured.clone() })
 }
 
+/// The logs on disk.
+pub(crate) struct StoredLogs {
+    pub(crate) logs: Vec<RestoredLog>,
+    /// Logs whose row cannot be read: how far they go is not known.
+    pub(crate) damaged: usize,
+}
+
 /// All logs as the store has them, with what lies beyond their gaps.
-pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<Vec<RestoredLog>> {
+pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<StoredLogs> {
     let page = reader.log_rows()?;
     for damage in &page.damaged {
         tracing::error!(%damage, "a log's row is damaged; run `vatra fsck`");
@@ -171,7 +181,7 @@ pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<Vec<RestoredLog>> 
         }
         logs.push(RestoredLog { row, ahead });
     }
-    Ok(logs)
+    Ok(StoredLogs { logs, damaged: page.damaged.len() })
 }
 
 /// The digest of a stored state.

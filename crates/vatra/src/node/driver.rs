@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use tokio::sync::{oneshot, watch};
 use vatra_mesh::{Lane, LinkId, Mesh};
 use vatra_model::charter::MemberRole;
@@ -23,7 +24,7 @@ use crate::node::ingest::SharedTrust;
 use crate::node::links::{Links, encode};
 use crate::node::listing::Listing;
 use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult, Receipt, encode_change};
-use crate::node::mailbox::{Mailbox, Urgency};
+use crate::node::mailbox::{Mailbox, Urgency, Weight};
 use crate::node::metrics::Metrics;
 use crate::node::projector::{Projected, Projector, Stored};
 use crate::node::recent::Recent;
@@ -105,7 +106,7 @@ pub(crate) struct PendingCall {
 }
 
 impl Driver {
-    /// Runs until the mailbox is closed and empty.
+    /// Runs until the mailbox is closed and empty, or until the store cannot even be read.
     pub(crate) fn run(mut self) {
         let mut items = Vec::new();
         self.trust_changed();
@@ -121,12 +122,16 @@ impl Driver {
                 self.take(now, item, &mut effects);
             }
             self.replica.handle(self.clock.now(), Input::Tick, &mut effects);
-            self.settle(effects);
+            if let Err(error) = self.settle(effects) {
+                tracing::error!(error = format!("{error:#}"), "the node cannot go on with its store");
+                break;
+            }
             self.lift_bans();
             self.probe();
             self.shared.metrics.waiting.set(i64::try_from(self.shared.mailbox.len()).unwrap_or(i64::MAX));
             self.shared.pulse.send_replace(Instant::now());
         }
+        self.shared.mailbox.close();
         self.shared.pushes.close();
         self.shared.wants.close();
     }
@@ -143,12 +148,15 @@ impl Driver {
         match item {
             Item::Core(input) => self.replica.handle(now, input, effects),
             Item::FromLink { node, link, input } => {
-                let is_entries = matches!(input, Input::Entries { .. });
-                if self.up.get(&node) == Some(&link) && (self.is_writable() || !is_entries) {
+                // Entries too while the store takes no writes: the core keeps the logs that they describe, which
+                // are told once on each lane, and asks for the rest again.
+                if self.up.get(&node) == Some(&link) {
                     self.replica.handle(now, input, effects);
                 }
             }
             Item::LinkUp { node, link, cost } => {
+                // What the link before asked for, under numbers of its own, is no use on this one.
+                self.shared.wants.forget(node);
                 self.up.insert(node, link);
                 self.replica.handle(now, Input::LinkUp { peer: node, cost }, effects);
             }
@@ -312,14 +320,18 @@ impl Driver {
     }
 
     /// Commits and performs until there is nothing left to write.
-    fn settle(&mut self, mut effects: Vec<Effect>) {
+    ///
+    /// # Errors
+    /// The store takes no batch and does not say how far it has come either.
+    fn settle(&mut self, mut effects: Vec<Effect>) -> anyhow::Result<()> {
         loop {
-            if self.publishing > 0
-                && let Err(error) = self.raise_fence()
-            {
-                tracing::error!(%error, "entries are signed without a raised fence");
+            // A new life may have begun since the calls were taken, which needs a fence of its own.
+            let is_fenced = self.publishing == 0 || self.raise_fence().is_ok();
+            if is_fenced {
+                self.replica.flush(self.clock.now(), &mut effects);
+            } else {
+                self.refuse_publications(&mut effects);
             }
-            self.replica.flush(self.clock.now(), &mut effects);
             self.publishing = 0;
             let mut wrote = false;
             let mut positions = HashMap::new();
@@ -328,7 +340,7 @@ impl Driver {
                 match effect {
                     Effect::Persist(batch) => {
                         wrote = true;
-                        let (input, written) = self.persist(&batch);
+                        let (input, written) = self.persist(&batch)?;
                         positions = written;
                         self.replica.handle(self.clock.now(), input, &mut more);
                     }
@@ -341,40 +353,57 @@ impl Driver {
                 }
                 self.perform(effect, &positions);
             }
-            if !wrote {
-                return;
-            }
+            // Whatever was to be published is stored or refused by now.
             self.touched.clear();
+            if !wrote && is_fenced {
+                return Ok(());
+            }
         }
     }
 
-    /// Writes a batch and tells readers; says what to tell the core.
-    fn persist(&mut self, batch: &Batch) -> (Input, HashMap<(Seq, u16), Stored>) {
-        let started = Instant::now();
+    /// Signs nothing of what waits, because the fence does not cover it. Entries of others are kept for the next
+    /// flush.
+    fn refuse_publications(&mut self, effects: &mut Vec<Effect>) {
+        self.replica.set_writable(false);
+        self.replica.flush(self.clock.now(), effects);
+        self.replica.set_writable(self.is_writable());
+    }
+
+    /// Writes a batch, in parts that a commit can hold, and tells readers; says what to tell the core.
+    fn persist(&mut self, batch: &Batch) -> anyhow::Result<(Input, HashMap<(Seq, u16), Stored>)> {
         let own_log = self.replica.own_log();
-        let projected = self.projector.project(batch, own_log, self.store.next_position());
-        let committed = projected.and_then(|projected| {
-            self.store.commit(&projected.commit)?;
-            Ok(projected)
-        });
-        match committed {
-            Ok(projected) => {
-                let metrics = &self.shared.metrics;
-                metrics.commits.inc();
-                metrics.stored.inc_by(batch.entries.len() as u64);
-                metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-                (Input::Persisted { batch: batch.id }, self.publish(projected))
+        let mut positions = HashMap::new();
+        let mut next = 0;
+        loop {
+            match self.persist_part(batch, next, own_log) {
+                Ok(projected) => {
+                    next = projected.next_entry;
+                    positions.extend(self.publish(projected));
+                }
+                Err(error) => {
+                    self.shared.metrics.commits_failed.inc();
+                    tracing::error!(error = format!("{error:#}"), "a batch was not stored");
+                    // What the core holds to be missing, it writes again: it must not be told less than there is.
+                    let stored = restore_logs(&self.projector.views.reader)?;
+                    ensure!(stored.damaged == 0, "{} rows of logs are damaged; run `vatra fsck`", stored.damaged);
+                    return Ok((Input::PersistFailed { batch: batch.id, logs: stored.logs }, HashMap::new()));
+                }
             }
-            Err(error) => {
-                self.shared.metrics.commits_failed.inc();
-                tracing::error!(error = format!("{error:#}"), "a batch was not stored");
-                let logs = restore_logs(&self.projector.views.reader).unwrap_or_else(|error| {
-                    tracing::error!(error = format!("{error:#}"), "the logs cannot be read; run `vatra fsck`");
-                    Vec::new()
-                });
-                (Input::PersistFailed { batch: batch.id, logs }, HashMap::new())
+            if next == batch.entries.len() {
+                return Ok((Input::Persisted { batch: batch.id }, positions));
             }
         }
+    }
+
+    fn persist_part(&mut self, batch: &Batch, from: usize, own_log: LogId) -> anyhow::Result<Projected> {
+        let started = Instant::now();
+        let projected = self.projector.project(batch, from, own_log, self.store.next_position())?;
+        self.store.commit(&projected.commit)?;
+        let metrics = &self.shared.metrics;
+        metrics.commits.inc();
+        metrics.stored.inc_by(projected.commit.entries.len() as u64);
+        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(projected)
     }
 
     /// What was committed becomes visible to readers.
@@ -418,7 +447,7 @@ impl Driver {
                         changed: true,
                         created: stored.is_new,
                     }),
-                    None => Err(LocalError::Unreadable("the change was stored but has no effect".into())),
+                    None => Err(LocalError::NoEffect),
                 };
                 self.answer(call, index, result);
             }
@@ -455,7 +484,9 @@ impl Driver {
             Class::Routine => Urgency::Local,
             Class::Bulk => Urgency::Bulk,
         };
-        if let Err(push) = self.shared.pushes.try_post(urgency, 1, Push { peers, class, entries }) {
+        let bytes = entries.iter().map(|entry| entry.header().changes_len as usize).sum();
+        let weight = Weight { changes: 1, bytes };
+        if let Err(push) = self.shared.pushes.try_post(urgency, weight, Push { peers, class, entries }) {
             self.shared.metrics.shed.inc_by(push.entries.len() as u64);
             let now = self.clock.now();
             let mut effects = Vec::new();

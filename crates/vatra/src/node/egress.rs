@@ -12,7 +12,7 @@ use vatra_store::{PAGE_ROWS_MAX, PageLimits, Reader};
 
 use crate::node::driver::Item;
 use crate::node::links::{Links, Sender, encode};
-use crate::node::mailbox::{Mailbox, Urgency};
+use crate::node::mailbox::{Mailbox, Urgency, Weight};
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
 use crate::node::packing::{unpack_entry, unpack_header};
@@ -76,7 +76,7 @@ impl Egress {
         self.metrics.shed.inc();
         tracing::debug!(peer = %peer.short(), %error, "a push was shed; catch-up will repair it");
         // A driver too busy to hear it repairs the gap by beacons.
-        let _ = self.mailbox.try_post(Urgency::Control, 1, Item::Core(Input::Shed { peer }));
+        let _ = self.mailbox.try_post(Urgency::Control, Weight::SMALL, Item::Core(Input::Shed { peer }));
     }
 
     /// Answers requests until the queue is closed. A peer whose queue is full is left for a moment, so that a

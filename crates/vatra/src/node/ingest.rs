@@ -17,7 +17,7 @@ use vatra_replica::{Heard, Input, Reject, Trust};
 
 use crate::node::driver::Item;
 use crate::node::links::Links;
-use crate::node::mailbox::{Mailbox, Urgency};
+use crate::node::mailbox::{Mailbox, Urgency, Weight};
 use crate::node::metrics::Metrics;
 
 /// The trust in force, replaced as a whole when it changes.
@@ -72,7 +72,7 @@ impl Ingest {
     }
 
     /// Opens a frame: its weight and what it says, unless it was refused or says nothing new.
-    pub(crate) fn check(&mut self, frame: Frame) -> Option<(usize, Item)> {
+    pub(crate) fn check(&mut self, frame: Frame) -> Option<(Weight, Item)> {
         let (node, link, lane) = (frame.node, frame.link, frame.lane);
         match self.open(link, lane, node, &frame.bytes) {
             Ok(opened) => opened.map(|(weight, input)| (weight, Item::FromLink { node, link, input })),
@@ -89,7 +89,7 @@ impl Ingest {
         lane: Lane,
         node: NodeKey,
         bytes: &[u8],
-    ) -> Result<Option<(usize, Input)>, Reject> {
+    ) -> Result<Option<(Weight, Input)>, Reject> {
         let malformed = |detail: String| Reject::Malformed { what: "frame", detail };
         let plain = self.packer.unpack(bytes, FRAME_INFLATED_BYTES_MAX).map_err(|e| malformed(e.to_string()))?;
         let message: Message = codec::decode(&plain, "a message").map_err(|e| malformed(e.to_string()))?;
@@ -101,15 +101,17 @@ impl Ingest {
                     self.heard.retain(|(kept, _), _| *kept == link || links.is_live(*kept));
                 }
                 let received = self.heard.entry((link, lane)).or_default().open(&trust, frame)?;
-                let changes: usize = received.entries.iter().map(|e| e.entry().changes.len()).sum();
+                let changes = received.entries.iter().map(|e| e.entry().changes.len()).sum();
+                let bytes = received.entries.iter().map(|e| e.header().changes_len as usize).sum();
+                let weight = Weight { changes, bytes };
                 let (request, logs, entries) = (received.request, received.logs, received.entries);
-                Some((changes, Input::Entries { peer: Some(node), request, logs, entries }))
+                Some((weight, Input::Entries { peer: Some(node), request, logs, entries }))
             }
             Message::Beacon(signed) => {
                 let beacon = trust.check_beacon(signed)?;
-                beacon.map(|beacon| (1, Input::Beacon { peer: node, beacon: Box::new(beacon) }))
+                beacon.map(|beacon| (Weight::SMALL, Input::Beacon { peer: node, beacon: Box::new(beacon) }))
             }
-            message => Some((1, Input::Message { peer: node, message: Box::new(message) })),
+            message => Some((Weight::SMALL, Input::Message { peer: node, message: Box::new(message) })),
         })
     }
 

@@ -10,7 +10,7 @@ use crate::node::clock::wall;
 use crate::node::driver::Item;
 use crate::node::ingest::Ingest;
 use crate::node::links::{Ended, Links};
-use crate::node::mailbox::{Mailbox, Urgency};
+use crate::node::mailbox::{Mailbox, Urgency, Weight};
 
 /// Time between reports of round trips to the core.
 const ROUND_TRIPS_EVERY: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ async fn take_control(frame: Frame, ingest: &mut Ingest, mailbox: &Mailbox<Item>
 /// Waits for room without holding a thread.
 async fn post(mailbox: &Mailbox<Item>, item: Item) {
     let mut item = item;
-    while let Err(back) = mailbox.try_post(Urgency::Control, 1, item) {
+    while let Err(back) = mailbox.try_post(Urgency::Control, Weight::SMALL, item) {
         if mailbox.is_closed() {
             return;
         }

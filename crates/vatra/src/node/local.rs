@@ -70,6 +70,9 @@ pub(crate) enum LocalError {
     /// The disk is failing, or the store is damaged.
     #[error("the store takes no writes at present: {0}")]
     StoreReadOnly(String),
+    /// The record's section is at its limit.
+    #[error("the record has reached its limit of changes or bytes, so the change has no effect; publish a new one")]
+    NoEffect,
     /// A stored value is damaged.
     #[error("the record cannot be read: {0}")]
     Unreadable(String),

@@ -23,7 +23,7 @@ use crate::node::clock::{Clock, wall};
 use crate::node::drill::Drills;
 use crate::node::driver::{Item, Shared};
 use crate::node::local::{self, LocalCall, LocalError, LocalOp};
-use crate::node::mailbox::Urgency;
+use crate::node::mailbox::{Urgency, Weight};
 use crate::node::run::Node;
 
 /// Operations of local callers with the driver at a time; further callers wait their turn.
@@ -68,8 +68,8 @@ impl NodeService {
     /// Has operations done, together where possible.
     async fn call(&self, ops: Vec<LocalOp>) -> Vec<Result<Receipt, Refusal>> {
         let count = ops.len();
-        let weight = u32::try_from(count.clamp(1, OPS_WAITING_MAX)).expect("clamped to a small number");
-        let Ok(_room) = self.inner.room.acquire_many(weight).await else {
+        let places = u32::try_from(count.clamp(1, OPS_WAITING_MAX)).expect("clamped to a small number");
+        let Ok(_room) = self.inner.room.acquire_many(places).await else {
             return vec![Err(stopping()); count];
         };
         let urgency = if ops.iter().any(LocalOp::is_urgent) { Urgency::Urgent } else { Urgency::Local };
@@ -77,7 +77,9 @@ impl NodeService {
         let urgency = if count > 1 { Urgency::Local } else { urgency };
         let (reply, answer) = oneshot::channel();
         let item = Item::Local(LocalCall { ops, reply });
-        if self.inner.shared.mailbox.try_post(urgency, count, item).is_err() {
+        // The number of waiting operations is bounded above, and so is the size of each.
+        let weight = Weight { changes: count, bytes: 0 };
+        if self.inner.shared.mailbox.try_post(urgency, weight, item).is_err() {
             let busy = Refusal::new(RefusalKind::Busy, "the node has too much to do").with_remedy("try again soon");
             return vec![Err(busy); count];
         }
@@ -282,7 +284,7 @@ fn refusal(error: LocalError) -> Refusal {
         LocalError::Invalid(draft) => return Refusal::from(draft.clone()),
         LocalError::Unknown(_) => RefusalKind::NotFound,
         LocalError::NotWriter { .. } | LocalError::Observer(_) => RefusalKind::NotOwner,
-        LocalError::Ended(_) => RefusalKind::Conflict,
+        LocalError::Ended(_) | LocalError::NoEffect => RefusalKind::Conflict,
         LocalError::StoreFull => RefusalKind::StoreFull,
         LocalError::StoreReadOnly(_) => RefusalKind::Unavailable,
         LocalError::Unreadable(_) => RefusalKind::Fault,

@@ -11,7 +11,7 @@ use crate::config::NodeConfig;
 use crate::federation::{LabPlan, Topology};
 use crate::node::driver::Item;
 use crate::node::local::{LocalCall, LocalOp, LocalResult};
-use crate::node::mailbox::Urgency;
+use crate::node::mailbox::{Urgency, Weight};
 use crate::node::run::{Node, start_mesh};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,7 +56,7 @@ fn draft(title: &str) -> LocalOp {
 
 async fn call(node: &Node, ops: Vec<LocalOp>) -> Vec<LocalResult> {
     let (reply, answer) = oneshot::channel();
-    assert!(node.shared.mailbox.post(Urgency::Local, ops.len(), Item::Local(LocalCall { ops, reply })));
+    assert!(node.shared.mailbox.post(Urgency::Local, Weight::SMALL, Item::Local(LocalCall { ops, reply })));
     answer.await.expect("the driver answers")
 }
 

@@ -16,12 +16,12 @@ use vatra_store::Health;
 
 use super::{NodeService, stopping};
 use crate::node::driver::Item;
-use crate::node::mailbox::Urgency;
+use crate::node::mailbox::{Urgency, Weight};
 
 impl NodeService {
     async fn replica_status(&self) -> Result<(ReplicaStatus, Health), Refusal> {
         let (reply, answer) = oneshot::channel();
-        let posted = self.inner.shared.mailbox.try_post(Urgency::Control, 1, Item::Status(reply));
+        let posted = self.inner.shared.mailbox.try_post(Urgency::Control, Weight::SMALL, Item::Status(reply));
         posted.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
     }
@@ -140,7 +140,7 @@ impl NodeService {
         for (log, seq) in places {
             let (reply, answer) = oneshot::channel();
             let item = Item::Reach(log, seq, reply);
-            self.inner.shared.mailbox.try_post(Urgency::Control, 1, item).map_err(|_| stopping())?;
+            self.inner.shared.mailbox.try_post(Urgency::Control, Weight::SMALL, item).map_err(|_| stopping())?;
             let reach = answer.await.map_err(|_| stopping())?;
             holders = Some(match holders {
                 None => reach.holders,
