@@ -136,7 +136,7 @@ pub enum Effect {
     Serve {
         /// To whom.
         peer: NodeKey,
-        /// What it wants; `to` is at most what is durable here.
+        /// What it wants. Places that are not held are left out.
         want: Want,
     },
     /// A local publication is durable.

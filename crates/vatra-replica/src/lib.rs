@@ -16,6 +16,7 @@ mod peers;
 mod planner;
 mod publish;
 mod spread;
+mod stranded;
 mod topology;
 
 mod link;

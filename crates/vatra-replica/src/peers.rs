@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) budget: u32,
     /// It let a request go without progress and has sent nothing since: others are asked first.
     pub(crate) has_stalled: bool,
+    /// Logs of which it was given stranded entries on this link, and how many.
+    pub(crate) given: BTreeMap<LogId, usize>,
     /// Logs to announce to it.
     pub(crate) to_announce: BTreeSet<LogId>,
 }
@@ -66,6 +68,7 @@ impl Peer {
             next_request: 1,
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
             has_stalled: false,
+            given: BTreeMap::new(),
             to_announce: BTreeSet::new(),
         }
     }

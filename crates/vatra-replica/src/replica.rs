@@ -1,7 +1,7 @@
 //! The replica: takes inputs, keeps the state, gives effects. Each concern has its own file; this one decides
 //! which of them an input belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
@@ -113,6 +113,8 @@ pub struct Replica {
     pub(crate) plan_stale: bool,
     pub(crate) timers: Timers,
     pub(crate) behind_since: BTreeMap<LogId, MonoMs>,
+    /// Logs whose gap nobody could fill at the last look.
+    pub(crate) stuck: BTreeSet<LogId>,
     /// Heights that the last complete beacon told.
     pub(crate) told_heights: BTreeMap<LogId, u64>,
     /// The store takes writes; told in beacons.
@@ -181,6 +183,7 @@ impl Replica {
                 counter: 0,
             },
             behind_since: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             told_heights: BTreeMap::new(),
             writable: true,
         };

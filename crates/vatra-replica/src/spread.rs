@@ -249,6 +249,7 @@ impl Replica {
         if self.timers.backstop <= now.mono {
             self.timers.backstop = now.mono.plus(BACKSTOP_MS);
             self.ripen_all(now);
+            self.give_stranded(effects);
         }
         let patience = self
             .peers

@@ -172,7 +172,7 @@ impl World {
         self.drain();
     }
 
-    /// Whether all running nodes hold the same, without gaps, and nothing waits to be published.
+    /// Whether all running nodes hold the same and nothing waits to be published.
     #[must_use]
     pub fn has_converged(&self) -> bool {
         checks::agreement::all_hold_the_same(self)

@@ -1,0 +1,179 @@
+use proptest::prelude::*;
+use vatra_model::certificate::NodeCertificate;
+use vatra_model::{AudienceId, Class, Entry, EntryDraft, Hlc, Incarnation, Public, Realm, Secret, WallMs};
+
+use super::*;
+
+fn secret() -> Secret {
+    Secret::from_seed(&[1; 32])
+}
+
+fn checked_log() -> CheckedLog {
+    let key = secret().node_key();
+    let certificate = NodeCertificate {
+        member: "UA".parse().expect("a code"),
+        site: "kyiv".into(),
+        node: "kyiv-1".into(),
+        key,
+        not_before: WallMs(0),
+        serial: 1,
+    };
+    let descriptor = LogDescriptor {
+        certificate: vec![],
+        incarnation: Incarnation(1),
+        audience: AudienceId::FEDERATION,
+        realm: Realm::OPS,
+    };
+    CheckedLog {
+        id: LogId::derive(&key, Incarnation(1), &AudienceId::FEDERATION),
+        descriptor,
+        certificate,
+        role: MemberRole::Member,
+        public: Public::new(&key.0).expect("a real key"),
+    }
+}
+
+/// So many chained entries; other words make another chain.
+fn chain(count: u64, words: &str) -> Vec<CheckedEntry> {
+    let mut prev = EntryHash::ZERO;
+    let entry = |seq: u64| {
+        let draft = EntryDraft {
+            realm: Realm::OPS,
+            log: checked_log().id,
+            seq: Seq(seq),
+            prev,
+            hlc: Hlc(seq + 1),
+            class: Class::Routine,
+            expires_hours: 0,
+        };
+        let entry = Entry::sign(&draft, vec![format!("{words} {seq}").into_bytes()], &secret()).expect("small");
+        prev = entry.hash();
+        entry
+    };
+    (0..count).map(entry).collect()
+}
+
+fn empty() -> LogState {
+    LogState::new(checked_log(), Head::EMPTY, true)
+}
+
+fn offered(state: &mut LogState, chain: &[CheckedEntry], seqs: &[usize]) {
+    for seq in seqs {
+        assert_eq!(state.offer(&chain[*seq]), Ok(Accepted::New), "entry {seq}");
+    }
+}
+
+#[test]
+fn entries_beyond_a_gap_are_kept_and_close_it() {
+    let chain = chain(8, "a");
+    let mut state = empty();
+    offered(&mut state, &chain, &[0, 3, 4, 6]);
+    assert_eq!((state.accepted().height, state.ahead_count()), (1, 3));
+    assert!(state.holds(4) && !state.holds(5));
+    assert_eq!(state.missing(8, 9), [(1, 3), (5, 6), (7, 8)]);
+    assert_eq!(state.missing(8, 2), [(1, 3), (5, 6)]);
+    assert_eq!(state.missing_newest_first(8, 9), [(7, 8), (5, 6), (1, 3)]);
+    assert_eq!(state.missing_newest_first(8, 1), [(7, 8)]);
+    assert_eq!(state.gaps_between(0, 8, 1), [(1, 3), (5, 6), (7, 8)]);
+    assert_eq!(state.gaps_between(0, 8, 2), [(1, 3), (5, 8)], "one held entry is not worth a gap of its own");
+    assert_eq!(state.gaps_between(3, 5, 1), []);
+    offered(&mut state, &chain, &[1, 2]);
+    assert_eq!((state.accepted(), state.ahead_count()), (Head { height: 5, head: chain[4].hash() }, 1));
+    offered(&mut state, &chain, &[5]);
+    assert_eq!((state.accepted().height, state.ahead_count()), (7, 0));
+    assert_eq!(state.offer(&chain[3]), Ok(Accepted::Duplicate));
+    assert_eq!(state.missing(7, 9), []);
+}
+
+#[test]
+fn what_does_not_chain_is_a_fork_and_changes_nothing() {
+    let (ours, theirs) = (chain(6, "ours"), chain(6, "theirs"));
+    let mut state = empty();
+    offered(&mut state, &ours, &[0, 1, 2, 4]);
+    assert!(matches!(state.offer(&theirs[3]), Err(Reject::Unchained { seq: 3, .. })));
+    assert_eq!(state.forked, Some(2));
+    assert!(matches!(state.offer(&theirs[4]), Err(Reject::Unchained { seq: 4, .. })));
+    assert_eq!(state.accepted().head, ours[2].hash());
+    offered(&mut state, &ours, &[3, 5]);
+    assert_eq!(state.accepted().height, 6);
+}
+
+#[test]
+fn an_entry_ahead_that_does_not_follow_stops_the_log() {
+    let (ours, theirs) = (chain(4, "ours"), chain(4, "theirs"));
+    let mut state = empty();
+    offered(&mut state, &ours, &[0]);
+    offered(&mut state, &theirs, &[2, 3]);
+    offered(&mut state, &ours, &[1]);
+    assert_eq!((state.accepted().height, state.forked), (2, Some(2)));
+}
+
+#[test]
+fn no_more_than_the_bound_is_held_beyond_a_gap() {
+    let mut state = empty();
+    for seq in 0..AHEAD_ENTRIES_MAX as u64 {
+        state.ahead.insert(seq + 10, Ahead { hash: EntryHash([1; 32]), prev: EntryHash([2; 32]), durable: true });
+    }
+    let chain = chain(6, "a");
+    assert!(matches!(state.offer(&chain[5]), Err(Reject::Full { .. })));
+    offered(&mut state, &chain, &[0, 1]);
+}
+
+#[test]
+fn only_what_was_written_is_durable() {
+    let chain = chain(5, "a");
+    let (mut logs, log) = (Logs::default(), checked_log().id);
+    logs.describe(checked_log(), &NodeKey([9; 32])).expect("room");
+    let offer = |logs: &mut Logs, seqs: &[usize]| -> Vec<Arc<CheckedEntry>> {
+        offered(logs.logs.get_mut(&log).expect("described"), &chain, seqs);
+        seqs.iter().map(|seq| Arc::new(chain[*seq].clone())).collect()
+    };
+    let first = offer(&mut logs, &[0, 1, 3]);
+    let rows = logs.unsaved_rows();
+    // These come while the first are being written.
+    offer(&mut logs, &[2]);
+    assert_eq!(logs.frontier(), Frontier::default());
+    logs.settle(&rows, &first);
+    let state = logs.get(&log).expect("described");
+    assert_eq!((state.durable().height, state.accepted().height), (2, 4));
+    assert!(state.holds_durably(1) && !state.holds_durably(2));
+    assert_eq!(logs.unsaved_rows().len(), 1, "the rest is still to be written");
+    logs.forget_entries();
+    assert_eq!(logs.frontier(), Frontier::default());
+    assert!(logs.get(&log).is_some(), "the log stays described");
+}
+
+#[test]
+fn others_logs_leave_room_for_our_own() {
+    let mut logs = Logs::default();
+    let numbered = |number: u64, key: NodeKey| {
+        let mut checked = checked_log();
+        checked.certificate.key = key;
+        checked.id = LogId::derive(&key, Incarnation(number), &AudienceId::FEDERATION);
+        checked
+    };
+    let (me, other) = (NodeKey([1; 32]), NodeKey([2; 32]));
+    let taken = (0..).take_while(|number| logs.describe(numbered(*number, other), &me).is_ok()).count();
+    assert_eq!(taken, LOGS_MAX - OWN_LOGS_RESERVED);
+    assert_eq!(logs.describe(numbered(1 << 40, me), &me), Ok(()));
+}
+
+proptest! {
+    /// Whatever the order, the same entries give the same state.
+    #[test]
+    fn order_does_not_matter(order in Just((0..12_usize).collect::<Vec<_>>()).prop_shuffle(), kept in 1..12_usize) {
+        let chain = chain(12, "a");
+        let held: Vec<usize> = order[..kept].to_vec();
+        let mut state = empty();
+        offered(&mut state, &chain, &held);
+        let contiguous = (0..12).take_while(|seq| held.contains(seq)).count() as u64;
+        prop_assert_eq!(state.accepted().height, contiguous);
+        prop_assert_eq!(state.ahead_count() as u64, kept as u64 - contiguous);
+        let mut missing = state.missing(12, usize::MAX);
+        let covered: u64 = missing.iter().map(|(from, to)| to - from).sum();
+        prop_assert_eq!(covered, 12 - kept as u64);
+        prop_assert_eq!(&missing, &state.gaps_between(0, 12, 1));
+        missing.reverse();
+        prop_assert_eq!(missing, state.missing_newest_first(12, usize::MAX));
+    }
+}
