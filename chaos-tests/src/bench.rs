@@ -104,31 +104,37 @@ impl Bench<'_> {
         let scenario = self.order.scenario;
         if scenario.includes(Scenario::Latency) {
             println!("latency: {} alerts at {} a second", latency::ALERTS, latency::PER_SECOND);
-            figures.extend(latency::measure(&self.lab()?, self.corpus)?);
+            figures.extend(self.in_a_lab(|lab| latency::measure(lab, self.corpus))?);
         }
         if scenario.includes(Scenario::Heal) {
             println!("heal: {} s cut, {} alerts on each side", heal::CUT.as_secs(), heal::ALERTS_PER_SIDE);
-            figures.extend(heal::measure(&self.lab()?, self.corpus)?);
+            figures.extend(self.in_a_lab(|lab| heal::measure(lab, self.corpus))?);
         }
         if scenario.includes(Scenario::Throughput) || scenario.includes(Scenario::Restart) {
             println!("throughput: {} alerts through the bulk routes of all nodes", self.order.alerts);
-            let mut lab = self.lab()?;
-            let loaded = load::measure(&lab, self.corpus, self.order.alerts)?;
-            if scenario.includes(Scenario::Throughput) {
-                figures.extend(loaded);
-            }
-            if scenario.includes(Scenario::Restart) {
-                println!("restart: a node with {} alerts", self.order.alerts);
-                figures.extend(restart::measure(&mut lab, self.order.alerts)?);
-            }
+            figures.extend(self.in_a_lab(|lab| self.load_and_restart(lab))?);
         }
         Ok(figures)
     }
 
-    fn lab(&self) -> anyhow::Result<Lab> {
+    fn load_and_restart(&self, lab: &mut Lab) -> anyhow::Result<Vec<(Figure, f64)>> {
+        let mut figures = load::measure(lab, self.corpus, self.order.alerts)?;
+        if !self.order.scenario.includes(Scenario::Throughput) {
+            figures.clear();
+        }
+        if self.order.scenario.includes(Scenario::Restart) {
+            println!("restart: a node with {} alerts", self.order.alerts);
+            figures.extend(restart::measure(lab, self.order.alerts)?);
+        }
+        Ok(figures)
+    }
+
+    /// Measures in a lab of its own; an error tells how its nodes were.
+    fn in_a_lab<T>(&self, measure: impl FnOnce(&mut Lab) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let mut plan = Plan::of(&MEMBERS);
         plan.parent = self.order.dir.clone();
-        Lab::running(&plan)
+        let mut lab = Lab::running(&plan)?;
+        measure(&mut lab).inspect_err(|_| eprintln!("the nodes, as they are:\n{}", lab.explain()))
     }
 }
 
