@@ -201,6 +201,18 @@ impl Record {
         nodes.filter_map(|(id, node)| Some((*id, node.derived()?))).collect()
     }
 
+    /// Whether a change is part of a section: applied, or quarantined in its graph.
+    #[must_use]
+    pub fn contains(&self, section: SectionId, change: &ChangeId) -> bool {
+        self.sections.get(&section).is_some_and(|section| section.graph.contains(change))
+    }
+
+    /// Whether a change is kept in a section until what it rests on has come.
+    #[must_use]
+    pub fn awaits(&self, section: SectionId, change: &ChangeId) -> bool {
+        self.sections.get(&section).is_some_and(|section| section.waiting.contains_key(change))
+    }
+
     /// How many changes wait for others.
     #[must_use]
     pub fn waiting_count(&self) -> usize {
@@ -211,6 +223,12 @@ impl Record {
     #[must_use]
     pub fn change_count(&self) -> usize {
         self.sections.values().map(|section| section.graph.extent().count).sum()
+    }
+
+    /// Bytes of the texts that its changes brought, about: what it takes to keep it.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.sections.values().map(|section| section.graph.extent().weight).sum()
     }
 
     /// What the record shows; `None` while its create is missing and for kinds that this version cannot show.

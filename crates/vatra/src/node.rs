@@ -19,6 +19,7 @@ mod mailbox;
 mod metrics;
 mod origins;
 mod packing;
+mod pending;
 mod projector;
 mod recent;
 mod run;

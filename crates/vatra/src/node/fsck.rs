@@ -153,6 +153,10 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
 
     fn document(&mut self, record: RecordId, bytes: &[u8]) -> Result<(), String> {
         let (item, loaded) = DocumentRow::read(bytes).map_err(|error| format!("{error:#}"))?;
+        if DocumentRow::is_without_record(bytes) {
+            return Ok(());
+        }
+        let loaded = loaded.map_err(|error| error.to_string())?;
         if loaded.id() != record {
             return Err("it is another record's".into());
         }

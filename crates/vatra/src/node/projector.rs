@@ -3,28 +3,51 @@
 //! Most alerts are never edited; they go straight from their fields to a view, and only an edited record gets a
 //! document row. Within one batch a record may be touched several times, so what was worked out is kept at hand.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use anyhow::Context;
 use vatra_model::change::record_id;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Digest, Summary, View};
-use vatra_model::{Change, CheckedEntry, LogId, Op, Position, RecordId, RecordKind, SectionId, Seq, Value, codec};
+use vatra_model::{
+    Change, CheckedEntry, Head, LogId, Op, Position, RecordId, RecordKind, SectionId, Seq, Value, codec,
+};
 use vatra_record::{Applied, Record, view_of_create};
-use vatra_replica::Batch;
-use vatra_store::{Commit, EntryRow, IdRow, MetaKey, Snapshot, StreamRow};
+use vatra_replica::{Batch, LogRow};
+use vatra_store::{Commit, EntryRow, IdRow, MetaKey, ReadError, Snapshot, StreamRow};
 use vatra_stream::{EventType, StoredEvent};
 
 use crate::node::boot::{LifeRow, STATE, StateRow, digest_of};
 use crate::node::clock::wall;
 use crate::node::metrics::Metrics;
 use crate::node::packing::pack_entry;
-use crate::node::views::{DecodedEntry, DocumentRow, FLAG_EDITED, Views, event_kind};
+use crate::node::pending::{self, Pending, section_of};
+use crate::node::views::{DecodedEntry, DocumentRow, FLAG_EDITED, FLAG_PENDING, Views, event_kind};
 
-/// What a batch comes to.
+/// Changes after which one commit takes no further entry.
+const PART_CHANGES: usize = 2048;
+/// Bytes of entries and documents after which one commit takes no further entry.
+const PART_BYTES: usize = 16 << 20;
+/// Changes that waited and get their place in the stream in one commit; more get it later.
+const PART_UNLOCKED_MAX: usize = 1024;
+/// Bytes of documents in one commit; records beyond it are left to be made anew from their changes.
+const PART_DOCUMENT_BYTES_MAX: usize = 40 << 20;
+/// Changes that may panic in one commit before the fault is taken to lie elsewhere.
+const PANICS_MAX: usize = 16;
+
+// With the changes of one more entry a part still fits a commit.
+const _: () = assert!(
+    PART_CHANGES + PART_UNLOCKED_MAX + vatra_model::limits::ENTRY_CHANGES_MAX <= vatra_store::COMMIT_CHANGES_MAX
+);
+
+/// What a part of a batch comes to.
 pub(crate) struct Projected {
     pub(crate) commit: Commit,
+    /// The first entry of the batch that is not in the commit.
+    pub(crate) next_entry: usize,
     /// Where each change of this node's own entries stands.
     pub(crate) positions: HashMap<(Seq, u16), Stored>,
     /// What readers learn once the commit is durable.
@@ -49,6 +72,8 @@ pub(crate) struct Projector {
     pub(crate) packer: Packer,
     pub(crate) state: StateRow,
     pub(crate) life: LifeRow,
+    /// The change under work.
+    at: Option<(LogId, Seq, u16)>,
 }
 
 /// A record as this batch has left it so far.
@@ -59,7 +84,13 @@ struct Working {
     fresh: Option<(usize, u16)>,
     /// What the record adds to the digest in `state`.
     item: Option<[u8; 32]>,
+    /// Its document row must be written.
     is_edited: bool,
+    /// Its id row must be written.
+    is_changed: bool,
+    /// Changes without a place in the stream, as far as they were read.
+    pending: Vec<Pending>,
+    has_more_pending: bool,
 }
 
 /// One batch under work.
@@ -72,32 +103,84 @@ struct Round<'b> {
     own_log: LogId,
     out: Projected,
     batch: &'b Batch,
+    /// Bytes of entries and documents, about.
+    bytes: usize,
+    unlocked: usize,
 }
 
 impl Projector {
-    /// Works out a batch. Nothing is remembered until [`Projector::settle`].
-    pub(crate) fn project(&mut self, batch: &Batch, own_log: LogId, next: Position) -> anyhow::Result<Projected> {
+    pub(crate) fn new(views: Arc<Views>, metrics: Arc<Metrics>, state: StateRow, life: LifeRow) -> Projector {
+        Projector { views, metrics, packer: Packer::new(), state, life, at: None }
+    }
+
+    /// Works out a batch from one of its entries on, as far as one commit can hold it. Nothing is remembered until
+    /// [`Projector::settle`]. A change that makes this code panic is left without effect, so that it cannot keep
+    /// the rest of its log away.
+    pub(crate) fn project(
+        &mut self,
+        batch: &Batch,
+        from: usize,
+        own_log: LogId,
+        next: Position,
+    ) -> anyhow::Result<Projected> {
+        let mut skipped = BTreeSet::new();
+        loop {
+            // Nothing but the packer outlives a panic: the round is thrown away as a whole.
+            let worked = catch_unwind(AssertUnwindSafe(|| self.work_out(batch, from, own_log, next, &skipped)));
+            match worked {
+                Ok(projected) => return projected,
+                Err(panic) => {
+                    self.packer = Packer::new();
+                    self.metrics.panics.inc();
+                    match self.at.take() {
+                        Some(at) if skipped.len() < PANICS_MAX && skipped.insert(at) => {
+                            let (log, seq, index) = at;
+                            tracing::error!(%log, seq = seq.0, index, "a change makes this program panic; this is a fault");
+                        }
+                        _ => resume_unwind(panic),
+                    }
+                }
+            }
+        }
+    }
+
+    fn work_out(
+        &mut self,
+        batch: &Batch,
+        from: usize,
+        own_log: LogId,
+        next: Position,
+        skipped: &BTreeSet<(LogId, Seq, u16)>,
+    ) -> anyhow::Result<Projected> {
         let mut round = Round {
             snapshot: self.views.reader.snapshot()?,
-            entries: Vec::with_capacity(batch.entries.len()),
+            entries: Vec::with_capacity(batch.entries.len() - from),
             working: HashMap::new(),
             next,
             digest: digest_of(&self.state),
             own_log,
             out: Projected {
                 commit: Commit::default(),
+                next_entry: from,
                 positions: HashMap::new(),
                 events: Vec::new(),
                 noted: Vec::new(),
                 state: StateRow { hlc: batch.hlc, ..self.state },
             },
             batch,
+            bytes: 0,
+            unlocked: 0,
         };
         self.views.origins.add(batch.logs.iter().map(|(log, row)| (log, row)));
-        for entry in &batch.entries {
-            self.project_entry(&mut round, entry)?;
+        for entry in &batch.entries[from..] {
+            if round.out.commit.stream.len() >= PART_CHANGES + round.unlocked || round.bytes >= PART_BYTES {
+                break;
+            }
+            self.project_entry(&mut round, entry, skipped)?;
+            round.out.next_entry += 1;
         }
-        Ok(self.finish(round))
+        self.at = None;
+        self.finish(round)
     }
 
     /// The commit is durable.
@@ -105,16 +188,28 @@ impl Projector {
         self.state = state;
     }
 
-    fn project_entry(&mut self, round: &mut Round<'_>, checked: &Arc<CheckedEntry>) -> anyhow::Result<()> {
-        let header = checked.header();
+    fn project_entry(
+        &mut self,
+        round: &mut Round<'_>,
+        checked: &Arc<CheckedEntry>,
+        skipped: &BTreeSet<(LogId, Seq, u16)>,
+    ) -> anyhow::Result<()> {
+        let header = *checked.header();
         let bytes = pack_entry(&mut self.packer, checked.entry());
+        round.bytes += bytes.len();
         round.out.commit.entries.push(EntryRow { log: header.log, seq: header.seq, bytes });
         let origin = self.views.origins.get(&header.log).context("an accepted entry's log is described")?;
         let decoded = DecodedEntry { entry: checked.entry().clone(), hash: checked.hash(), origin };
         round.entries.push(Arc::new(decoded));
         let place = round.entries.len() - 1;
         for index in 0..header.change_count {
-            self.project_change(round, place, index)?;
+            let at = (header.log, header.seq, index);
+            self.at = Some(at);
+            if skipped.contains(&at) {
+                self.metrics.quarantined.inc();
+            } else {
+                self.project_change(round, place, index)?;
+            }
         }
         Ok(())
     }
@@ -140,30 +235,49 @@ impl Projector {
                 return Ok(());
             }
         };
-        if let Change::Create(create) = &change
+        match self.project_onto(round, place, index, record, &change) {
+            Err(error) if !is_of_the_disk(&error) => {
+                // What this store holds of the record is damaged. That must not keep the rest of the log away.
+                self.metrics.quarantined.inc();
+                tracing::error!(%record, error = format!("{error:#}"), "a change waits for its record's repair");
+                round.put_off(record, &decoded, index)
+            }
+            result => result,
+        }
+    }
+
+    fn project_onto(
+        &self,
+        round: &mut Round<'_>,
+        place: usize,
+        index: u16,
+        record: RecordId,
+        change: &Change,
+    ) -> anyhow::Result<()> {
+        if let Change::Create(create) = change
             && !round.working.contains_key(&record)
             && round.snapshot.id(record)?.is_none()
         {
-            let authored = decoded.authored(index, &change);
-            let Some(view) = view_of_create(record, authored.id, authored.author, authored.hlc, create) else {
-                self.metrics.quarantined.inc();
+            let authored = round.entries[place].authored(index, change);
+            if let Some(view) = view_of_create(record, authored.id, authored.author, authored.hlc, create) {
+                self.note_create(round, place, index, record, &view);
                 return Ok(());
-            };
-            self.note_create(round, place, index, record, &view);
-            return Ok(());
+            }
         }
-        self.apply(round, place, index, record, &change)
+        self.apply(round, place, index, record, change)
     }
 
     /// A record that is new here and has nothing but its create.
     fn note_create(&self, round: &mut Round<'_>, place: usize, index: u16, record: RecordId, view: &View) {
         let bytes: Arc<[u8]> = view.canonical_bytes().into();
         let item = Digest::item(record, &bytes);
-        let position = round.emit(place, index, record, created_type(view), view.summary(), bytes);
+        let decoded = round.entries[place].clone();
+        let position = round.emit(&decoded, index, record, created_type(view), view.summary(), bytes);
         round.digest.add(&item);
         count(&mut round.out.state, view, 1);
         let id = IdRow { created: position, latest: position, flags: [0; 8] };
-        let working = Working { id, record: None, fresh: Some((place, index)), item: Some(item), is_edited: false };
+        let fresh = Some((place, index));
+        let working = Working { fresh, item: Some(item), is_changed: true, ..Working::new(id, None) };
         round.working.insert(record, working);
     }
 
@@ -176,97 +290,242 @@ impl Projector {
         record_id: RecordId,
         change: &Change,
     ) -> anyhow::Result<()> {
-        let mut working = match round.working.remove(&record_id) {
-            Some(working) => working,
-            None => self.load(round, record_id)?,
-        };
-        if working.record.is_none() {
-            working.record = Some(round.materialize(&self.views, &working, record_id)?);
+        if !round.working.contains_key(&record_id) {
+            let working = self.load(round, record_id)?;
+            round.working.insert(record_id, working);
         }
-        let record = working.record.as_mut().expect("filled just now");
+        let fresh = round.working[&record_id].fresh;
+        if round.working[&record_id].record.is_none() {
+            let loaded = round.materialize(&self.views, fresh, record_id)?;
+            round.working.get_mut(&record_id).expect("inserted above").record = Some(loaded);
+        }
         let decoded = round.entries[place].clone();
-        match record.apply(decoded.authored(index, change)) {
-            Applied::Applied | Applied::Waiting => {}
-            Applied::Duplicate => {
-                round.working.insert(record_id, working);
-                return Ok(());
-            }
-            refused @ (Applied::Refused(_) | Applied::Quarantined(_) | Applied::Overflow) => {
+        let mut working = round.working.remove(&record_id).expect("inserted above");
+        let record = working.record.as_mut().expect("filled just now");
+        let verdict = record.apply(decoded.authored(index, change));
+        match verdict {
+            Applied::Duplicate => {}
+            Applied::Refused(reason) => {
                 self.metrics.quarantined.inc();
-                tracing::warn!(record = %record_id, verdict = ?refused, "a change has no effect");
+                tracing::warn!(record = %record_id, %reason, by = %decoded.origin.member, "a change has no effect");
             }
-        }
-        working.is_edited = true;
-        let view = record.view();
-        let was_shown = working.item.is_some();
-        if let Some(item) = working.item.take() {
-            round.digest.remove(&item);
-        }
-        if let Some(view) = &view {
-            let bytes: Arc<[u8]> = view.canonical_bytes().into();
-            let item = Digest::item(record_id, &bytes);
-            round.digest.add(&item);
-            working.item = Some(item);
-            let event_type = if was_shown { edited_type(change, view) } else { created_type(view) };
-            let position = round.emit(place, index, record_id, event_type, view.summary(), bytes);
-            working.id.latest = position;
-            if !was_shown {
-                working.id.created = position;
-                count(&mut round.out.state, view, 1);
+            Applied::Waiting | Applied::Overflow => {
+                let (section, id) = (section_of(change), decoded.change_id(index));
+                working.wait(round, record_id, Pending { entry: decoded, index, section, id });
+            }
+            Applied::Applied | Applied::Quarantined(_) => {
+                if let Applied::Quarantined(reason) = verdict {
+                    self.metrics.quarantined.inc();
+                    tracing::warn!(record = %record_id, %reason, by = %decoded.origin.member, "a change has no effect");
+                }
+                let is_effective = verdict == Applied::Applied;
+                self.show(round, &mut working, record_id, (decoded, index), change, is_effective);
             }
         }
         round.working.insert(record_id, working);
         Ok(())
     }
 
-    fn load(&self, round: &Round<'_>, record: RecordId) -> anyhow::Result<Working> {
-        let Some(id) = round.snapshot.id(record)? else {
-            let id = IdRow { created: Position(0), latest: Position(0), flags: [0; 8] };
-            let record = Some(Record::new(record));
-            return Ok(Working { id, record, fresh: None, item: None, is_edited: false });
-        };
-        if id.flags[0] & FLAG_EDITED != 0 {
-            let row = round.snapshot.document(record)?.with_context(|| format!("document {record} is gone"))?;
-            let (item, loaded) = DocumentRow::read(&row)?;
-            return Ok(Working { id, record: Some(loaded), fresh: None, item, is_edited: false });
+    /// A change has become part of a record: what waited for it gets its turn, and readers learn of all of it.
+    fn show(
+        &self,
+        round: &mut Round<'_>,
+        working: &mut Working,
+        record_id: RecordId,
+        (decoded, index): (Arc<DecodedEntry>, u16),
+        change: &Change,
+        is_effective: bool,
+    ) {
+        working.is_edited = true;
+        working.is_changed = true;
+        let unlocked = working.unlock(round, record_id);
+        let view = working.record.as_ref().and_then(Record::view);
+        let was_shown = working.item.is_some();
+        if let Some(item) = working.item.take() {
+            round.digest.remove(&item);
         }
-        let view = self.views.view(&round.snapshot, record)?;
-        let item = view.map(|view| view.digest_item());
-        let loaded = self.views.record(&round.snapshot, record)?;
-        Ok(Working { id, record: loaded, fresh: None, item, is_edited: false })
+        let Some(view) = view else {
+            let (section, id) = (section_of(change), decoded.change_id(index));
+            for pending in unlocked {
+                working.wait(round, record_id, pending);
+            }
+            working.wait(round, record_id, Pending { entry: decoded, index, section, id });
+            return;
+        };
+        let bytes: Arc<[u8]> = view.canonical_bytes().into();
+        let item = Digest::item(record_id, &bytes);
+        round.digest.add(&item);
+        working.item = Some(item);
+        let event_type = match was_shown {
+            false => created_type(&view),
+            true if is_effective => edited_type(change, &view),
+            true => updated_type(&view),
+        };
+        let position = round.emit(&decoded, index, record_id, event_type, view.summary(), bytes.clone());
+        if !is_effective {
+            round.out.positions.remove(&(decoded.entry.header.seq, index));
+        }
+        working.id.latest = position;
+        if !was_shown {
+            working.id.created = position;
+            count(&mut round.out.state, &view, 1);
+        }
+        for pending in unlocked {
+            let Ok(change) = pending.entry.change(pending.index) else { continue };
+            let event_type = edited_type(&change, &view);
+            let (entry, index) = (pending.entry, pending.index);
+            working.id.latest = round.emit(&entry, index, record_id, event_type, view.summary(), bytes.clone());
+        }
     }
 
-    fn finish(&self, mut round: Round<'_>) -> Projected {
+    fn load(&self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<Working> {
+        let Some(id) = round.snapshot.id(record)? else {
+            let id = IdRow { created: Position(0), latest: Position(0), flags: [0; 8] };
+            return Ok(Working::new(id, Some(Record::new(record))));
+        };
+        let mut working = Working::new(id, None);
+        if id.flags[0] & FLAG_PENDING != 0 {
+            (working.pending, working.has_more_pending) = pending::load(&self.views, &round.snapshot, record)?;
+        }
+        if id.flags[0] & FLAG_EDITED != 0 {
+            let (item, loaded) = self.views.edited(&round.snapshot, record)?;
+            round.bytes += loaded.weight();
+            working.item = item;
+            working.record = Some(loaded);
+        } else {
+            working.item = self.views.view(&round.snapshot, record)?.map(|view| view.digest_item());
+            working.record = self.views.record(&round.snapshot, record)?;
+        }
+        Ok(working)
+    }
+
+    fn finish(&self, mut round: Round<'_>) -> anyhow::Result<Projected> {
         let out = &mut round.out;
+        let mut document_bytes = 0;
         for (record, mut working) in round.working {
             if working.is_edited {
                 working.id.flags[0] |= FLAG_EDITED;
                 let loaded = working.record.as_ref().expect("an edited record was loaded");
-                out.commit.documents.push((record, DocumentRow::write(working.item, loaded)));
+                let mut row = DocumentRow::write(working.item, loaded);
+                if document_bytes + row.len() > PART_DOCUMENT_BYTES_MAX {
+                    row = DocumentRow::without_record(working.item);
+                }
+                document_bytes += row.len();
+                out.commit.documents.push((record, row));
             }
-            out.commit.ids.push((record, working.id));
+            if working.is_changed {
+                let has_pending = working.has_more_pending || !working.pending.is_empty();
+                working.id.flags[0] &= !FLAG_PENDING;
+                working.id.flags[0] |= if has_pending { FLAG_PENDING } else { 0 };
+                out.commit.ids.push((record, working.id));
+            }
         }
         out.state.digest = round.digest.0;
-        for (log, row) in &round.batch.logs {
-            out.commit.logs.push((*log, codec::encode(row)));
-        }
-        if let Some(charter) = &round.batch.charter {
-            out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
+        if out.next_entry < round.batch.entries.len() {
+            // How far a log goes is told with the last part. Until then its entries are found as ones beyond a
+            // gap, for which the log must be known.
+            for (log, row) in &round.batch.logs {
+                if round.snapshot.log_row(*log)?.is_none() {
+                    let row = LogRow { descriptor: row.descriptor.clone(), head: Head::EMPTY };
+                    out.commit.logs.push((*log, codec::encode(&row)));
+                }
+            }
+        } else {
+            for (log, row) in &round.batch.logs {
+                out.commit.logs.push((*log, codec::encode(row)));
+            }
+            if let Some(charter) = &round.batch.charter {
+                out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
+            }
         }
         if let Some((incarnation, opened)) = round.batch.incarnation {
             let life = LifeRow { incarnation, opened, boot: self.life.boot };
             out.commit.meta.push((MetaKey::INCARNATION, codec::encode(&life)));
         }
         out.commit.meta.push((STATE, codec::encode(&out.state)));
-        round.out
+        Ok(round.out)
+    }
+}
+
+impl Working {
+    fn new(id: IdRow, record: Option<Record>) -> Working {
+        Working {
+            id,
+            record,
+            fresh: None,
+            item: None,
+            is_edited: false,
+            is_changed: false,
+            pending: Vec::new(),
+            has_more_pending: false,
+        }
+    }
+
+    /// Notes a change that has no place in the stream for now.
+    fn wait(&mut self, round: &mut Round<'_>, record: RecordId, pending: Pending) {
+        self.is_edited = true;
+        self.is_changed = true;
+        round.out.commit.index.push((pending.key(record), Some(Vec::new())));
+        self.pending.push(pending);
+    }
+
+    /// Brings what found no room to the record again, and takes out what has become part of it, oldest first.
+    fn unlock(&mut self, round: &mut Round<'_>, record_id: RecordId) -> Vec<Pending> {
+        let Some(record) = &mut self.record else { return Vec::new() };
+        let mut unlocked = Vec::new();
+        let mut progressed = !self.pending.is_empty();
+        while progressed {
+            progressed = false;
+            self.pending.retain(|pending| {
+                let (section, id) = (pending.section, pending.id);
+                if !record.contains(section, &id) && !record.awaits(section, &id) {
+                    let Ok(change) = pending.entry.change(pending.index) else { return true };
+                    let verdict = record.apply(pending.entry.authored(pending.index, &change));
+                    progressed |= verdict != Applied::Overflow;
+                    if let Applied::Refused(_) = verdict {
+                        round.out.commit.index.push((pending.key(record_id), None));
+                        return false;
+                    }
+                }
+                let stays = !record.contains(section, &id) || round.unlocked >= PART_UNLOCKED_MAX;
+                if !stays {
+                    round.unlocked += 1;
+                    progressed = true;
+                    round.out.commit.index.push((pending.key(record_id), None));
+                    unlocked.push(pending.clone());
+                }
+                stays
+            });
+        }
+        unlocked.sort_by_key(|pending| (pending.entry.entry.header.hlc, pending.id));
+        unlocked
     }
 }
 
 impl Round<'_> {
+    /// Notes a change of a record that cannot be read at present.
+    fn put_off(&mut self, record: RecordId, decoded: &DecodedEntry, index: u16) -> anyhow::Result<()> {
+        let header = &decoded.entry.header;
+        let place = pending::Place { log: header.log, seq: header.seq, index };
+        self.out.commit.index.push((pending::key(record, place), Some(Vec::new())));
+        let working = match self.working.entry(record) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match self.snapshot.id(record) {
+                Ok(Some(id)) => new.insert(Working::new(id, None)),
+                // A damaged id row is made anew from the stream by a repair.
+                Ok(None) | Err(ReadError::Damaged(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        working.is_changed = true;
+        working.has_more_pending = true;
+        Ok(())
+    }
+
     /// Gives a change its position, its stream row and its event.
     fn emit(
         &mut self,
-        place: usize,
+        decoded: &DecodedEntry,
         index: u16,
         record: RecordId,
         event_type: EventType,
@@ -275,7 +534,6 @@ impl Round<'_> {
     ) -> Position {
         let position = self.next;
         self.next = Position(position.0 + 1);
-        let decoded = &self.entries[place];
         let header = &decoded.entry.header;
         let row = StreamRow {
             position,
@@ -299,8 +557,8 @@ impl Round<'_> {
     }
 
     /// The record of a create that came earlier in this batch.
-    fn materialize(&self, views: &Views, working: &Working, record: RecordId) -> anyhow::Result<Record> {
-        let Some((place, index)) = working.fresh else {
+    fn materialize(&self, views: &Views, fresh: Option<(usize, u16)>, record: RecordId) -> anyhow::Result<Record> {
+        let Some((place, index)) = fresh else {
             return Ok(views.record(&self.snapshot, record)?.unwrap_or_else(|| Record::new(record)));
         };
         let decoded = &self.entries[place];
@@ -315,6 +573,18 @@ fn created_type(view: &View) -> EventType {
     match view {
         View::Alert(_) => EventType::AlertCreated,
         View::Contact(_) => EventType::ContactCreated,
+    }
+}
+
+/// Whether reading failed by the disk, so that trying again may help, and not by what stands on it.
+fn is_of_the_disk(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ReadError>(), Some(ReadError::Engine(_)))
+}
+
+fn updated_type(view: &View) -> EventType {
+    match view {
+        View::Alert(_) => EventType::AlertUpdated,
+        View::Contact(_) => EventType::ContactUpdated,
     }
 }
 

@@ -197,7 +197,7 @@ impl Node {
             store,
             fence,
             replica,
-            projector: Projector { views, metrics, packer: Packer::new(), state, life },
+            projector: Projector::new(views, metrics, state, life),
             packer: Packer::new(),
             up: BTreeMap::new(),
             banned: BTreeMap::new(),

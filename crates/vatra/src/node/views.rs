@@ -7,12 +7,13 @@ use anyhow::{Context, anyhow};
 use vatra_model::pack::Packer;
 use vatra_model::view::{Summary, View};
 use vatra_model::{Change, ChangeId, Entry, EntryHash, LogId, Position, RecordId, Seq};
-use vatra_record::{AuthoredChange, Record};
-use vatra_store::{ReadError, Reader, Snapshot, StreamRow};
+use vatra_record::{AuthoredChange, LoadError, Record};
+use vatra_store::{PAGE_ROWS_MAX, ReadError, Reader, Snapshot, StreamRow};
 use vatra_stream::{EventType, Origin, StoredEvent};
 
 use crate::node::origins::{OriginInfo, Origins};
 use crate::node::packing::unpack_entry;
+use crate::node::pending::{self, Place};
 
 /// Decoded entries kept, because neighbours in the stream are mostly of one entry.
 const ENTRIES_KEPT: usize = 8;
@@ -21,6 +22,8 @@ const PACKERS_KEPT: usize = 8;
 
 /// Bit of [`vatra_store::IdRow::flags`]`[0]`: the record has a document row.
 pub(crate) const FLAG_EDITED: u8 = 1;
+/// Bit of the same: some of the record's changes have no place in the stream.
+pub(crate) const FLAG_PENDING: u8 = 2;
 
 /// Reads records; shared by all readers of a node.
 pub(crate) struct Views {
@@ -46,8 +49,7 @@ impl Views {
     pub(crate) fn record(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Option<Record>> {
         let Some(id) = snapshot.id(record)? else { return Ok(None) };
         if id.flags[0] & FLAG_EDITED != 0 {
-            let row = snapshot.document(record)?.with_context(|| format!("the document of record {record} is gone"))?;
-            return Ok(Some(DocumentRow::read(&row)?.1));
+            return self.edited(snapshot, record).map(|(_, loaded)| Some(loaded));
         }
         let row = snapshot.stream_row(id.created)?.with_context(|| format!("position {} is gone", id.created))?;
         let decoded = self.entry(snapshot, row.log, row.seq)?;
@@ -55,6 +57,51 @@ impl Views {
         let mut loaded = Record::new(record);
         loaded.apply(decoded.authored(row.change_index, &change));
         Ok(Some(loaded))
+    }
+
+    /// An edited record and what it adds to the digest. One whose document row is of another version, left out or
+    /// damaged is made anew from its changes.
+    pub(crate) fn edited(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<(Option<[u8; 32]>, Record)> {
+        let problem = match snapshot.document(record) {
+            Ok(Some(row)) => match DocumentRow::read(&row) {
+                Ok((item, Ok(loaded))) => return Ok((item, loaded)),
+                Ok((item, Err(_))) => return Ok((item, self.rebuild(snapshot, record)?)),
+                Err(error) => error,
+            },
+            Ok(None) => anyhow!("its document row is gone"),
+            Err(ReadError::Damaged(damage)) => damage.into(),
+            Err(error) => return Err(error.into()),
+        };
+        tracing::warn!(%record, error = format!("{problem:#}"), "a record is made anew from its changes");
+        let rebuilt = self.rebuild(snapshot, record)?;
+        let item = rebuilt.view().map(|view| view.digest_item());
+        Ok((item, rebuilt))
+    }
+
+    /// The record from all its changes: those in the stream and those that wait.
+    fn rebuild(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Record> {
+        let mut places: Vec<Place> = Vec::new();
+        let mut after = Position(0);
+        loop {
+            let positions = snapshot.history(record, after, PAGE_ROWS_MAX)?;
+            let Some(last) = positions.last() else { break };
+            after = *last;
+            for position in positions {
+                let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
+                places.push(Place { log: row.log, seq: row.seq, index: row.change_index });
+            }
+        }
+        places.extend(pending::places(snapshot, record)?.0);
+        let mut changes = Vec::with_capacity(places.len());
+        for place in places {
+            let decoded = self.entry(snapshot, place.log, place.seq)?;
+            let change = decoded.change(place.index)?;
+            changes.push((decoded, place.index, change));
+        }
+        Ok(Record::from_changes(
+            record,
+            changes.iter().map(|(decoded, index, change)| decoded.authored(*index, change)),
+        ))
     }
 
     /// The record's view; `None` if it is unknown or its creation has not arrived.
@@ -127,10 +174,15 @@ impl DecodedEntry {
         Ok(Change::decode(bytes)?)
     }
 
+    /// The id of one change.
+    pub(crate) fn change_id(&self, index: u16) -> ChangeId {
+        ChangeId::derive(&self.hash, index)
+    }
+
     /// The change with its author, as records take it.
     pub(crate) fn authored<'c>(&self, index: u16, change: &'c Change) -> AuthoredChange<'c> {
         AuthoredChange {
-            id: ChangeId::derive(&self.hash, index),
+            id: self.change_id(index),
             author: self.origin.member,
             origin: self.origin.node,
             hlc: self.entry.header.hlc,
@@ -154,7 +206,7 @@ impl DecodedEntry {
             position: row.position,
             event_type: event_type(row.kind).context("a stream row is of no known kind")?,
             record: row.record,
-            change: ChangeId::derive(&self.hash, row.change_index),
+            change: self.change_id(row.change_index),
             origin: Origin { member: self.origin.member, node: self.origin.node },
             made_at: self.entry.header.hlc.wall(),
             received_at: row.received,
@@ -177,20 +229,28 @@ fn event_type(kind: u8) -> Option<EventType> {
 /// A record's document row: what it adds to the digest, then the record.
 pub(crate) struct DocumentRow;
 
+/// Whether the record is shown, and what it adds to the digest.
+const DOCUMENT_HEAD_BYTES: usize = 33;
+
 impl DocumentRow {
     pub(crate) fn write(item: Option<[u8; 32]>, record: &Record) -> Vec<u8> {
-        let saved = record.save();
-        let mut bytes = Vec::with_capacity(33 + saved.len());
-        bytes.push(u8::from(item.is_some()));
-        bytes.extend_from_slice(&item.unwrap_or_default());
-        bytes.extend_from_slice(&saved);
-        bytes
+        [&DocumentRow::without_record(item)[..], &record.save()].concat()
     }
 
-    pub(crate) fn read(bytes: &[u8]) -> anyhow::Result<(Option<[u8; 32]>, Record)> {
-        let (head, saved) = bytes.split_first_chunk::<33>().context("a document row is cut short")?;
+    /// A row that leaves the record to be made anew from its changes.
+    pub(crate) fn without_record(item: Option<[u8; 32]>) -> Vec<u8> {
+        [&[u8::from(item.is_some())][..], &item.unwrap_or_default()].concat()
+    }
+
+    /// Whether the row leaves out the record.
+    pub(crate) fn is_without_record(bytes: &[u8]) -> bool {
+        bytes.len() == DOCUMENT_HEAD_BYTES
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> anyhow::Result<(Option<[u8; 32]>, Result<Record, LoadError>)> {
+        let (head, saved) = bytes.split_first_chunk::<DOCUMENT_HEAD_BYTES>().context("a document row is cut short")?;
         let [shown, item @ ..] = *head;
-        Ok(((shown == 1).then_some(item), Record::load(saved)?))
+        Ok(((shown == 1).then_some(item), Record::load(saved)))
     }
 }
 
