@@ -9,7 +9,7 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 # Features of the whole workspace that its tests and checks cover.
-FEATURES := --features vatra-store/sled
+FEATURES := --features vatra/sled
 # Where cargo puts what it builds.
 OUT := $(or $(CARGO_TARGET_DIR),target)
 # Tools that a check needs and that are no Debian packages; outside the tree, so that `clean` keeps them. They are built
