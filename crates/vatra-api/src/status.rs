@@ -34,7 +34,7 @@ pub struct Status {
     pub position: Position,
     /// Links that are up or wanted.
     pub links: Vec<LinkStatus>,
-    /// How far this node is behind each member, as far as it knows; empty when it is behind none.
+    /// How far this node is behind each member, as far as it knows: zeros where nothing is missing.
     pub behind: BTreeMap<MemberCode, Behind>,
     /// Epoch of the charter in force.
     pub charter_epoch: u64,

@@ -107,11 +107,15 @@ fn link_row(link: &Value) -> Vec<String> {
     vec![node, text(link, "member"), state, text(link, "since"), rtt]
 }
 
-/// `behind` is an object by member, or a list that names the member in each item.
+/// The members that this node is behind of. `behind` is an object by member, or a list that names the member in
+/// each item.
 fn behind_rows(behind: Option<&Value>) -> Vec<Vec<String>> {
     let row = |member: String, lag: &Value| vec![member, text(lag, "entries"), text(lag, "seconds")];
     match behind {
-        Some(Value::Object(members)) => members.iter().map(|(member, lag)| row(member.clone(), lag)).collect(),
+        Some(Value::Object(members)) => {
+            let lags = members.iter().filter(|(_, lag)| lag["entries"] != 0);
+            lags.map(|(member, lag)| row(member.clone(), lag)).collect()
+        }
         Some(Value::Array(items)) => items.iter().map(|lag| row(text(lag, "member"), lag)).collect(),
         _ => Vec::new(),
     }
