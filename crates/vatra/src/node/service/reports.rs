@@ -34,7 +34,6 @@ impl NodeService {
         let behind = replica
             .behind
             .iter()
-            .filter(|(_, lag)| lag.entries > 0)
             .map(|(member, lag)| (*member, Behind { entries: lag.entries, seconds: lag.behind_ms / 1000 }));
         let heights = replica.logs.iter().map(|log| log.head.height);
         Ok(Status {
