@@ -26,7 +26,7 @@ use crate::node::listing::Listing;
 use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult, Receipt, encode_change};
 use crate::node::mailbox::{Mailbox, Urgency, Weight};
 use crate::node::metrics::Metrics;
-use crate::node::projector::{Projected, Projector, Stored};
+use crate::node::projector::{Positions, Projected, Projector};
 use crate::node::recent::Recent;
 use crate::node::views::Views;
 use crate::node::wants::Wants;
@@ -370,7 +370,7 @@ impl Driver {
     }
 
     /// Writes a batch, in parts that a commit can hold, and tells readers; says what to tell the core.
-    fn persist(&mut self, batch: &Batch) -> anyhow::Result<(Input, HashMap<(Seq, u16), Stored>)> {
+    fn persist(&mut self, batch: &Batch) -> anyhow::Result<(Input, Positions)> {
         let own_log = self.replica.own_log();
         let mut positions = HashMap::new();
         let mut next = 0;
@@ -407,7 +407,7 @@ impl Driver {
     }
 
     /// What was committed becomes visible to readers.
-    fn publish(&mut self, projected: Projected) -> HashMap<(Seq, u16), Stored> {
+    fn publish(&mut self, projected: Projected) -> Positions {
         self.projector.settle(projected.state);
         let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
         for (record, position, summary) in projected.noted {
@@ -423,7 +423,7 @@ impl Driver {
         projected.positions
     }
 
-    fn perform(&mut self, effect: Effect, positions: &HashMap<(Seq, u16), Stored>) {
+    fn perform(&mut self, effect: Effect, positions: &Positions) {
         match effect {
             Effect::Persist(_) => {}
             Effect::Send { peer, message } => self.send(peer, &message),

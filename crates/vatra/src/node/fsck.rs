@@ -152,7 +152,7 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
     }
 
     fn document(&mut self, record: RecordId, bytes: &[u8]) -> Result<(), String> {
-        let (item, loaded) = DocumentRow::read(bytes).map_err(|error| format!("{error:#}"))?;
+        let DocumentRow { item, record: loaded } = DocumentRow::read(bytes).map_err(|error| format!("{error:#}"))?;
         if DocumentRow::is_without_record(bytes) {
             return Ok(());
         }

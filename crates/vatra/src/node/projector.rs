@@ -43,13 +43,16 @@ const _: () = assert!(
     PART_CHANGES + PART_UNLOCKED_MAX + vatra_model::limits::ENTRY_CHANGES_MAX <= vatra_store::COMMIT_CHANGES_MAX
 );
 
+/// Where each change of this node's own entries stands, by entry and place in it.
+pub(crate) type Positions = HashMap<(Seq, u16), Stored>;
+
 /// What a part of a batch comes to.
 pub(crate) struct Projected {
     pub(crate) commit: Commit,
     /// The first entry of the batch that is not in the commit.
     pub(crate) next_entry: usize,
-    /// Where each change of this node's own entries stands.
-    pub(crate) positions: HashMap<(Seq, u16), Stored>,
+    /// Where each effective change of this node's own entries stands.
+    pub(crate) positions: Positions,
     /// What readers learn once the commit is durable.
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) noted: Vec<(RecordId, Position, Summary)>,
@@ -235,6 +238,8 @@ impl Projector {
                 return Ok(());
             }
         };
+        #[cfg(test)]
+        tests::provoke_panic(&change);
         match self.project_onto(round, place, index, record, &change) {
             Err(error) if !is_of_the_disk(&error) => {
                 // What this store holds of the record is damaged. That must not keep the rest of the log away.
@@ -611,3 +616,6 @@ fn count(state: &mut StateRow, view: &View, more: u64) {
         View::Contact(_) => state.contacts += more,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,8 +64,8 @@ impl Views {
     pub(crate) fn edited(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<(Option<[u8; 32]>, Record)> {
         let problem = match snapshot.document(record) {
             Ok(Some(row)) => match DocumentRow::read(&row) {
-                Ok((item, Ok(loaded))) => return Ok((item, loaded)),
-                Ok((item, Err(_))) => return Ok((item, self.rebuild(snapshot, record)?)),
+                Ok(DocumentRow { item, record: Ok(loaded) }) => return Ok((item, loaded)),
+                Ok(DocumentRow { item, record: Err(_) }) => return Ok((item, self.rebuild(snapshot, record)?)),
                 Err(error) => error,
             },
             Ok(None) => anyhow!("its document row is gone"),
@@ -227,7 +227,11 @@ fn event_type(kind: u8) -> Option<EventType> {
 }
 
 /// A record's document row: what it adds to the digest, then the record.
-pub(crate) struct DocumentRow;
+pub(crate) struct DocumentRow {
+    pub(crate) item: Option<[u8; 32]>,
+    /// The record, unless it is of another version or left out.
+    pub(crate) record: Result<Record, LoadError>,
+}
 
 /// Whether the record is shown, and what it adds to the digest.
 const DOCUMENT_HEAD_BYTES: usize = 33;
@@ -247,10 +251,10 @@ impl DocumentRow {
         bytes.len() == DOCUMENT_HEAD_BYTES
     }
 
-    pub(crate) fn read(bytes: &[u8]) -> anyhow::Result<(Option<[u8; 32]>, Result<Record, LoadError>)> {
+    pub(crate) fn read(bytes: &[u8]) -> anyhow::Result<DocumentRow> {
         let (head, saved) = bytes.split_first_chunk::<DOCUMENT_HEAD_BYTES>().context("a document row is cut short")?;
         let [shown, item @ ..] = *head;
-        Ok(((shown == 1).then_some(item), Record::load(saved)))
+        Ok(DocumentRow { item: (shown == 1).then_some(item), record: Record::load(saved) })
     }
 }
 
