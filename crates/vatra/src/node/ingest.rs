@@ -4,6 +4,7 @@
 //! backlog. What does not check is counted, logged at most once a second per peer, and dropped.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -74,13 +75,29 @@ impl Ingest {
     /// Opens a frame: its weight and what it says, unless it was refused or says nothing new.
     pub(crate) fn check(&mut self, frame: Frame) -> Option<(Weight, Item)> {
         let (node, link, lane) = (frame.node, frame.link, frame.lane);
-        match self.open(link, lane, node, &frame.bytes) {
+        match self.open_guarded(link, lane, node, &frame.bytes) {
             Ok(opened) => opened.map(|(weight, input)| (weight, Item::FromLink { node, link, input })),
             Err(reject) => {
                 self.complain(node, &reject);
                 None
             }
         }
+    }
+
+    /// A frame that makes this code panic is refused, and the thread goes on with the next. What was heard of logs
+    /// is added to one by one and stays whole.
+    fn open_guarded(
+        &mut self,
+        link: LinkId,
+        lane: Lane,
+        node: NodeKey,
+        bytes: &[u8],
+    ) -> Result<Option<(Weight, Input)>, Reject> {
+        catch_unwind(AssertUnwindSafe(|| self.open(link, lane, node, bytes))).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            self.packer = Packer::new();
+            Err(Reject::Malformed { what: "frame", detail: "it made this program panic, which is a fault".into() })
+        })
     }
 
     fn open(
@@ -92,9 +109,15 @@ impl Ingest {
     ) -> Result<Option<(Weight, Input)>, Reject> {
         let malformed = |detail: String| Reject::Malformed { what: "frame", detail };
         let plain = self.packer.unpack(bytes, FRAME_INFLATED_BYTES_MAX).map_err(|e| malformed(e.to_string()))?;
+        #[cfg(test)]
+        assert_ne!(plain, b"panic, please", "a test asked for a panic");
         let message: Message = codec::decode(&plain, "a message").map_err(|e| malformed(e.to_string()))?;
         let trust = self.trust.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         Ok(match message {
+            // On the control lane they would overtake everything and be checked on the runtime's thread.
+            Message::Entries(_) if lane == Lane::Control => {
+                return Err(Reject::Unexpected("entries on the control lane"));
+            }
             Message::Entries(frame) => {
                 if self.heard.len() >= HEARD_LANES_MAX {
                     let links = &self.links;
@@ -104,6 +127,9 @@ impl Ingest {
                 let changes = received.entries.iter().map(|e| e.entry().changes.len()).sum();
                 let bytes = received.entries.iter().map(|e| e.header().changes_len as usize).sum();
                 let weight = Weight { changes, bytes };
+                if let Some(reject) = &received.left_out {
+                    self.complain(node, reject);
+                }
                 let (request, logs, entries) = (received.request, received.logs, received.entries);
                 Some((weight, Input::Entries { peer: Some(node), request, logs, entries }))
             }
@@ -125,3 +151,6 @@ impl Ingest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,11 +86,15 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        error = node.driver_ended() => Some(error),
+        error = node.failed() => Some(error),
     };
     notify(&[sd_notify::NotifyState::Stopping]);
     watchdog.abort();
     tracing::info!("stopping");
+    if failed.is_some() {
+        // Nobody works on what callers ask for any more.
+        node.shared.mailbox.close();
+    }
     api.stop().await;
     node.stop().await;
     match failed {
@@ -134,7 +138,28 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) store_id: StoreId,
     threads: Vec<JoinHandle<()>>,
-    driver_alive: watch::Receiver<bool>,
+    faults: watch::Receiver<Option<&'static str>>,
+}
+
+/// Reports that a part of the node has ended by a panic, or at all if it must never end by itself. A node lives
+/// with all of its parts or stops.
+struct Alarm {
+    part: &'static str,
+    metrics: Arc<Metrics>,
+    faults: watch::Sender<Option<&'static str>>,
+    must_not_end: bool,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let has_panicked = std::thread::panicking();
+        if has_panicked {
+            self.metrics.panics.inc();
+        }
+        if has_panicked || self.must_not_end {
+            self.faults.send_replace(Some(self.part));
+        }
+    }
 }
 
 impl Node {
@@ -214,18 +239,20 @@ impl Node {
             LinkProfile::Wan => Cost::Wan,
             LinkProfile::Metered => Cost::Metered,
         };
-        let (alive, driver_alive) = watch::channel(true);
-        let threads = start_threads(&shared, &mesh, events, cost, driver, alive)?;
+        let (faults, faulty) = watch::channel(None);
+        let threads = start_threads(&shared, &mesh, events, cost, driver, &faults)?;
         let drills = Arc::new(Drills::new(mesh.clone(), shared.trust.clone()));
-        Ok(Node { shared, mesh, drills, clock, store_id, threads, driver_alive })
+        Ok(Node { shared, mesh, drills, clock, store_id, threads, faults: faulty })
     }
 
-    /// Waits until the driver has ended by itself, which it only does by a fault.
-    async fn driver_ended(&self) -> anyhow::Error {
-        let mut alive = self.driver_alive.clone();
-        // The sender is dropped when the thread ends, however it ends.
-        while alive.changed().await.is_ok() {}
-        anyhow::anyhow!("the driver thread has ended; this is a fault of the program, see the log above")
+    /// Waits until a part of the node has ended by itself, which it only does by a fault.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        let mut faults = self.faults.clone();
+        match faults.wait_for(Option::is_some).await.map(|part| *part) {
+            Ok(Some(part)) => anyhow::anyhow!("{part} has ended; this is a fault, see the log above"),
+            // Every part holds a sender.
+            _ => anyhow::anyhow!("all parts of the node have ended; this is a fault, see the log above"),
+        }
     }
 
     /// Stops: nothing more is taken in, what was taken is written, links are closed with a farewell.
@@ -251,7 +278,7 @@ fn start_threads(
     events: MeshEvents,
     cost: Cost,
     driver: Driver,
-    alive: watch::Sender<bool>,
+    faults: &watch::Sender<Option<&'static str>>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let ingest = || {
         let (mailbox, trust) = (shared.mailbox.clone(), shared.trust.clone());
@@ -264,29 +291,46 @@ fn start_threads(
         mailbox: shared.mailbox.clone(),
         metrics: shared.metrics.clone(),
     };
+    let alarm = |part: &'static str, must_not_end: bool| Alarm {
+        part,
+        metrics: shared.metrics.clone(),
+        faults: faults.clone(),
+        must_not_end,
+    };
     let MeshEvents { links: news, control, urgent, bulk, .. } = events;
-    tokio::spawn(lifecycle::run(news, control, ingest(), shared.mailbox.clone(), shared.links.clone(), cost));
-    tokio::spawn(lifecycle::report_round_trips(mesh.clone(), shared.mailbox.clone()));
+    let (news_alarm, trips_alarm) = (alarm("the task of link news", false), alarm("the task of round trips", false));
+    let news = lifecycle::run(news, control, ingest(), shared.mailbox.clone(), shared.links.clone(), cost);
+    tokio::spawn(async move {
+        let _alarm = news_alarm;
+        news.await;
+    });
+    let round_trips = lifecycle::report_round_trips(mesh.clone(), shared.mailbox.clone());
+    tokio::spawn(async move {
+        let _alarm = trips_alarm;
+        round_trips.await;
+    });
     let (pushes, wants, reader) = (shared.pushes.clone(), shared.wants.clone(), shared.views.reader.clone());
     let (ingest_urgent, ingest_bulk, pusher) = (ingest(), ingest(), egress());
     let mut threads = vec![
-        spawn("vatra-driver", move || {
-            let _alive = alive;
-            driver.run();
-        })?,
-        spawn("vatra-urgent", move || ingest_urgent.run(urgent))?,
-        spawn("vatra-bulk", move || ingest_bulk.run(bulk))?,
-        spawn("vatra-push", move || pusher.run_pushes(&pushes))?,
+        spawn(alarm("vatra-driver", true), move || driver.run())?,
+        spawn(alarm("vatra-urgent", false), move || ingest_urgent.run(urgent))?,
+        spawn(alarm("vatra-bulk", false), move || ingest_bulk.run(bulk))?,
+        spawn(alarm("vatra-push", false), move || pusher.run_pushes(&pushes))?,
     ];
     for _ in 0..ANSWER_THREADS {
         let (answerer, wants, reader) = (egress(), wants.clone(), reader.clone());
-        threads.push(spawn("vatra-answer", move || answerer.run_answers(&wants, &reader))?);
+        threads.push(spawn(alarm("vatra-answer", false), move || answerer.run_answers(&wants, &reader))?);
     }
     Ok(threads)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+fn spawn(alarm: Alarm, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    let name = alarm.part;
     let builder = std::thread::Builder::new().name(name.to_owned());
+    let work = move || {
+        let _alarm = alarm;
+        work();
+    };
     builder.spawn(work).with_context(|| format!("thread {name} could not be started"))
 }
 
@@ -361,5 +405,26 @@ async fn keep_watchdog(pulse: watch::Receiver<Instant>) {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends_with(part: &'static str, must_not_end: bool, work: impl FnOnce() + Send + 'static) -> (bool, u64) {
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let (faults, faulty) = watch::channel(None);
+        let alarm = Alarm { part, metrics: metrics.clone(), faults, must_not_end };
+        // How it ended is what the alarm tells.
+        let _ = spawn(alarm, work).expect("a thread").join();
+        (*faulty.borrow() == Some(part), metrics.panics.get())
+    }
+
+    #[test]
+    fn a_part_that_dies_is_reported() {
+        assert_eq!(ends_with("checking", false, || ()), (false, 0));
+        assert_eq!(ends_with("checking", false, || panic!("a test asked for it")), (true, 1));
+        assert_eq!(ends_with("driving", true, || ()), (true, 0), "the driver never ends by itself");
     }
 }
