@@ -329,6 +329,7 @@ impl Replica {
             (Some(peer), None) => Came::Pushed(peer),
             (Some(peer), Some(_)) => Came::Fetched(peer),
         };
+        self.take_stranded(now, request, &entries);
         let (mut held, mut next) = (0, 0);
         for entry in entries {
             let header = *entry.header();

@@ -4,9 +4,9 @@
 //! once on each link, and apply there alone; what is still missing may come later all the same.
 
 use vatra_model::wire::{Want, WantClasses};
-use vatra_model::{LogId, NodeKey};
+use vatra_model::{CheckedEntry, LogId, NodeKey};
 
-use crate::input::Effect;
+use crate::input::{Effect, Now};
 use crate::peers::BUDGET_MAX;
 use crate::replica::Replica;
 
@@ -15,7 +15,18 @@ const UNASKED: u32 = 0;
 /// Logs of which entries are given in one round.
 const LOGS_PER_ROUND: usize = 16;
 
+/// Time after which given entries are given onward, in milliseconds: they are durable by then.
+const ONWARD_MS: u64 = 500;
+
 impl Replica {
+    /// A peer gave entries unasked: they are given onward soon.
+    pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[CheckedEntry]) {
+        if request == Some(UNASKED) {
+            self.stuck.extend(entries.iter().map(|entry| entry.header().log));
+            self.timers.backstop = self.timers.backstop.min(now.mono.plus(ONWARD_MS));
+        }
+    }
+
     /// Gives stranded entries to peers that were not given them. Called now and then.
     pub(crate) fn give_stranded(&mut self, effects: &mut Vec<Effect>) {
         let stuck: Vec<LogId> = self

@@ -152,6 +152,9 @@ impl World {
         self.owed.extend(elsewhere.into_iter().filter(|(log, seq)| image.hash(*log, *seq).is_none()));
         self.nodes[node].acknowledged.retain(|(log, seq)| image.hash(*log, *seq).is_some());
         self.nodes[node].disk.put_back(image);
+        // What stood on no other disk than the one replaced is gone with it.
+        let nodes = &self.nodes;
+        self.owed.retain(|(log, seq)| nodes.iter().any(|node| node.disk.durable().hash(*log, *seq).is_some()));
     }
 
     /// Makes a node's disk full, or gives it room again. The node notices when it next writes.
