@@ -26,6 +26,8 @@ pub struct FenceMark {
     pub incarnation: Incarnation,
     /// No entry of any log of that incarnation has a greater seq.
     pub promised: Seq,
+    /// Starts of the node in that incarnation. A store that knows of fewer is an old copy of itself.
+    pub starts: u64,
 }
 
 /// What was found where the fence should be.
@@ -119,7 +121,26 @@ impl Fence {
         if self.covers(incarnation, seq) {
             return Ok(());
         }
-        let mark = FenceMark { incarnation, promised: Seq(seq.0.saturating_add(FENCE_STEP)) };
+        let starts = match &self.state {
+            FenceState::Held(mark) if mark.incarnation == incarnation => mark.starts,
+            _ => 0,
+        };
+        self.write(FenceMark { incarnation, promised: Seq(seq.0.saturating_add(FENCE_STEP)), starts })
+    }
+
+    /// Notes a start of the node, durably. Call it once the store has noted the same start.
+    ///
+    /// # Errors
+    /// [`FenceError`]: the fence is as it was.
+    pub fn begin(&mut self, incarnation: Incarnation, starts: u64) -> Result<(), FenceError> {
+        let promised = match &self.state {
+            FenceState::Held(mark) if mark.incarnation == incarnation => mark.promised,
+            _ => Seq(0),
+        };
+        self.write(FenceMark { incarnation, promised, starts })
+    }
+
+    fn write(&mut self, mark: FenceMark) -> Result<(), FenceError> {
         match &self.place {
             Place::File(path) => {
                 durable_file::replace(path, render(mark).as_bytes()).map_err(|source| FenceError {
@@ -143,7 +164,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn render(mark: FenceMark) -> String {
-    let body = format!("{TITLE}\nincarnation {:016x}\npromised {}\n", mark.incarnation.0, mark.promised.0);
+    let FenceMark { incarnation, promised, starts } = mark;
+    let body = format!("{TITLE}\nincarnation {:016x}\npromised {promised}\nstarts {starts}\n", incarnation.0);
     format!("{body}checksum {:016x}\n", xxh3_64(body.as_bytes()))
 }
 
@@ -151,15 +173,16 @@ fn parse(bytes: &[u8]) -> FenceState {
     let damaged = |why| FenceState::Damaged { why };
     let Ok(text) = std::str::from_utf8(bytes) else { return damaged("it is not text") };
     let lines: Vec<&str> = text.lines().collect();
-    let [TITLE, incarnation, promised, _checksum] = lines[..] else {
-        return damaged("it does not have its four lines");
+    let [TITLE, incarnation, promised, starts, _checksum] = lines[..] else {
+        return damaged("it does not have its five lines");
     };
     let incarnation = incarnation.strip_prefix("incarnation ").and_then(|hex| u64::from_str_radix(hex, 16).ok());
     let promised = promised.strip_prefix("promised ").and_then(|number| number.parse().ok());
-    let (Some(incarnation), Some(promised)) = (incarnation, promised) else {
+    let starts = starts.strip_prefix("starts ").and_then(|number| number.parse().ok());
+    let (Some(incarnation), Some(promised), Some(starts)) = (incarnation, promised, starts) else {
         return damaged("its numbers cannot be read");
     };
-    let mark = FenceMark { incarnation: Incarnation(incarnation), promised: Seq(promised) };
+    let mark = FenceMark { incarnation: Incarnation(incarnation), promised: Seq(promised), starts };
     if render(mark) == text { FenceState::Held(mark) } else { damaged("its checksum is wrong") }
 }
 
@@ -167,7 +190,7 @@ fn parse(bytes: &[u8]) -> FenceState {
 mod tests {
     use super::*;
 
-    const MARK: FenceMark = FenceMark { incarnation: Incarnation(0xab), promised: Seq(1024) };
+    const MARK: FenceMark = FenceMark { incarnation: Incarnation(0xab), promised: Seq(1024), starts: 0 };
 
     #[test]
     fn a_fence_is_written_in_steps_and_read_back() {
@@ -184,6 +207,20 @@ mod tests {
         assert!(Fence::load(&path).unwrap().covers(Incarnation(0xab), Seq(2 * FENCE_STEP + 1)));
         fence.raise(Incarnation(0xcd), Seq(0)).unwrap();
         assert!(!Fence::load(&path).unwrap().covers(Incarnation(0xab), Seq(0)));
+    }
+
+    #[test]
+    fn starts_are_noted_beside_the_promise() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fence");
+        let mut fence = Fence::load(&path).unwrap();
+        fence.begin(Incarnation(0xab), 1).unwrap();
+        fence.raise(Incarnation(0xab), Seq(7)).unwrap();
+        fence.begin(Incarnation(0xab), 2).unwrap();
+        let mark = FenceMark { promised: Seq(7 + FENCE_STEP), starts: 2, ..MARK };
+        assert_eq!(*Fence::load(&path).unwrap().state(), FenceState::Held(mark));
+        fence.begin(Incarnation(0xcd), 1).unwrap();
+        assert!(!Fence::load(&path).unwrap().covers(Incarnation(0xcd), Seq(1)));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) struct Booted {
 /// Opens the store, or makes a new one, and notes the start in it.
 pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
     let mut store = open(config)?;
-    let fence = Fence::load(&fence_path(config)).context("the node cannot tell how far it has written")?;
+    let mut fence = Fence::load(&fence_path(config)).context("the node cannot tell how far it has written")?;
     let reader = store.reader();
     let mut commit = Commit::default();
     let store_id = match reader.meta(MetaKey::STORE_ID)? {
@@ -78,12 +78,12 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
     commit.meta.push((LIFE, codec::encode(&life)));
     let charter = newest_charter(&reader, &config.charter)?;
     commit.meta.push((MetaKey::CHARTER, charter.encode()));
-    if let Err(error) = store.commit(&commit) {
-        // A full disk does not keep a node from serving what it holds; the start is then not noted.
-        tracing::error!(
-            error = format!("{:#}", anyhow::Error::new(error)),
-            "the start could not be noted in the store"
-        );
+    // A full disk does not keep a node from serving what it holds; the start is then not noted. The fence must
+    // never know of a start that the store does not, or the store would be taken for an old copy.
+    let noted = store.commit(&commit).map_err(anyhow::Error::new);
+    let noted = noted.and_then(|()| Ok(fence.begin(life.incarnation, life.boot)?));
+    if let Err(error) = noted {
+        tracing::error!(error = format!("{error:#}"), "the start could not be noted");
     }
     let restored = Restored {
         incarnation: life.incarnation,
@@ -126,7 +126,10 @@ fn next_life(reader: &Reader, fence: &Fence, damaged_logs: usize) -> anyhow::Res
     let reason = match fence.state() {
         // It may be the one of this node's own log: numbering it from 0 again would be a fork.
         _ if damaged_logs > 0 => Some("a log's row is damaged"),
-        FenceState::Held(mark) if mark.incarnation == life.incarnation => None,
+        FenceState::Held(mark) if mark.incarnation == life.incarnation && mark.starts <= life.boot => None,
+        FenceState::Held(mark) if mark.incarnation == life.incarnation => {
+            Some("the store knows of fewer starts than the fence: an old copy of it was put back")
+        }
         FenceState::Held(_) => Some("the fence is of another life: the store was restored or cloned"),
         // A node that never wrote has no fence and loses nothing by going on.
         FenceState::Absent if reader.counts()?.entries == 0 => None,
