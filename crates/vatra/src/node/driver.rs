@@ -578,3 +578,6 @@ enum Worked {
     Change(Class, Vec<u8>),
     Nothing(Receipt),
 }
+
+#[cfg(test)]
+mod tests;

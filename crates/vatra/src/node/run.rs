@@ -169,6 +169,24 @@ impl Node {
         events: MeshEvents,
         registry: &mut Registry,
     ) -> anyhow::Result<Node> {
+        let (driver, store_id) = Node::assemble(config, &mesh, registry)?;
+        let (shared, clock) = (driver.shared.clone(), driver.clock);
+        let cost = match config.mesh.profile {
+            LinkProfile::Wan => Cost::Wan,
+            LinkProfile::Metered => Cost::Metered,
+        };
+        let (faults, faulty) = watch::channel(None);
+        let threads = start_threads(&shared, &mesh, events, cost, driver, &faults)?;
+        let drills = Arc::new(Drills::new(mesh.clone(), shared.trust.clone()));
+        Ok(Node { shared, mesh, drills, clock, store_id, threads, faults: faulty })
+    }
+
+    /// The driver of a node with everything it owns and shares, not yet running.
+    pub(crate) fn assemble(
+        config: &NodeConfig,
+        mesh: &Mesh,
+        registry: &mut Registry,
+    ) -> anyhow::Result<(Driver, StoreId)> {
         let clock = Clock::start();
         let booted = boot(config)?;
         if let Some(reason) = booted.new_life {
@@ -215,7 +233,7 @@ impl Node {
             pulse: watch::Sender::new(Instant::now()),
         });
         let driver = Driver {
-            shared: shared.clone(),
+            shared,
             clock,
             member: config.member,
             mesh: mesh.clone(),
@@ -235,14 +253,7 @@ impl Node {
             last_probe: None,
             is_told_writable: true,
         };
-        let cost = match config.mesh.profile {
-            LinkProfile::Wan => Cost::Wan,
-            LinkProfile::Metered => Cost::Metered,
-        };
-        let (faults, faulty) = watch::channel(None);
-        let threads = start_threads(&shared, &mesh, events, cost, driver, &faults)?;
-        let drills = Arc::new(Drills::new(mesh.clone(), shared.trust.clone()));
-        Ok(Node { shared, mesh, drills, clock, store_id, threads, faults: faulty })
+        Ok((driver, store_id))
     }
 
     /// Waits until a part of the node has ended by itself, which it only does by a fault.

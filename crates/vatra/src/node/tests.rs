@@ -14,9 +14,11 @@ use crate::node::local::{LocalCall, LocalOp, LocalResult};
 use crate::node::mailbox::{Urgency, Weight};
 use crate::node::run::{Node, start_mesh};
 
+mod damage;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn start(dir: &Path) -> Node {
+pub(super) async fn start(dir: &Path) -> Node {
     let config = NodeConfig::load(dir).expect("a lab node's configuration");
     // The socket of a node that was stopped in this process lives until its connections have drained.
     until("the port is free", || std::net::UdpSocket::bind(config.mesh.listen).is_ok()).await;
@@ -25,7 +27,7 @@ async fn start(dir: &Path) -> Node {
 }
 
 /// A lab of two members on free ports.
-fn lab(dir: &Path) {
+pub(super) fn lab(dir: &Path) {
     let free = |port: u16| {
         std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
             && std::net::UdpSocket::bind(("127.0.0.1", port + 2)).is_ok()
@@ -42,7 +44,7 @@ fn lab(dir: &Path) {
     plan.create(&dir.join("lab"), crate::node::clock::wall()).expect("an empty directory");
 }
 
-fn draft(title: &str) -> LocalOp {
+pub(super) fn draft(title: &str) -> LocalOp {
     let json =
         format!(r#"{{"kind":"outage","title":"{title}","severity":"moderate","sectors":["energy"],"tlp":"green"}}"#);
     let draft = AlertDraft::from_json(json.as_bytes()).expect("a valid draft");
@@ -54,7 +56,7 @@ fn draft(title: &str) -> LocalOp {
     LocalOp::Create { create: Box::new(create), class }
 }
 
-async fn call(node: &Node, ops: Vec<LocalOp>) -> Vec<LocalResult> {
+pub(super) async fn call(node: &Node, ops: Vec<LocalOp>) -> Vec<LocalResult> {
     let (reply, answer) = oneshot::channel();
     assert!(node.shared.mailbox.post(Urgency::Local, Weight::SMALL, Item::Local(LocalCall { ops, reply })));
     answer.await.expect("the driver answers")

@@ -1,0 +1,99 @@
+//! Stores that bits of have flipped.
+
+use std::path::Path;
+
+use vatra_store::Space;
+
+use super::*;
+use crate::node::boot;
+use crate::node::fsck::{Checked, fsck};
+
+fn check(dir: &Path) -> Checked {
+    fsck(&NodeConfig::load(dir).expect("a lab node's configuration"), |_, _| ()).expect("a store that opens")
+}
+
+/// Flips a bit in the middle of every place of the store's file that holds these bytes.
+fn flip(dir: &Path, bytes: &[u8]) {
+    let mut found = 0;
+    for file in std::fs::read_dir(dir.join("store")).expect("a directory") {
+        let path = file.expect("a file").path();
+        let mut content = std::fs::read(&path).expect("readable");
+        let places: Vec<usize> =
+            content.windows(bytes.len()).enumerate().filter(|(_, w)| *w == bytes).map(|(at, _)| at).collect();
+        for at in &places {
+            content[at + bytes.len() / 2] ^= 1;
+        }
+        if !places.is_empty() {
+            std::fs::write(&path, content).expect("writable");
+        }
+        found += places.len();
+    }
+    assert!(found > 0, "the store holds what is to be damaged");
+}
+
+/// A store with alerts, edits, an answer, a cancellation and a contact, closed.
+async fn used(dir: &Path) {
+    let node = start(dir).await;
+    let made = call(&node, (0..20).map(|n| draft(&format!("alert {n}"))).collect()).await;
+    let records: Vec<_> = made.iter().map(|made| made.as_ref().expect("taken").record).collect();
+    let patch =
+        |json: &str| Box::new(vatra_model::draft::AlertPatch::from_json(json.as_bytes()).expect("a good patch"));
+    let answer = vatra_model::draft::ResponseDraft::from_json(br#"{"assessment":"affected"}"#).expect("a good answer");
+    let contact = vatra_model::draft::ContactDraft::from_json(br#"{"name":"Duty desk"}"#);
+    let contact = contact.expect("a good contact").into_create("UA".parse().expect("a code"), [7; 16]).expect("small");
+    let ops = vec![
+        LocalOp::PatchAlert { record: records[1], patch: patch(r#"{"title":"edited"}"#) },
+        LocalOp::PatchAlert { record: records[2], patch: patch(r#"{"status":"cancelled"}"#) },
+        LocalOp::Respond { record: records[3], draft: Box::new(answer) },
+        LocalOp::Create { create: Box::new(contact), class: vatra_model::Class::Routine },
+    ];
+    let done = call(&node, ops).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_used_store_is_clean_and_a_flipped_bit_is_found() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let ua = dir.path().join("lab/ua-1");
+    used(&ua).await;
+    // A restart writes too.
+    start(&ua).await.stop().await;
+    let clean = check(&ua);
+    assert!(clean.report.is_clean() && clean.wider.is_empty(), "{:?} {:?}", clean.report.findings, clean.wider);
+    assert!(clean.entries >= 3 && clean.report.rows_of(Space::Documents) == 3);
+
+    let config = NodeConfig::load(&ua).expect("a lab node's configuration");
+    let entry = {
+        let reader = boot::open(&config).expect("closed by now").reader();
+        let row = reader.log_rows().expect("readable").rows.remove(0);
+        let limits = vatra_store::PageLimits::rows(2);
+        let entries = reader.entries(row.0, vatra_model::Seq(1), vatra_model::Seq(1), limits).expect("readable");
+        entries.rows[0].bytes.clone()
+    };
+    flip(&ua, &entry);
+    let damaged = check(&ua);
+    let spaces: Vec<Space> = damaged.report.findings.iter().map(|finding| finding.space).collect();
+    assert!(spaces.contains(&Space::Entries), "{:?}", damaged.report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_row_never_makes_a_node_fork_its_own_log() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let ua = dir.path().join("lab/ua-1");
+    used(&ua).await;
+    let config = NodeConfig::load(&ua).expect("a lab node's configuration");
+    let (log, row) = boot::open(&config).expect("closed by now").reader().log_rows().expect("readable").rows.remove(0);
+    flip(&ua, &row);
+    let node = start(&ua).await;
+    let after = call(&node, vec![draft("after")]).await;
+    let receipt = after[0].as_ref().expect("a node with a damaged row takes alerts");
+    assert_ne!(receipt.log, log, "how far the old log goes is not known, so it is left");
+    node.stop().await;
+}
