@@ -16,6 +16,7 @@ mod listing;
 mod local;
 mod logging;
 mod mailbox;
+mod mesh_metrics;
 mod metrics;
 mod origins;
 mod packing;

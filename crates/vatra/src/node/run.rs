@@ -28,6 +28,7 @@ use crate::node::lifecycle;
 use crate::node::links::Links;
 use crate::node::listing::Listing;
 use crate::node::logging::{self, LogFormat};
+use crate::node::mesh_metrics;
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
 use crate::node::projector::Projector;
@@ -217,6 +218,7 @@ impl Node {
         let reader = store.reader();
         let end = reader.last_position()?;
         let metrics = Arc::new(Metrics::register(registry));
+        mesh_metrics::register(registry, mesh.clone());
         let views = Arc::new(Views::new(reader.clone(), origins.clone()));
         let shared = Arc::new(Shared {
             mailbox: Arc::default(),
