@@ -25,7 +25,7 @@ use crate::node::clock::wall;
 use crate::node::metrics::Metrics;
 use crate::node::packing::pack_entry;
 use crate::node::pending::{self, Pending, section_of};
-use crate::node::views::{DecodedEntry, DocumentRow, FLAG_EDITED, FLAG_PENDING, Views, event_kind};
+use crate::node::views::{DecodedEntry, DocumentRow, FLAG_EDITED, FLAG_PENDING, Views, event_kind, is_of_the_disk};
 
 /// Changes after which one commit takes no further entry.
 const PART_CHANGES: usize = 2048;
@@ -581,11 +581,6 @@ fn created_type(view: &View) -> EventType {
     }
 }
 
-/// Whether reading failed by the disk, so that trying again may help, and not by what stands on it.
-fn is_of_the_disk(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<ReadError>(), Some(ReadError::Engine(_)))
-}
-
 fn updated_type(view: &View) -> EventType {
     match view {
         View::Alert(_) => EventType::AlertUpdated,
@@ -618,4 +613,4 @@ fn count(state: &mut StateRow, view: &View, more: u64) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::node) mod tests;

@@ -81,15 +81,9 @@ impl Views {
     /// The record from all its changes: those in the stream and those that wait.
     fn rebuild(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Record> {
         let mut places: Vec<Place> = Vec::new();
-        let mut after = Position(0);
-        loop {
-            let positions = snapshot.history(record, after, PAGE_ROWS_MAX)?;
-            let Some(last) = positions.last() else { break };
-            after = *last;
-            for position in positions {
-                let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
-                places.push(Place { log: row.log, seq: row.seq, index: row.change_index });
-            }
+        for position in all_positions(snapshot, record)? {
+            let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
+            places.push(Place { log: row.log, seq: row.seq, index: row.change_index });
         }
         places.extend(pending::places(snapshot, record)?.0);
         let mut changes = Vec::with_capacity(places.len());
@@ -256,6 +250,23 @@ impl DocumentRow {
         let [shown, item @ ..] = *head;
         Ok(DocumentRow { item: (shown == 1).then_some(item), record: Record::load(saved) })
     }
+}
+
+/// The positions of all changes of a record, oldest first.
+pub(crate) fn all_positions(snapshot: &Snapshot, record: RecordId) -> Result<Vec<Position>, ReadError> {
+    let mut all = Vec::new();
+    let mut after = Position(0);
+    loop {
+        let positions = snapshot.history(record, after, PAGE_ROWS_MAX)?;
+        let Some(last) = positions.last() else { return Ok(all) };
+        after = *last;
+        all.extend(positions);
+    }
+}
+
+/// Whether reading failed by the disk, so that trying again may help, and not by what stands on it.
+pub(crate) fn is_of_the_disk(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ReadError>(), Some(ReadError::Engine(_)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -19,14 +19,14 @@ pub(super) fn provoke_panic(change: &Change) {
 }
 
 /// A store and its projector, and two members who write.
-struct Desk {
-    store: Store,
-    projector: Projector,
+pub(in crate::node) struct Desk {
+    pub(in crate::node) store: Store,
+    pub(in crate::node) projector: Projector,
     batches: u64,
     heads: HashMap<u8, (u64, EntryHash)>,
 }
 
-const UA: u8 = 1;
+pub(in crate::node) const UA: u8 = 1;
 const LT: u8 = 2;
 
 fn member(writer: u8) -> MemberCode {
@@ -74,13 +74,13 @@ fn projector(store: &Store, state: StateRow) -> Projector {
 }
 
 impl Desk {
-    fn new() -> Desk {
+    pub(in crate::node) fn new() -> Desk {
         let store = Store::open_memory(&MemoryDisk::new()).expect("memory");
         let projector = projector(&store, StateRow::default());
         Desk { store, projector, batches: 0, heads: HashMap::new() }
     }
 
-    fn entry(&mut self, writer: u8, changes: &[Change]) -> Arc<CheckedEntry> {
+    pub(in crate::node) fn entry(&mut self, writer: u8, changes: &[Change]) -> Arc<CheckedEntry> {
         let (seq, prev) = self.heads.get(&writer).copied().unwrap_or((0, EntryHash::ZERO));
         let draft = EntryDraft {
             realm: Realm::OPS,
@@ -98,7 +98,7 @@ impl Desk {
     }
 
     /// Stores entries; the events of it, and how many commits it took.
-    fn take(&mut self, entries: Vec<Arc<CheckedEntry>>) -> (Vec<(EventType, RecordId)>, usize) {
+    pub(in crate::node) fn take(&mut self, entries: Vec<Arc<CheckedEntry>>) -> (Vec<(EventType, RecordId)>, usize) {
         self.batches += 1;
         let logs = [UA, LT].map(|writer| {
             let (height, head) = self.heads.get(&writer).copied().unwrap_or((0, EntryHash::ZERO));
@@ -150,7 +150,7 @@ fn text(field: &str, text: &str) -> Op {
     Op::Set { field: field.into(), value: Value::Text(text.into()) }
 }
 
-fn create(number: u32) -> Create {
+pub(in crate::node) fn create(number: u32) -> Create {
     let mut nonce = [0; 16];
     nonce[..4].copy_from_slice(&number.to_be_bytes());
     let ops = vec![text("kind", "outage"), text("title", "t"), text("severity", "minor"), text("tlp", "green")];

@@ -1,69 +1,144 @@
 //! Lists and histories.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, RwLock};
 
 use anyhow::Context;
 use vatra_api::{HistoryItem, HistoryOp, HistoryQuery, ListQuery, Page, ViewJson};
 use vatra_model::{Change, ChangeId, Position, RecordId, RecordKind, SectionId};
+use vatra_store::Snapshot;
 
 use super::Inner;
-use crate::node::listing::ListRow;
+use crate::node::listing::{ListRow, Listing};
+use crate::node::views::{Views, all_positions, is_of_the_disk};
 
 /// Views that one list reads when a condition can only be judged from views: bounds the time of a rare search.
-const VIEWS_READ_MAX: usize = 200_000;
+const VIEWS_READ_MAX: usize = 50_000;
+/// Rows looked at before the driver may add some: a list must not hold up a commit.
+const ROWS_AT_A_TIME: usize = 32_768;
 
 /// A page of records, newest arrival first, and how many match in all.
 pub(super) fn records(inner: &Inner, kind: RecordKind, query: &ListQuery) -> anyhow::Result<Page<ViewJson>> {
-    let fits = |row: &&ListRow| {
-        row.summary.record_kind == kind
-            && row.summary.tlp <= query.clearance
-            && query.since.is_none_or(|since| row.latest > since)
-            && query.filter.matches_summary(&row.summary)
-    };
-    let rows: Vec<ListRow> = {
-        let listing = inner.shared.listing.read().unwrap_or_else(PoisonError::into_inner);
-        listing.newest_first(None).filter(fits).copied().collect()
-    };
+    let shared = &inner.shared;
     if query.filter.needs_view() {
-        return search(inner, query, &rows);
+        search(&shared.listing, &shared.views, kind, query, VIEWS_READ_MAX)
+    } else {
+        page(&shared.listing, &shared.views, kind, query)
     }
-    let before = query.before.unwrap_or(Position(u64::MAX));
-    let wanted: Vec<&ListRow> = rows.iter().filter(|row| row.created < before).take(query.limit + 1).collect();
-    let snapshot = inner.shared.views.reader.snapshot()?;
-    let mut items = Vec::with_capacity(query.limit);
-    for row in wanted.iter().take(query.limit) {
-        if let Some(view) = inner.shared.views.view(&snapshot, row.record)? {
-            items.push(ViewJson { summary: view.summary(), json: view.canonical_bytes().into() });
-        }
-    }
-    let next = if wanted.len() > query.limit { wanted.get(query.limit - 1).map(|row| row.created) } else { None };
-    Ok(Page { items, next, total: rows.len() as u64 })
 }
 
-/// The same where views must be looked into.
-fn search(inner: &Inner, query: &ListQuery, rows: &[ListRow]) -> anyhow::Result<Page<ViewJson>> {
-    let snapshot = inner.shared.views.reader.snapshot()?;
+fn page(
+    listing: &RwLock<Listing>,
+    views: &Views,
+    kind: RecordKind,
+    query: &ListQuery,
+) -> anyhow::Result<Page<ViewJson>> {
     let before = query.before.unwrap_or(Position(u64::MAX));
     let mut page = Page { items: Vec::new(), next: None, total: 0 };
-    let mut last = None;
-    for row in rows.iter().take(VIEWS_READ_MAX) {
-        let Some(view) = inner.shared.views.view(&snapshot, row.record)? else { continue };
-        let json = view.canonical_bytes();
-        if !query.filter.matches_view(&json) {
-            continue;
-        }
+    let mut wanted: Vec<ListRow> = Vec::with_capacity(query.limit + 1);
+    for_each_fitting(listing, kind, query, |row| {
         page.total += 1;
-        if row.created >= before {
+        if row.created < before && wanted.len() <= query.limit {
+            wanted.push(*row);
+        }
+    });
+    if wanted.len() > query.limit {
+        wanted.truncate(query.limit);
+        page.next = wanted.last().map(|row| row.created);
+    }
+    let snapshot = views.reader.snapshot()?;
+    for row in wanted {
+        page.items.extend(shown(views, &snapshot, row.record, query)?);
+    }
+    Ok(page)
+}
+
+/// The same where views must be looked into. Of more than `views_max` records only so many are looked into, from
+/// where the page before ended: then the total is of these alone, and the next page goes on after them.
+fn search(
+    listing: &RwLock<Listing>,
+    views: &Views,
+    kind: RecordKind,
+    query: &ListQuery,
+    views_max: usize,
+) -> anyhow::Result<Page<ViewJson>> {
+    let before = query.before.unwrap_or(Position(u64::MAX));
+    let (mut all, mut older) = (Vec::new(), Vec::new());
+    let mut older_count = 0;
+    for_each_fitting(listing, kind, query, |row| {
+        let place = (row.created, row.record);
+        if all.len() <= views_max {
+            all.push(place);
+        }
+        if row.created < before {
+            older_count += 1;
+            if older.len() < views_max {
+                older.push(place);
+            }
+        }
+    });
+    let rows = if all.len() <= views_max { all } else { older };
+    let end = rows.last().map(|(created, _)| *created);
+    let snapshot = views.reader.snapshot()?;
+    let mut page = Page { items: Vec::new(), next: None, total: 0 };
+    let mut last = None;
+    for (created, record) in rows {
+        let Some(found) = shown(views, &snapshot, record, query)?.filter(|view| query.filter.matches_view(&view.json))
+        else {
+            continue;
+        };
+        page.total += 1;
+        if created >= before {
             continue;
         }
         if page.items.len() < query.limit {
-            page.items.push(ViewJson { summary: view.summary(), json: json.into() });
-            last = Some(row.created);
+            page.items.push(found);
+            last = Some(created);
         } else {
             page.next = last;
         }
     }
+    if page.next.is_none() && older_count > views_max {
+        page.next = end;
+    }
     Ok(page)
+}
+
+/// Gives the rows that fit as far as their summaries tell, newest first.
+fn for_each_fitting(listing: &RwLock<Listing>, kind: RecordKind, query: &ListQuery, mut give: impl FnMut(&ListRow)) {
+    let mut before = None;
+    loop {
+        let listing = listing.read().unwrap_or_else(PoisonError::into_inner);
+        let mut last = None;
+        for row in listing.newest_first(before).take(ROWS_AT_A_TIME) {
+            last = Some(row.created);
+            let fits = row.summary.record_kind == kind
+                && row.summary.tlp <= query.clearance
+                && query.since.is_none_or(|since| row.latest > since)
+                && query.filter.matches_summary(&row.summary);
+            if fits {
+                give(row);
+            }
+        }
+        match last {
+            Some(_) => before = last,
+            None => return,
+        }
+    }
+}
+
+/// A record as it is shown now; `None` if its label has become stricter since it was chosen, or what this store
+/// holds of it is damaged: that is told in the status, and the rest of the list is served.
+fn shown(views: &Views, snapshot: &Snapshot, record: RecordId, query: &ListQuery) -> anyhow::Result<Option<ViewJson>> {
+    match views.view(snapshot, record) {
+        Ok(view) => Ok(view
+            .filter(|view| view.summary().tlp <= query.clearance)
+            .map(|view| ViewJson { summary: view.summary(), json: view.canonical_bytes().into() })),
+        Err(error) if is_of_the_disk(&error) => Err(error),
+        Err(error) => {
+            tracing::error!(%record, error = format!("{error:#}"), "a record cannot be listed");
+            Ok(None)
+        }
+    }
 }
 
 /// A record's changes in the order of their arrival here; `None` if it is not known.
@@ -103,6 +178,9 @@ pub(super) fn history(
         });
     }
     let next = if positions.len() > query.limit { positions.get(query.limit - 1).copied() } else { None };
-    let total = snapshot.history(record, Position(0), usize::MAX)?.len() as u64;
+    let total = all_positions(&snapshot, record)?.len() as u64;
     Ok(Some(Page { items, next, total }))
 }
+
+#[cfg(test)]
+mod tests;

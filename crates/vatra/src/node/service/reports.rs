@@ -10,7 +10,7 @@ use vatra_api::{
 };
 use vatra_mesh::LinkInfo;
 use vatra_model::view::Digest;
-use vatra_model::{LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
+use vatra_model::{LogId, MemberCode, NodeKey, RecordId, Seq, WallMs};
 use vatra_replica::ReplicaStatus;
 use vatra_store::Health;
 
@@ -121,7 +121,7 @@ impl NodeService {
         let places = self
             .read(move |inner| {
                 let snapshot = inner.shared.views.reader.snapshot()?;
-                let positions = snapshot.history(record, Position(0), usize::MAX)?;
+                let positions = crate::node::views::all_positions(&snapshot, record)?;
                 let mut highest: BTreeMap<LogId, Seq> = BTreeMap::new();
                 for position in positions {
                     if let Some(row) = snapshot.stream_row(position)? {
