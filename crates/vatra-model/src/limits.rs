@@ -1,4 +1,4 @@
-//! Bounds on what may come from outside (DESIGN.md section 11). Sizes are bytes.
+//! Bounds on what may come from outside (`docs/protocol.md`). Sizes are bytes.
 
 /// Stored bytes of one change.
 pub const CHANGE_BYTES_MAX: usize = 64 * 1024;

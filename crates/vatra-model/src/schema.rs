@@ -1,4 +1,4 @@
-//! What records contain: field names, how concurrent values join, limits (DOMAIN tables of docs/protocol.md).
+//! What records contain: field names, how concurrent values join, limits (`docs/protocol.md`).
 //!
 //! Drafts refuse what breaks a limit with an error for people; views ignore it. Both use the checks of this
 //! module, so what one node may publish every node of its version shows. Reading JSON is `draft`'s work and

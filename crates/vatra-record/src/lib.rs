@@ -1,7 +1,7 @@
 //! Alert and contact records: typed changes applied, projected to views.
 //!
 //! A record has sections, each one small Automerge document that every replica derives from the typed
-//! changes it holds; no Automerge bytes ever come from a peer (DESIGN.md section 5). The same changes give
+//! changes it holds; no Automerge bytes ever come from a peer. The same changes give
 //! the same views, byte for byte, in whatever order they come.
 //!
 //! What is not here: which changes are genuine and whose (vatra-replica), where they are kept (vatra-store),

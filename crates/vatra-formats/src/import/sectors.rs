@@ -1,4 +1,4 @@
-//! Sectors as other vocabularies name them (DOMAIN table of sectors, read backwards).
+//! Sectors as other vocabularies name them.
 
 use vatra_model::schema::words::Sector;
 

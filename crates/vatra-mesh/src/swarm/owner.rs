@@ -182,7 +182,8 @@ impl Owner {
                 tracing::error!(?reason, address = %self.shared.local_address(), "the mesh's listening socket is gone");
                 self.relisten_at = Some(Instant::now() + RELISTEN_AFTER);
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "the mesh's listening socket failed"),
+            // One failed handshake, such as of a peer that gave up on it, is told here too; nothing is lost.
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "a connection was not taken in"),
             _ => {}
         }
     }

@@ -64,7 +64,7 @@ fn blank(head: &Head<'_>) -> AlertView {
         urgency: None,
         certainty: None,
         confidence: None,
-        // What is unlabelled or cannot be read is AMBER+STRICT (DOMAIN section 5, rule 7).
+        // What is unlabelled or cannot be read is AMBER+STRICT.
         tlp: Tlp::AmberStrict,
         effective: None,
         onset: None,

@@ -53,7 +53,7 @@ fn blank(head: &Head<'_>) -> ContactView {
         tz: None,
         holidays: None,
         shifts: Vec::new(),
-        // Rosters are for the community (DOMAIN section 3.7).
+        // Rosters are for the community.
         tlp: Tlp::Green,
         tlp_clearance: None,
         groups: Vec::new(),
@@ -92,7 +92,7 @@ fn read_register(view: &mut ContactView, reader: &mut Reader, group: &[Cell<'_>]
         "holidays" => view.holidays = reader.newest(group, long::<NOTE_BYTES_MAX>, shown),
         "tlp" => {
             let found = reader.highest(group, &tlp, shown, |tlp| *tlp);
-            // A label that cannot be read is AMBER+STRICT (DOMAIN section 5, rule 7).
+            // A label that cannot be read is AMBER+STRICT.
             let unreadable = group.iter().all(|cell| *cell.value != Value::Null);
             view.tlp = found.unwrap_or(if unreadable { Tlp::AmberStrict } else { view.tlp });
         }

@@ -61,20 +61,23 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
     let mut fence = Fence::load(&fence_path(config)).context("the node cannot tell how far it has written")?;
     let reader = store.reader();
     let mut commit = Commit::default();
-    let store_id = match reader.meta(MetaKey::STORE_ID)? {
-        Some(bytes) => StoreId(bytes.try_into().ok().context("the store's id is damaged; run `vatra fsck`")?),
-        None => {
-            let id = StoreId(random()?);
-            commit.meta.push((MetaKey::STORE_ID, id.0.to_vec()));
-            id
-        }
-    };
     let state = match reader.meta(STATE)? {
         Some(bytes) => codec::decode(&bytes, "the store's state")?,
         None => StateRow::default(),
     };
     let stored = restore_logs(&reader)?;
     let (life, new_life) = next_life(&reader, &fence, stored.damaged)?;
+    let store_id = match reader.meta(MetaKey::STORE_ID)? {
+        Some(bytes) if new_life.is_none() => {
+            StoreId(bytes.try_into().ok().context("the store's id is damaged; run `vatra fsck`")?)
+        }
+        // In a new life positions go on from an old copy: cursors of before must not be taken for ours.
+        _ => {
+            let id = StoreId(random()?);
+            commit.meta.push((MetaKey::STORE_ID, id.0.to_vec()));
+            id
+        }
+    };
     commit.meta.push((LIFE, codec::encode(&life)));
     let charter = newest_charter(&reader, &config.charter)?;
     commit.meta.push((MetaKey::CHARTER, charter.encode()));

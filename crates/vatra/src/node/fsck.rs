@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use vatra_model::certificate::SignedCertificate;
-use vatra_model::charter::{AdmitError, Charter};
+use vatra_model::charter::Charter;
 use vatra_model::pack::Packer;
 use vatra_model::view::Digest;
 use vatra_model::{Change, CheckedEntry, Entry, Head, LogId, Public, RecordId, codec};
@@ -103,10 +103,8 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
     fn log(&mut self, log: LogId, bytes: &[u8]) -> Result<(), String> {
         let row: LogRow = codec::decode(bytes, "a log's row").map_err(|error| error.to_string())?;
         let signed = SignedCertificate::decode(&row.descriptor.certificate).map_err(|error| error.to_string())?;
-        match self.charter.admit(&signed) {
-            Ok(_) | Err(AdmitError::Revoked(_)) => {}
-            Err(error) => return Err(format!("its origin is not admitted: {error}")),
-        }
+        // Logs of members that have left, and of revoked nodes, are kept.
+        self.charter.admit_log(&signed).map_err(|error| format!("its origin was never admitted: {error}"))?;
         let key = signed.certificate().key;
         if LogId::derive(&key, row.descriptor.incarnation, &row.descriptor.audience) != log {
             return Err("its descriptor is another log's".into());

@@ -39,7 +39,7 @@ use crate::node::views::Views;
 use crate::node::wants::Wants;
 
 /// Longest time that open requests get to finish when the node stops.
-const DRAIN_MAX: Duration = Duration::from_secs(3);
+const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// The driver must have done a round within this time, or the watchdog is not told that all is well.
 const PULSE_MAX: Duration = Duration::from_secs(20);
 /// Threads of the runtime: mesh, API, timers. Everything heavy has a thread of its own.
