@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use tokio::sync::{oneshot, watch};
-use vatra_mesh::{Lane, LinkId, Mesh};
+use vatra_mesh::{Lane, LinkId, Mesh, SendError};
 use vatra_model::charter::MemberRole;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
@@ -35,6 +35,8 @@ use crate::node::wants::Wants;
 const ROUND_CHANGES_MAX: usize = 1024;
 /// Time between tries to write while the store refuses, so that it resumes by itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long a peer is kept away whose link is renewed.
+const RENEW: Duration = Duration::from_millis(500);
 /// How long a peer that does not fit (other federation, other version) is kept away.
 const BAN: Duration = Duration::from_secs(30);
 
@@ -408,7 +410,7 @@ impl Driver {
 
     /// What was committed becomes visible to readers.
     fn publish(&mut self, projected: Projected) -> Positions {
-        self.projector.settle(projected.state);
+        self.projector.settle(&projected);
         let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
         for (record, position, summary) in projected.noted {
             listing.note(record, position, summary);
@@ -472,8 +474,14 @@ impl Driver {
 
     fn send(&mut self, peer: NodeKey, message: &Message) {
         let frame = encode(&mut self.packer, message);
-        if let Err(error) = self.mesh.send(peer, Lane::Control, frame) {
-            tracing::debug!(peer = %peer.short(), %error, "a control message was not sent");
+        match self.mesh.send(peer, Lane::Control, frame) {
+            Ok(()) | Err(SendError::NoLink) => {}
+            Err(error) => {
+                // Nothing repairs a lost hello or frontier on a live link, but a new link says all of it again.
+                tracing::warn!(peer = %peer.short(), %error, "a control message found no room, so the link is renewed");
+                self.banned.insert(peer, Instant::now() + RENEW);
+                self.trust_changed();
+            }
         }
     }
 

@@ -3,8 +3,10 @@
 //! Most alerts are never edited; they go straight from their fields to a view, and only an edited record gets a
 //! document row. Within one batch a record may be touched several times, so what was worked out is kept at hand.
 
+mod rows;
+
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -12,20 +14,18 @@ use anyhow::Context;
 use vatra_model::change::record_id;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Digest, Summary, View};
-use vatra_model::{
-    Change, CheckedEntry, Head, LogId, Op, Position, RecordId, RecordKind, SectionId, Seq, Value, codec,
-};
+use vatra_model::{Change, CheckedEntry, LogId, Op, Position, RecordId, RecordKind, SectionId, Seq, Value};
 use vatra_record::{Applied, Record, view_of_create};
-use vatra_replica::{Batch, LogRow};
-use vatra_store::{Commit, EntryRow, IdRow, MetaKey, ReadError, Snapshot, StreamRow};
+use vatra_replica::Batch;
+use vatra_store::{Commit, EntryRow, IdRow, ReadError, Snapshot, StreamRow};
 use vatra_stream::{EventType, StoredEvent};
 
-use crate::node::boot::{LifeRow, STATE, StateRow, digest_of};
+use crate::node::boot::{LifeRow, StateRow, digest_of};
 use crate::node::clock::wall;
 use crate::node::metrics::Metrics;
 use crate::node::packing::pack_entry;
 use crate::node::pending::{self, Pending, section_of};
-use crate::node::views::{DecodedEntry, DocumentRow, FLAG_EDITED, FLAG_PENDING, Views, event_kind, is_of_the_disk};
+use crate::node::views::{DecodedEntry, FLAG_EDITED, FLAG_PENDING, Views, event_kind, is_of_the_disk};
 
 /// Changes after which one commit takes no further entry.
 const PART_CHANGES: usize = 2048;
@@ -58,6 +58,8 @@ pub(crate) struct Projected {
     pub(crate) noted: Vec<(RecordId, Position, Summary)>,
     /// The state after the batch.
     pub(crate) state: StateRow,
+    /// How far the rows of logs tell that they go, once the commit is durable.
+    heights: Vec<(LogId, u64)>,
 }
 
 /// A change of this node's own, in place.
@@ -77,6 +79,8 @@ pub(crate) struct Projector {
     pub(crate) life: LifeRow,
     /// The change under work.
     at: Option<(LogId, Seq, u16)>,
+    /// How far the rows of logs tell that they go.
+    heights: BTreeMap<LogId, u64>,
 }
 
 /// A record as this batch has left it so far.
@@ -113,7 +117,7 @@ struct Round<'b> {
 
 impl Projector {
     pub(crate) fn new(views: Arc<Views>, metrics: Arc<Metrics>, state: StateRow, life: LifeRow) -> Projector {
-        Projector { views, metrics, packer: Packer::new(), state, life, at: None }
+        Projector { views, metrics, packer: Packer::new(), state, life, at: None, heights: BTreeMap::new() }
     }
 
     /// Works out a batch from one of its entries on, as far as one commit can hold it. Nothing is remembered until
@@ -169,6 +173,7 @@ impl Projector {
                 events: Vec::new(),
                 noted: Vec::new(),
                 state: StateRow { hlc: batch.hlc, ..self.state },
+                heights: Vec::new(),
             },
             batch,
             bytes: 0,
@@ -187,8 +192,9 @@ impl Projector {
     }
 
     /// The commit is durable.
-    pub(crate) fn settle(&mut self, state: StateRow) {
-        self.state = state;
+    pub(crate) fn settle(&mut self, projected: &Projected) {
+        self.state = projected.state;
+        self.heights.extend(projected.heights.iter().copied());
     }
 
     fn project_entry(
@@ -402,53 +408,6 @@ impl Projector {
             working.record = self.views.record(&round.snapshot, record)?;
         }
         Ok(working)
-    }
-
-    fn finish(&self, mut round: Round<'_>) -> anyhow::Result<Projected> {
-        let out = &mut round.out;
-        let mut document_bytes = 0;
-        for (record, mut working) in round.working {
-            if working.is_edited {
-                working.id.flags[0] |= FLAG_EDITED;
-                let loaded = working.record.as_ref().expect("an edited record was loaded");
-                let mut row = DocumentRow::write(working.item, loaded);
-                if document_bytes + row.len() > PART_DOCUMENT_BYTES_MAX {
-                    row = DocumentRow::without_record(working.item);
-                }
-                document_bytes += row.len();
-                out.commit.documents.push((record, row));
-            }
-            if working.is_changed {
-                let has_pending = working.has_more_pending || !working.pending.is_empty();
-                working.id.flags[0] &= !FLAG_PENDING;
-                working.id.flags[0] |= if has_pending { FLAG_PENDING } else { 0 };
-                out.commit.ids.push((record, working.id));
-            }
-        }
-        out.state.digest = round.digest.0;
-        if out.next_entry < round.batch.entries.len() {
-            // How far a log goes is told with the last part. Until then its entries are found as ones beyond a
-            // gap, for which the log must be known.
-            for (log, row) in &round.batch.logs {
-                if round.snapshot.log_row(*log)?.is_none() {
-                    let row = LogRow { descriptor: row.descriptor.clone(), head: Head::EMPTY };
-                    out.commit.logs.push((*log, codec::encode(&row)));
-                }
-            }
-        } else {
-            for (log, row) in &round.batch.logs {
-                out.commit.logs.push((*log, codec::encode(row)));
-            }
-            if let Some(charter) = &round.batch.charter {
-                out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
-            }
-        }
-        if let Some((incarnation, opened)) = round.batch.incarnation {
-            let life = LifeRow { incarnation, opened, boot: self.life.boot };
-            out.commit.meta.push((MetaKey::INCARNATION, codec::encode(&life)));
-        }
-        out.commit.meta.push((STATE, codec::encode(&out.state)));
-        Ok(round.out)
     }
 }
 

@@ -3,12 +3,15 @@ use vatra_model::change::{Create, Edit, Naming, RecordKind};
 use vatra_model::view::AlertView;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{
-    AudienceId, ChangeId, Class, Entry, EntryDraft, EntryHash, Hlc, Incarnation, MemberCode, Realm, Secret, WallMs,
+    AudienceId, ChangeId, Class, Entry, EntryDraft, EntryHash, Head, Hlc, Incarnation, MemberCode, Realm, Secret,
+    WallMs,
 };
+use vatra_replica::LogRow;
 use vatra_store::{MemoryDisk, PAGE_ROWS_MAX, Store};
 
 use super::*;
 use crate::node::origins::Origins;
+use crate::node::views::DocumentRow;
 
 /// Lets a test see what a panic does.
 pub(super) fn provoke_panic(change: &Change) {
@@ -110,7 +113,7 @@ impl Desk {
             let end = self.store.next_position();
             let part = self.projector.project(&batch, next, log_of(UA), end).expect("a part");
             self.store.commit(&part.commit).expect("memory has room");
-            self.projector.settle(part.state);
+            self.projector.settle(&part);
             assert!(part.next_entry > next, "every part takes an entry");
             next = part.next_entry;
             commits += 1;
