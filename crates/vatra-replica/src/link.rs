@@ -6,7 +6,7 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::AdmitError;
 use vatra_model::limits::LOGS_MAX;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Run};
-use vatra_model::{CheckedEntry, Entry, LogId};
+use vatra_model::{CheckedEntry, Entry, LogId, NodeKey};
 
 use crate::input::Reject;
 use crate::trust::{CheckedLog, Trust};
@@ -113,6 +113,12 @@ impl Heard {
             }
         }
         Ok(received)
+    }
+
+    /// Whose log it is, if the other end has told of it.
+    #[must_use]
+    pub fn origin(&self, log: &LogId) -> Option<NodeKey> {
+        self.logs.get(log).map(|log| log.certificate.key)
     }
 
     fn hear(&mut self, trust: &Trust, descriptor: LogDescriptor, received: &mut Received) -> Result<(), Reject> {

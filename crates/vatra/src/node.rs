@@ -10,6 +10,7 @@ mod driver;
 mod egress;
 mod fsck;
 mod ingest;
+mod intake;
 mod lifecycle;
 mod links;
 mod listing;

@@ -17,6 +17,7 @@ use vatra_model::wire::Message;
 use vatra_replica::{Heard, Input, Reject, Trust};
 
 use crate::node::driver::Item;
+use crate::node::intake::Intake;
 use crate::node::links::Links;
 use crate::node::mailbox::{Mailbox, Urgency, Weight};
 use crate::node::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(crate) struct Ingest {
     pub(crate) trust: SharedTrust,
     pub(crate) links: Arc<Links>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) intake: Intake,
     pub(crate) packer: Packer,
     pub(crate) heard: BTreeMap<(LinkId, Lane), Heard>,
     pub(crate) complained: BTreeMap<NodeKey, Instant>,
@@ -46,9 +48,10 @@ impl Ingest {
         trust: SharedTrust,
         links: Arc<Links>,
         metrics: Arc<Metrics>,
+        origin_entries_per_second: u32,
     ) -> Ingest {
-        let packer = Packer::new();
-        Ingest { mailbox, trust, links, metrics, packer, heard: BTreeMap::new(), complained: BTreeMap::new() }
+        let (intake, packer) = (Intake::new(origin_entries_per_second), Packer::new());
+        Ingest { mailbox, trust, links, metrics, intake, packer, heard: BTreeMap::new(), complained: BTreeMap::new() }
     }
 
     /// Checks frames until the mesh or the driver stops.
@@ -123,7 +126,16 @@ impl Ingest {
                     let links = &self.links;
                     self.heard.retain(|(kept, _), _| *kept == link || links.is_live(*kept));
                 }
-                let received = self.heard.entry((link, lane)).or_default().open(&trust, frame)?;
+                let heard = self.heard.entry((link, lane)).or_default();
+                let mut received = heard.open(&trust, frame)?;
+                if received.request.is_none() {
+                    let (before, now) = (received.entries.len(), Instant::now());
+                    let intake = &mut self.intake;
+                    received.entries.retain(|entry| {
+                        heard.origin(&entry.header().log).is_some_and(|origin| intake.admits(origin, now))
+                    });
+                    self.metrics.throttled.inc_by((before - received.entries.len()) as u64);
+                }
                 let changes = received.entries.iter().map(|e| e.entry().changes.len()).sum();
                 let bytes = received.entries.iter().map(|e| e.header().changes_len as usize).sum();
                 let weight = Weight { changes, bytes };

@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub(crate) served: Counter,
     /// Pushes that found a link's queue full and were left to catch-up.
     pub(crate) shed: Counter,
+    /// Pushed entries that exceeded their origin's rate and were left to catch-up.
+    pub(crate) throttled: Counter,
     /// Changes that have no effect, by their bytes or their author's rights.
     pub(crate) quarantined: Counter,
     /// Changes of a newer version than this node.
@@ -52,6 +54,7 @@ impl Metrics {
             pushed: Counter::default(),
             served: Counter::default(),
             shed: Counter::default(),
+            throttled: Counter::default(),
             quarantined: Counter::default(),
             newer: Counter::default(),
             stored: Counter::default(),
@@ -67,6 +70,7 @@ impl Metrics {
         registry.register("vatra_entries_pushed", "Entries pushed, per peer", metrics.pushed.clone());
         registry.register("vatra_entries_served", "Entries sent as answers", metrics.served.clone());
         registry.register("vatra_pushes_shed", "Pushes left to catch-up", metrics.shed.clone());
+        registry.register("vatra_pushes_throttled", "Pushes past an origin's rate", metrics.throttled.clone());
         registry.register("vatra_changes_quarantined", "Changes without effect", metrics.quarantined.clone());
         registry.register("vatra_changes_newer", "Changes of a newer version", metrics.newer.clone());
         registry.register("vatra_entries_stored", "Entries stored", metrics.stored.clone());

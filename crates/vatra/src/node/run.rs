@@ -177,7 +177,8 @@ impl Node {
             LinkProfile::Metered => Cost::Metered,
         };
         let (faults, faulty) = watch::channel(None);
-        let threads = start_threads(&shared, &mesh, events, cost, driver, &faults)?;
+        let origin_rate = config.limits.origin_entries_per_second;
+        let threads = start_threads(&shared, &mesh, events, (cost, origin_rate), driver, &faults)?;
         let drills = Arc::new(Drills::new(mesh.clone(), shared.trust.clone()));
         Ok(Node { shared, mesh, drills, clock, store_id, threads, faults: faulty })
     }
@@ -289,13 +290,13 @@ fn start_threads(
     shared: &Arc<Shared>,
     mesh: &Mesh,
     events: MeshEvents,
-    cost: Cost,
+    (cost, origin_rate): (Cost, u32),
     driver: Driver,
     faults: &watch::Sender<Option<&'static str>>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let ingest = || {
         let (mailbox, trust) = (shared.mailbox.clone(), shared.trust.clone());
-        Ingest::new(mailbox, trust, shared.links.clone(), shared.metrics.clone())
+        Ingest::new(mailbox, trust, shared.links.clone(), shared.metrics.clone(), origin_rate)
     };
     let egress = || Egress {
         mesh: mesh.clone(),

@@ -19,7 +19,10 @@ mod damage;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn start(dir: &Path) -> Node {
-    let config = NodeConfig::load(dir).expect("a lab node's configuration");
+    start_with(NodeConfig::load(dir).expect("a lab node's configuration")).await
+}
+
+async fn start_with(config: NodeConfig) -> Node {
     // The socket of a node that was stopped in this process lives until its connections have drained.
     until("the port is free", || std::net::UdpSocket::bind(config.mesh.listen).is_ok()).await;
     let (mesh, events) = start_mesh(&config).await.expect("a free port");
@@ -68,6 +71,29 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < give_up, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_slowed_down_and_nothing_of_it_is_lost() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let ua = start(&dir.path().join("lab/ua-1")).await;
+    let mut config = NodeConfig::load(&dir.path().join("lab/lt-1")).expect("a lab node's configuration");
+    config.limits.origin_entries_per_second = 1;
+    let lt = start_with(config).await;
+    let state = |node: &Node| *node.shared.state.borrow();
+    call(&ua, vec![draft("first")]).await;
+    until("they are linked", || state(&lt).alerts == 1).await;
+    let count = 150;
+    for number in 1..count {
+        call(&ua, vec![draft(&format!("flood {number}"))]).await;
+    }
+    until("all has come", || state(&lt).alerts == count && state(&lt).digest == state(&ua).digest).await;
+    assert!(lt.shared.metrics.throttled.get() > 0, "a minute's worth is 60 entries");
+    lt.stop().await;
+    ua.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ fn ingest() -> Ingest {
     signed.sign(&root);
     let trust = Trust::new(Charter::found(signed).expect("all have signed"));
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-    Ingest::new(Arc::default(), Arc::new(RwLock::new(Arc::new(trust))), Arc::default(), metrics)
+    Ingest::new(Arc::default(), Arc::new(RwLock::new(Arc::new(trust))), Arc::default(), metrics, 200)
 }
 
 fn frame(plain: &[u8]) -> Vec<u8> {
