@@ -1,12 +1,13 @@
 //! Opening a node's store and finding out which life it is in.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use vatra_model::charter::Charter;
 use vatra_model::codec;
 use vatra_model::view::Digest;
-use vatra_model::{Hlc, Incarnation, Seq, WallMs};
+use vatra_model::{AudienceId, Hlc, Incarnation, LogId, NodeKey, Seq, WallMs};
 use vatra_replica::{AheadRow, LogRow, Restored, RestoredLog};
 use vatra_store::{
     Commit, Fence, FenceState, MemoryDisk, MetaKey, OpenOptions, PAGE_ROWS_MAX, PageLimits, Reader, Store,
@@ -66,7 +67,7 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
         None => StateRow::default(),
     };
     let stored = restore_logs(&reader)?;
-    let (life, new_life) = next_life(&reader, &fence, stored.damaged)?;
+    let (life, new_life) = next_life(&reader, &fence, &stored, config.certificate.certificate().key)?;
     let store_id = match reader.meta(MetaKey::STORE_ID)? {
         Some(bytes) if new_life.is_none() => {
             StoreId(bytes.try_into().ok().context("the store's id is damaged; run `vatra fsck`")?)
@@ -120,15 +121,21 @@ pub(crate) fn fence_path(config: &NodeConfig) -> PathBuf {
 }
 
 /// The life of this start: the same as before, unless the store may be an old copy of itself.
-fn next_life(reader: &Reader, fence: &Fence, damaged_logs: usize) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
+fn next_life(
+    reader: &Reader,
+    fence: &Fence,
+    stored: &StoredLogs,
+    me: NodeKey,
+) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
     let new = || -> anyhow::Result<LifeRow> {
         Ok(LifeRow { incarnation: Incarnation(u64::from_le_bytes(random()?)), opened: wall(), boot: 1 })
     };
     let Some(bytes) = reader.meta(LIFE)? else { return Ok((new()?, None)) };
     let life: LifeRow = codec::decode(&bytes, "the store's life")?;
+    let own_log = LogId::derive(&me, life.incarnation, &AudienceId::FEDERATION);
     let reason = match fence.state() {
-        // It may be the one of this node's own log: numbering it from 0 again would be a fork.
-        _ if damaged_logs > 0 => Some("a log's row is damaged"),
+        // Where the own log ends is not known: numbering its entries again would be a fork.
+        _ if !stored.tells_end_of(&own_log) => Some("a row of a log, or one of the newest entries, is damaged"),
         FenceState::Held(mark) if mark.incarnation == life.incarnation && mark.starts <= life.boot => None,
         FenceState::Held(mark) if mark.incarnation == life.incarnation => {
             Some("the store knows of fewer starts than the fence: an old copy of it was put back")
@@ -158,8 +165,17 @@ fn newest_charter(reader: &Reader, configured: &Charter) -> anyhow::Result<Chart
 /// The logs on disk.
 pub(crate) struct StoredLogs {
     pub(crate) logs: Vec<RestoredLog>,
-    /// Logs whose row cannot be read: how far they go is not known.
-    pub(crate) damaged: usize,
+    /// Logs whose row cannot be read.
+    damaged_rows: usize,
+    /// Logs of which entries past the height in their row cannot be read.
+    holed: BTreeSet<LogId>,
+}
+
+impl StoredLogs {
+    /// Whether it is known how far a log goes, or that it is not there.
+    pub(crate) fn tells_end_of(&self, log: &LogId) -> bool {
+        self.damaged_rows == 0 && !self.holed.contains(log)
+    }
 }
 
 /// All logs as the store has them, with what lies beyond their gaps.
@@ -169,6 +185,7 @@ pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<StoredLogs> {
         tracing::error!(%damage, "a log's row is damaged; run `vatra fsck`");
     }
     let mut logs = Vec::with_capacity(page.rows.len());
+    let mut holed = BTreeSet::new();
     for (log, bytes) in page.rows {
         let row: LogRow = codec::decode(&bytes, "a log's row")?;
         let mut ahead = Vec::new();
@@ -176,6 +193,9 @@ pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<StoredLogs> {
         loop {
             let limits = PageLimits { rows_max: PAGE_ROWS_MAX, bytes_max: 16 << 20 };
             let entries = reader.entries(log, from, Seq(u64::MAX), limits)?;
+            if !entries.damaged.is_empty() {
+                holed.insert(log);
+            }
             for entry in &entries.rows {
                 let (header, hash) = unpack_header(&entry.bytes)?;
                 ahead.push(AheadRow { seq: entry.seq.0, hash, prev: header.prev });
@@ -187,7 +207,7 @@ pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<StoredLogs> {
         }
         logs.push(RestoredLog { row, ahead });
     }
-    Ok(StoredLogs { logs, damaged: page.damaged.len() })
+    Ok(StoredLogs { logs, damaged_rows: page.damaged.len(), holed })
 }
 
 /// The digest of a stored state.

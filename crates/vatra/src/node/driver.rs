@@ -387,7 +387,7 @@ impl Driver {
                     tracing::error!(error = format!("{error:#}"), "a batch was not stored");
                     // What the core holds to be missing, it writes again: it must not be told less than there is.
                     let stored = restore_logs(&self.projector.views.reader)?;
-                    ensure!(stored.damaged == 0, "{} rows of logs are damaged; run `vatra fsck`", stored.damaged);
+                    ensure!(stored.tells_end_of(&own_log), "rows of this node's own log are damaged; run `vatra fsck`");
                     return Ok((Input::PersistFailed { batch: batch.id, logs: stored.logs }, HashMap::new()));
                 }
             }

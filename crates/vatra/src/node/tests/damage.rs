@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vatra_model::{LogId, Seq};
 use vatra_store::Space;
 
 use super::*;
@@ -71,7 +72,7 @@ async fn a_used_store_is_clean_and_a_flipped_bit_is_found() {
         let reader = boot::open(&config).expect("closed by now").reader();
         let row = reader.log_rows().expect("readable").rows.remove(0);
         let limits = vatra_store::PageLimits::rows(2);
-        let entries = reader.entries(row.0, vatra_model::Seq(1), vatra_model::Seq(1), limits).expect("readable");
+        let entries = reader.entries(row.0, Seq(1), Seq(1), limits).expect("readable");
         entries.rows[0].bytes.clone()
     };
     flip(&ua, &entry);
@@ -80,8 +81,8 @@ async fn a_used_store_is_clean_and_a_flipped_bit_is_found() {
     assert!(spaces.contains(&Space::Entries), "{:?}", damaged.report.findings);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_log_row_never_makes_a_node_fork_its_own_log() {
+/// Damages what `choose` picks of a used store, and publishes: the new alert must stand in another log.
+async fn leaves_its_log(choose: impl FnOnce(&vatra_store::Reader, LogId, Vec<u8>) -> Vec<u8>) {
     // Another test may have installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = tempfile::tempdir().expect("a directory");
@@ -89,11 +90,30 @@ async fn a_damaged_log_row_never_makes_a_node_fork_its_own_log() {
     let ua = dir.path().join("lab/ua-1");
     used(&ua).await;
     let config = NodeConfig::load(&ua).expect("a lab node's configuration");
-    let (log, row) = boot::open(&config).expect("closed by now").reader().log_rows().expect("readable").rows.remove(0);
-    flip(&ua, &row);
+    let (log, damaged) = {
+        let reader = boot::open(&config).expect("closed by now").reader();
+        let (log, row) = reader.log_rows().expect("readable").rows.remove(0);
+        (log, choose(&reader, log, row))
+    };
+    flip(&ua, &damaged);
     let node = start(&ua).await;
     let after = call(&node, vec![draft("after")]).await;
-    let receipt = after[0].as_ref().expect("a node with a damaged row takes alerts");
+    let receipt = after[0].as_ref().expect("a node with a damaged store takes alerts");
     assert_ne!(receipt.log, log, "how far the old log goes is not known, so it is left");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_row_never_makes_a_node_fork_its_own_log() {
+    leaves_its_log(|_, _, row| row).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_newest_entry_never_makes_a_node_fork_its_own_log() {
+    leaves_its_log(|reader, log, _| {
+        let limits = vatra_store::PageLimits::rows(1);
+        let newest = reader.snapshot().expect("readable").entries_reverse(log, Seq(0), Seq(u64::MAX), limits);
+        newest.expect("readable").rows.remove(0).bytes
+    })
+    .await;
 }
