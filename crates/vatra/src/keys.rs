@@ -59,7 +59,7 @@ pub(crate) enum Purpose {
 #[derive(Debug, Error)]
 pub(crate) enum KeyError {
     /// The file system refused.
-    #[error("key file {path}: {source}")]
+    #[error("key file {path} cannot be read or written")]
     Io {
         /// The file.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub(crate) enum KeyError {
         problem: String,
     },
     /// The operating system gave no random bytes.
-    #[error("no random bytes: {0}")]
+    #[error("no random bytes")]
     Random(#[from] getrandom::Error),
 }
 

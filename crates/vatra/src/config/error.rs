@@ -10,7 +10,7 @@ use vatra_model::charter::CharterError;
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {source}", file.display())]
+    #[error("{} cannot be read", file.display())]
     Read {
         /// The file.
         file: PathBuf,
@@ -43,7 +43,7 @@ pub(crate) enum ConfigError {
         allowed: String,
     },
     /// The charter file does not hold.
-    #[error("{}: {source}", file.display())]
+    #[error("{} is no charter that holds", file.display())]
     Charter {
         /// The file.
         file: PathBuf,

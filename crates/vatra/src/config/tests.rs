@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::federation::{LabPlan, Topology};
@@ -139,11 +140,25 @@ fn keys_and_charter_must_fit_the_certificate() {
     charter[middle] ^= 1;
     fs::write(dir.join(CHARTER_FILE), charter).unwrap();
     let error = NodeConfig::load(&dir).unwrap_err().to_string();
-    assert!(error.contains("charter.vatra: "), "{error}");
+    assert!(error.contains("charter.vatra is no charter that holds"), "{error}");
+}
 
-    fs::remove_file(dir.join(CHARTER_FILE)).unwrap();
-    let error = NodeConfig::load(&dir).unwrap_err().to_string();
-    assert!(error.contains("charter.vatra: ") && error.contains("No such file"), "{error}");
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_its_cause_once() {
+    let (_home, dir) = lab();
+    for file in [CHARTER_FILE, KEY_FILE, CONFIG_FILE] {
+        let path = dir.join(file);
+        let good = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = format!("{:#}", NodeConfig::load(&dir).unwrap_err());
+        assert!(error.contains(file), "{error}");
+        assert_eq!(error.matches("No such file").count(), 1, "{error}");
+        fs::write(&path, good).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    fs::write(dir.join(CHARTER_FILE), "hello").unwrap();
+    let error = format!("{:#}", NodeConfig::load(&dir).unwrap_err());
+    assert_eq!(error.matches("malformed charter").count(), 1, "{error}");
 }
 
 #[test]
