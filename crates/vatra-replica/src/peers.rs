@@ -25,7 +25,6 @@ pub(crate) struct Peer {
     known: BTreeMap<LogId, u64>,
     /// Requests that it has not finished answering.
     pub(crate) wants: BTreeMap<u32, Asked>,
-    pub(crate) next_request: u32,
     /// Bytes that one request may bring; grows while answers are quick.
     pub(crate) budget: u32,
     /// It let a request go without progress and has sent nothing since: others are asked first.
@@ -65,7 +64,6 @@ impl Peer {
             clock_ahead_ms: 0,
             known: BTreeMap::new(),
             wants: BTreeMap::new(),
-            next_request: 1,
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
             has_stalled: false,
             given: BTreeMap::new(),

@@ -230,9 +230,10 @@ impl Replica {
             part.map(|part| (key, part))
         });
         let Some((key, ((from, to), classes))) = found else { return false };
+        // Numbers go on over all links, so that a late answer to a lost link's request is never taken for another's.
+        let request = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1).max(1);
         let peer = self.peers.get_mut(&key).expect("found above");
-        let request = peer.next_request;
-        peer.next_request = peer.next_request.wrapping_add(1).max(1);
         let want = Want { request, log, from, to, classes, budget: peer.budget };
         peer.wants.insert(request, Asked { want, asked: now.mono, progress: now.mono, received: 0, next: from });
         let ripening = self.ripening.entry(log).or_default();

@@ -111,6 +111,8 @@ pub struct Replica {
     pub(crate) topology_stale: bool,
     pub(crate) ripening: BTreeMap<LogId, Ripening>,
     pub(crate) plan_stale: bool,
+    /// Number of the next request, over all links.
+    pub(crate) next_request: u32,
     pub(crate) timers: Timers,
     pub(crate) behind_since: BTreeMap<LogId, MonoMs>,
     /// Logs whose gap nobody could fill at the last look.
@@ -147,13 +149,15 @@ impl Replica {
             let _ = trust.learn(certificate);
         }
         let me = config.secret.node_key();
+        let mut chance = Seeded::new(config.seed);
+        let next_request = u32::try_from(chance.below(u64::from(u32::MAX))).unwrap_or(0).max(1);
         let mut replica = Replica {
             me,
             member: config.certificate.certificate().member,
             secret: config.secret,
             certificate: config.certificate,
             software: config.software,
-            chance: Seeded::new(config.seed),
+            chance,
             trust,
             configured: config.certificates,
             incarnation: restored.incarnation,
@@ -174,6 +178,7 @@ impl Replica {
             topology_stale: true,
             ripening: BTreeMap::new(),
             plan_stale: false,
+            next_request,
             timers: Timers {
                 beacon: now.mono,
                 last_beacon: None,

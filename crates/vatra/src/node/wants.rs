@@ -24,6 +24,8 @@ struct State {
     waiting: BTreeMap<NodeKey, VecDeque<Want>>,
     /// Peers with an answer under way, so that answers keep their order.
     busy: BTreeSet<NodeKey>,
+    /// Busy peers whose link was lost since: what is left of their answers is nobody's any more.
+    stale: BTreeSet<NodeKey>,
     /// Peers without room for more at present.
     paused: BTreeMap<NodeKey, Instant>,
     last: Option<NodeKey>,
@@ -53,6 +55,9 @@ impl Wants {
         let mut state = self.lock();
         state.waiting.remove(&peer);
         state.paused.remove(&peer);
+        if state.busy.contains(&peer) {
+            state.stale.insert(peer);
+        }
     }
 
     /// Lets everyone who waits for a request go home.
@@ -78,16 +83,22 @@ impl Wants {
 
     /// The answer was given, or given up.
     pub(crate) fn done(&self, peer: NodeKey) {
-        self.lock().busy.remove(&peer);
+        let mut state = self.lock();
+        state.busy.remove(&peer);
+        state.stale.remove(&peer);
+        drop(state);
         self.arrived.notify_one();
     }
 
-    /// The peer had no room for the rest of the answer: it goes on in a moment, unless the link is gone.
+    /// The peer had no room for the rest of the answer: it goes on in a moment, unless the link is gone. Urgent
+    /// requests that came meanwhile go before it.
     pub(crate) fn put_back(&self, peer: NodeKey, rest: Want) {
         let mut state = self.lock();
         state.busy.remove(&peer);
-        if let Some(queue) = state.waiting.get_mut(&peer) {
-            queue.push_front(rest);
+        let is_stale = state.stale.remove(&peer);
+        if let Some(queue) = state.waiting.get_mut(&peer).filter(|_| !is_stale) {
+            let urgent = queue.iter().take_while(|want| want.classes.is_urgent()).count();
+            queue.insert(if rest.classes.is_urgent() { 0 } else { urgent }, rest);
             state.paused.insert(peer, Instant::now() + ROOM_WAIT);
         }
         drop(state);
@@ -162,6 +173,31 @@ mod tests {
         let (first, rest) = wants.next().expect("open");
         wants.put_back(first, rest);
         assert_eq!(requests(&wants, 2), [(2, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn an_urgent_request_goes_before_the_rest_of_an_answer() {
+        let wants = Wants::default();
+        let a = NodeKey([1; 32]);
+        assert!(wants.push(a, want(1, false)));
+        let (peer, rest) = wants.next().expect("open");
+        assert!(wants.push(a, want(2, true)));
+        wants.put_back(peer, rest);
+        assert_eq!(requests(&wants, 2), [(1, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn the_rest_of_an_answer_dies_with_its_link() {
+        let wants = Wants::default();
+        let a = NodeKey([1; 32]);
+        assert!(wants.push(a, want(1, false)));
+        let (peer, rest) = wants.next().expect("open");
+        wants.forget(a);
+        assert!(wants.push(a, want(7, false)), "the new link asks anew");
+        wants.put_back(peer, rest);
+        assert_eq!(requests(&wants, 1), [(1, 7)]);
+        assert!(wants.push(a, want(8, false)));
+        assert_eq!(requests(&wants, 1), [(1, 8)]);
     }
 
     #[test]
