@@ -4,8 +4,14 @@ use serde::de::DeserializeOwned;
 
 use crate::draft::DraftError;
 
-/// Reads one JSON value; an error names the field.
+const OBJECT_HINT: &str = "send one JSON object in UTF-8";
+
+/// Reads one JSON object; an error names the field.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], remedies: &[(&str, &str)]) -> Result<T, DraftError> {
+    // A list would be taken for the fields in their order; nobody means that.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(DraftError::new("", "must be one JSON object, not a list", OBJECT_HINT));
+    }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, error, remedies))
 }
 
@@ -13,7 +19,7 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], remedies: &[(&str, &str)])
 fn explain<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error, remedies: &[(&str, &str)]) -> DraftError {
     if !error.is_data() {
         let place = format!("is not JSON: {error}");
-        return DraftError::new("", place, "send one JSON object in UTF-8");
+        return DraftError::new("", place, OBJECT_HINT);
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let (path, message) = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
@@ -37,7 +43,22 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error, remedies
     if let Some(field) = quoted_after(message, "duplicate field ") {
         return DraftError::new(joined(outer, field), "is a duplicate field", "send it once");
     }
-    DraftError::new(outer, message, "correct the value")
+    DraftError::new(outer, said_of_field(message), "correct the value")
+}
+
+/// A reader's message as a sentence whose subject is the field.
+fn said_of_field(message: &str) -> String {
+    if message.starts_with("must ") {
+        return message.to_owned();
+    }
+    let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+    if let Some(word) = quoted_after(found, "unknown variant ") {
+        return format!("must be {}, not {word:?}", expected.replace('`', ""));
+    }
+    match ["invalid type: ", "invalid value: "].iter().find_map(|prefix| found.strip_prefix(prefix)) {
+        Some(found) if !expected.is_empty() => format!("must be {expected}, not {found}"),
+        _ => format!("is not acceptable: {message}"),
+    }
 }
 
 fn quoted_after<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {
