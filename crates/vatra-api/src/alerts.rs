@@ -113,7 +113,7 @@ impl<S: Service> Call<S> {
         let query = ListQuery {
             limit: parameters.take_limit()?,
             before: parameters.take_page_cursor(self.api.shared.hub.store_id())?,
-            since: parameters.take_parsed::<u64>("since")?.map(Position),
+            since: parameters.take_number("since")?.map(Position),
             filter: parameters.take_filter()?,
             clearance: self.caller.clearance(),
         };

@@ -49,7 +49,7 @@ pub(crate) fn live<S: Service>(call: &Call<S>) -> Result<Response, Problem> {
 
 pub(crate) async fn ready<S: Service>(call: Call<S>) -> Result<Response, Problem> {
     let mut parameters = call.parameters()?;
-    let lag_max = parameters.take_parsed::<u64>("max_lag")?;
+    let lag_max = parameters.take_number("max_lag")?;
     parameters.finish(&["max_lag"])?;
     let readiness = call.service().readiness().await;
     let behind = readiness.behind_seconds;

@@ -1,8 +1,5 @@
 //! Query strings and path parameters: each name known and given once, or refused by its name.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
 use axum::extract::Query;
 use axum::http::Uri;
 use vatra_model::{MemberCode, Position, RecordId};
@@ -40,24 +37,20 @@ impl Parameters {
         }
     }
 
-    /// Takes a parameter and reads it.
-    pub(crate) fn take_parsed<T>(&mut self, name: &str) -> Result<Option<T>, Problem>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
+    /// Takes a parameter that is a whole number.
+    pub(crate) fn take_number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
         let shown: String = text.chars().take(80).collect();
-        let parsed = text.parse().map_err(|error| Problem::parameter(name, format!("{name}: {error}, not {shown:?}")));
-        parsed.map(Some)
+        let refused = |_| Problem::parameter(name, format!("{name} is a whole number from 0, not {shown:?}"));
+        text.parse().map(Some).map_err(refused)
     }
 
     /// Takes the number of items of a page.
     pub(crate) fn take_limit(&mut self) -> Result<usize, Problem> {
-        match self.take_parsed::<usize>("limit")? {
+        match self.take_number("limit")?.map(|limit| (limit, usize::try_from(limit))) {
             None => Ok(PAGE_ITEMS_DEFAULT),
-            Some(limit) if (1..=PAGE_ITEMS_MAX).contains(&limit) => Ok(limit),
-            Some(limit) => {
+            Some((_, Ok(limit))) if (1..=PAGE_ITEMS_MAX).contains(&limit) => Ok(limit),
+            Some((limit, _)) => {
                 let detail = format!("limit is 1 to {PAGE_ITEMS_MAX}, not {limit}");
                 Err(Problem::parameter("limit", detail).with_limit(PAGE_ITEMS_MAX as u64))
             }
@@ -146,6 +139,10 @@ mod tests {
         assert_eq!(field(parameters("limit=1&limit=2").take_limit().unwrap_err()), "limit");
         for bad in ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit="] {
             assert_eq!(field(parameters(bad).take_limit().unwrap_err()), "limit", "{bad}");
+        }
+        for bad in ["since=x", "since=-1", "since=", "since=99999999999999999999"] {
+            let problem = parameters(bad).take_number("since").unwrap_err();
+            assert!(format!("{problem:?}").contains("since is a whole number from 0, not "), "{problem:?}");
         }
         assert_eq!(field(parameters("severity=loud").take_filter().unwrap_err()), "severity");
         assert_eq!(parameters("").take_limit().unwrap(), PAGE_ITEMS_DEFAULT);
