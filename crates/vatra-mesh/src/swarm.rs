@@ -44,7 +44,7 @@ const BIND_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The UDP address cannot be bound: it is taken, not ours, or not permitted. The operator must act.
-    #[error("cannot listen on UDP {address}: {source}")]
+    #[error("cannot listen on UDP {address}")]
     Bind {
         /// The address.
         address: SocketAddr,

@@ -28,7 +28,7 @@ const MIGRATIONS: [MigrationStep; FORMAT_VERSION as usize - 1] = [];
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// A file of the store could not be read or written.
-    #[error("{} could not be {action}: {source}", path.display())]
+    #[error("{} could not be {action}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum OpenError {
     },
     /// The engine could not open its data. On damage: restore a backup, or remove the store directory and let
     /// peers send everything again.
-    #[error("the store {} could not be opened: {source}", dir.display())]
+    #[error("the store {} could not be opened", dir.display())]
     Engine {
         /// The store.
         dir: PathBuf,

@@ -135,9 +135,9 @@ async fn a_taken_port_is_told_with_its_address() {
     let a = Node::new(49).await;
     let address = a.mesh.local_address();
     match start(config(50, address)).await {
-        Err(error @ StartError::Bind { .. }) => {
-            let text = error.to_string();
-            assert!(text.contains(&address.to_string()) && text.contains("in use"), "{text}");
+        Err(StartError::Bind { address: told, source }) => {
+            assert_eq!(told, address);
+            assert!(source.to_string().contains("in use"), "{source}");
         }
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("bound twice"),
