@@ -131,7 +131,8 @@ async fn port_of(swarm: &mut Swarm<Border>, address: SocketAddr) -> Result<Socke
 
 fn bind_error(error: TransportError<io::Error>) -> io::Error {
     match error {
-        TransportError::Other(error) => error,
+        // The transport wraps the system's error in layers that all say the same.
+        TransportError::Other(error) => io::Error::new(error.kind(), error.to_string()),
         TransportError::MultiaddrNotSupported(address) => {
             io::Error::new(io::ErrorKind::InvalidInput, format!("the transport does not support {address}"))
         }

@@ -138,6 +138,8 @@ async fn a_taken_port_is_told_with_its_address() {
         Err(StartError::Bind { address: told, source }) => {
             assert_eq!(told, address);
             assert!(source.to_string().contains("in use"), "{source}");
+            let cause = source.get_ref().and_then(std::error::Error::source);
+            assert!(cause.is_none(), "the cause is told once: {cause:?}");
         }
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("bound twice"),
