@@ -60,7 +60,11 @@ impl Drills {
         state.drill = Some(drill.clone());
         self.mesh.set_cut(Some(self.affected(&drill.members)));
         drop(state);
-        tracing::warn!(members = ?drill.members, until = %drill.until, reason = drill.reason, by = drill.by,
+        let members = match drill.members.is_empty() {
+            true => "all".to_owned(),
+            false => drill.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        };
+        tracing::warn!(members, until = %drill.until, reason = drill.reason, by = drill.by,
             "a drill cuts links");
         let drills = Arc::clone(self);
         let number = drill.number;
@@ -81,7 +85,7 @@ impl Drills {
         if ends {
             state.drill = None;
             self.mesh.set_cut(None);
-            tracing::warn!("the drill is over, links are healed");
+            tracing::info!("the drill is over, links are healed");
         }
         ends
     }

@@ -13,12 +13,12 @@ use vatra_mesh::{Lane, LinkId, Mesh, SendError};
 use vatra_model::charter::MemberRole;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
-use vatra_model::{Change, Class, LogId, MemberCode, NodeKey, Position, RecordId, Seq};
+use vatra_model::{Change, Class, LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
 use vatra_replica::{Batch, Cost, Effect, Event, Input, Now, Reach, Replica, ReplicaStatus};
-use vatra_store::{Fence, Health, Snapshot, Store};
+use vatra_store::{Fence, Health, ReadOnlyReason, Snapshot, Store};
 
 use crate::node::boot::restore_logs;
-use crate::node::clock::Clock;
+use crate::node::clock::{Clock, wall};
 use crate::node::egress::Push;
 use crate::node::ingest::SharedTrust;
 use crate::node::links::{Links, encode};
@@ -98,6 +98,8 @@ pub(crate) struct Driver {
     pub(crate) publishing: u64,
     pub(crate) last_probe: Option<Instant>,
     pub(crate) is_told_writable: bool,
+    /// Why and since when the fence cannot be raised.
+    pub(crate) fence_trouble: Option<(ReadOnlyReason, WallMs)>,
 }
 
 /// A call with the results so far.
@@ -173,7 +175,7 @@ impl Driver {
             Item::Local(call) => self.take_call(now, call, effects),
             Item::Status(reply) => {
                 // A caller that went away needs no answer.
-                let _ = reply.send((self.replica.status(now), self.store.health()));
+                let _ = reply.send((self.replica.status(now), self.health()));
             }
             Item::Reach(log, seq, reply) => {
                 let _ = reply.send(self.replica.reach(&log, seq));
@@ -294,15 +296,31 @@ impl Driver {
         let incarnation = self.replica.incarnation();
         // Every change may become an entry of its own, and entry 0 comes on top.
         let seq = Seq(self.replica.next_seq().0 + self.publishing + 2);
-        self.fence.raise(incarnation, seq).map_err(|error| {
-            let is_full = error.is_full();
-            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the fence could not be raised");
-            if is_full {
-                LocalError::StoreFull
-            } else {
-                LocalError::StoreReadOnly("the fence beside the store could not be written".into())
+        match self.fence.raise(incarnation, seq) {
+            Ok(()) => {
+                if self.fence_trouble.take().is_some() {
+                    tracing::info!("the fence can be raised again");
+                }
+                Ok(())
             }
-        })
+            Err(error) => {
+                let reason = if error.is_full() { ReadOnlyReason::Full } else { ReadOnlyReason::Io };
+                if self.fence_trouble.is_none() {
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    tracing::error!(error, "the fence beside the store cannot be raised: nothing can be published");
+                    self.fence_trouble = Some((reason, wall()));
+                }
+                Err(LocalError::read_only(reason))
+            }
+        }
+    }
+
+    /// Whether local writes are taken: by the store, and by the fence beside it.
+    fn health(&self) -> Health {
+        match (self.store.health(), self.fence_trouble) {
+            (Health::Writable, Some((reason, since))) => Health::ReadOnly { reason, since },
+            (health, _) => health,
+        }
     }
 
     fn answer(&mut self, call: u64, index: usize, result: LocalResult) {
@@ -527,10 +545,14 @@ impl Driver {
 
     /// While the store refuses writes, tries again now and then, so that it resumes without anybody's help.
     fn probe(&mut self) {
-        if !self.is_writable() {
+        if !matches!(self.health(), Health::Writable) {
             let now = Instant::now();
             if self.last_probe.is_none_or(|last| now.duration_since(last) >= PROBE_EVERY) {
                 self.last_probe = Some(now);
+                if self.fence_trouble.is_some() {
+                    // What is wrong was logged when it began.
+                    let _ = self.raise_fence();
+                }
                 let mut commit = vatra_store::Commit::default();
                 let state = vatra_model::codec::encode(&self.projector.state);
                 commit.meta.push((crate::node::boot::STATE, state));
@@ -539,10 +561,10 @@ impl Driver {
                 }
             }
         }
+        self.shared.metrics.writable.set(i64::from(matches!(self.health(), Health::Writable)));
         let writable = self.is_writable();
         if writable != self.is_told_writable {
             self.is_told_writable = writable;
-            self.shared.metrics.writable.set(i64::from(writable));
             self.replica.set_writable(writable);
             match self.store.health() {
                 Health::Writable => tracing::info!("the store takes writes again"),

@@ -262,6 +262,7 @@ impl Node {
             publishing: 0,
             last_probe: None,
             is_told_writable: true,
+            fence_trouble: None,
         };
         Ok((driver, store_id))
     }

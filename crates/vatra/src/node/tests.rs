@@ -10,7 +10,7 @@ use vatra_model::draft::AlertDraft;
 use crate::config::NodeConfig;
 use crate::federation::{LabPlan, Topology};
 use crate::node::driver::Item;
-use crate::node::local::{LocalCall, LocalOp, LocalResult};
+use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult};
 use crate::node::mailbox::{Urgency, Weight};
 use crate::node::run::{Node, start_mesh};
 
@@ -128,5 +128,25 @@ async fn two_nodes_show_the_same() {
     let ua = start(&dir.path().join("lab/ua-1")).await;
     assert_eq!(state(&ua).digest, digest, "a restarted node shows what it showed");
     lt.stop().await;
+    ua.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_that_cannot_be_raised_shows_in_the_health_and_is_tried_again() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let node_dir = dir.path().join("lab/ua-1");
+    let ua = start(&node_dir).await;
+    let fence = node_dir.join("fence");
+    std::fs::remove_file(&fence).expect("the start wrote a fence");
+    std::fs::create_dir(&fence).expect("the name is free");
+    let refused = call(&ua, vec![draft("without a fence")]).await;
+    assert!(matches!(refused[0], Err(LocalError::StoreReadOnly(_))), "{refused:?}");
+    until("the metric tells", || ua.shared.metrics.writable.get() == 0).await;
+    std::fs::remove_dir(&fence).expect("it is empty");
+    until("the fence is tried again", || ua.shared.metrics.writable.get() == 1).await;
+    assert!(call(&ua, vec![draft("with a fence")]).await[0].is_ok());
     ua.stop().await;
 }
