@@ -1,13 +1,15 @@
 //! Ends and starts of processes: what was acknowledged is there afterwards.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use chaos_tests::corpus::Corpus;
 use chaos_tests::lab::{Client, Lab, Plan};
 
 const SECONDS_MAX: u64 = 30;
+/// Alerts after which a node counts as busy.
+const BUSY_ALERTS: u64 = 20;
 
 /// Publishes one after the other until told to stop or refused; gives what was acknowledged.
 fn publish_until(client: &Client, corpus: &Corpus, first: u64, stop: &AtomicBool) -> Vec<String> {
@@ -91,7 +93,10 @@ fn a_node_stops_in_time_while_it_is_busy() -> anyhow::Result<()> {
     let stop = AtomicBool::new(false);
     let (acknowledged, status, took) = std::thread::scope(|scope| {
         let publisher = scope.spawn(|| publish_until(&client, &corpus, 0, &stop));
-        std::thread::sleep(Duration::from_millis(500));
+        let give_up = Instant::now() + Duration::from_secs(SECONDS_MAX);
+        while client.alert_count().is_ok_and(|count| count < BUSY_ALERTS) && Instant::now() < give_up {
+            std::thread::yield_now();
+        }
         let stopped = lab.node_mut(0).stop();
         stop.store(true, Ordering::Relaxed);
         let acknowledged = publisher.join().map_err(|_| anyhow!("the publisher panicked"))?;
