@@ -113,6 +113,7 @@ impl Node {
             charter,
             certificates: sites.iter().map(|site| site.certificate.clone()).collect(),
             software: "simulated".into(),
+            protocol: vatra_model::wire::PROTOCOL_VERSION,
             seed: chance::bytes(seed, &format!("{name} core")),
         };
         let restored = Restored {

@@ -14,8 +14,8 @@ use crate::keys::{LABEL_BEACON, Public, Secret, SignatureBytes, VerifyError};
 use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::time::{Hlc, WallMs};
 
-/// Version of the messages that this node speaks.
-pub const PROTOCOL_VERSION: u16 = 1;
+/// Version of the messages that this node speaks. Version 2 knows forks, strays and short frontiers.
+pub const PROTOCOL_VERSION: u16 = 2;
 /// Oldest version that it still understands.
 pub const PROTOCOL_VERSION_MIN: u16 = 1;
 

@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) since: MonoMs,
     /// Its hello was accepted.
     pub(crate) greeted: bool,
+    /// The newest protocol version that both ends speak; 1 before its hello.
+    pub(crate) version: u16,
     /// Its clock minus ours when it said hello, in milliseconds.
     pub(crate) clock_ahead_ms: i64,
     /// Heights that it is known to hold.
@@ -61,6 +63,7 @@ impl Peer {
             rtt_ms: RTT_MS_DEFAULT,
             since,
             greeted: false,
+            version: 1,
             clock_ahead_ms: 0,
             known: BTreeMap::new(),
             wants: BTreeMap::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::Charter;
+use vatra_model::wire::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use vatra_model::{
     AudienceId, CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret,
     WallMs,
@@ -34,6 +35,8 @@ pub struct ReplicaConfig {
     pub certificates: Vec<SignedCertificate>,
     /// Software version, told to peers.
     pub software: String,
+    /// Newest protocol version to speak, between the oldest and the newest that this code knows.
+    pub protocol: u16,
     /// Seed of everything that looks random in here.
     pub seed: [u8; 32],
 }
@@ -86,6 +89,7 @@ pub struct Replica {
     pub(crate) secret: Secret,
     pub(crate) certificate: SignedCertificate,
     pub(crate) software: String,
+    pub(crate) protocol: u16,
     pub(crate) chance: Seeded,
     pub(crate) trust: Trust,
     /// Certificates known from the start; a newer charter may admit those that an older one did not.
@@ -157,6 +161,7 @@ impl Replica {
             secret: config.secret,
             certificate: config.certificate,
             software: config.software,
+            protocol: config.protocol.clamp(PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
             chance,
             trust,
             configured: config.certificates,

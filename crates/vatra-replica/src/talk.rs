@@ -3,7 +3,7 @@
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{AdmitError, Charter};
 use vatra_model::limits::{CLOCK_SKEW_FLAG_MS, LOGS_MAX};
-use vatra_model::wire::{FrontierDigest, Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use vatra_model::wire::{FrontierDigest, Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
 use vatra_model::{Head, LogId, NodeKey, WallMs};
 
 use crate::input::{Effect, Event, Now, Reject};
@@ -24,7 +24,7 @@ impl Replica {
 
     fn hello(&self, now: Now) -> Hello {
         Hello {
-            version: PROTOCOL_VERSION,
+            version: self.protocol,
             version_min: PROTOCOL_VERSION_MIN,
             certificate: self.certificate.encode(),
             incarnation: self.incarnation,
@@ -106,7 +106,7 @@ impl Replica {
     }
 
     fn greet(&mut self, now: Now, peer: NodeKey, hello: Hello, effects: &mut Vec<Effect>) -> Result<(), Reject> {
-        if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
+        if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > self.protocol {
             return Err(Reject::Version { min: hello.version_min, max: hello.version });
         }
         if hello.founding != self.trust.charter().founding_hash() {
@@ -124,6 +124,7 @@ impl Replica {
         let ahead_ms = signed_difference(hello.clock, now.wall);
         let state = self.peers.get_mut(&peer).expect("the caller looked it up");
         state.greeted = true;
+        state.version = hello.version.min(self.protocol);
         state.clock_ahead_ms = ahead_ms;
         if hello.frontier_hash == frontier.hash() {
             for (log, head) in &frontier.0 {

@@ -224,6 +224,7 @@ impl Node {
 
 pub(crate) fn config(index: u8, charter: Charter) -> ReplicaConfig {
     ReplicaConfig {
+        protocol: PROTOCOL_VERSION,
         secret: secret(index),
         certificate: certificate(index),
         charter,

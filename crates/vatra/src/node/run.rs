@@ -214,6 +214,7 @@ impl Node {
             charter,
             certificates: config.peers.iter().map(|peer| peer.certificate.clone()).collect(),
             software: concat!("vatra ", env!("CARGO_PKG_VERSION")).to_owned(),
+            protocol: vatra_model::wire::PROTOCOL_VERSION,
             seed: random()?,
         };
         for log in &restored.logs {
