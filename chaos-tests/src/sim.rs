@@ -13,6 +13,7 @@ pub mod federation;
 pub mod network;
 pub mod node;
 pub mod records;
+pub mod signatures;
 pub mod workload;
 
 pub mod checks;
@@ -20,4 +21,5 @@ pub mod tally;
 
 pub use federation::Federation;
 pub use network::Shape;
+pub use signatures::Fidelity;
 pub use world::{Setup, Topology, World, seeds};

@@ -139,6 +139,20 @@ fn the_core_reads_no_clock() {
 }
 
 #[test]
+fn only_the_simulator_signs_with_anything_but_ed25519() {
+    let mut injected = Vec::new();
+    for path in rust_files(&root().join("crates")) {
+        let source = fs::read_to_string(&path).unwrap();
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let asks = ["Scheme for", "with_scheme(Some"].iter().any(|word| code.contains(word));
+        if asks && !path.components().any(|part| part.as_os_str() == "tests") {
+            injected.push(path);
+        }
+    }
+    assert!(injected.is_empty(), "another scheme than Ed25519 in production code: {injected:?}");
+}
+
+#[test]
 fn the_core_bans_the_same_calls_in_clippy() {
     let texts: BTreeSet<String> = SANS_IO
         .iter()

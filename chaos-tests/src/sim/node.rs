@@ -13,6 +13,7 @@ use crate::sim::disk::Disk;
 use crate::sim::federation::Site;
 use crate::sim::network::LANES;
 use crate::sim::records::{Views, origin_of};
+use crate::sim::world::Setup;
 
 /// What the simulated wall clocks show at the start of a run.
 const WALL_START_MS: u64 = 1_764_000_000_000;
@@ -96,7 +97,8 @@ impl Node {
     ///
     /// # Panics
     /// If the core cannot be made from the disk: a node that does not start is a failure of the run.
-    pub fn start(&mut self, world_us: u64, seed: u64, sites: &[Site], views: bool) {
+    pub fn start(&mut self, world_us: u64, setup: &Setup, sites: &[Site]) {
+        let seed = setup.seed;
         self.run += 1;
         let name = format!("{} run {}", self.site.key, self.run);
         let mut chance = Chance::new(seed, &name);
@@ -108,7 +110,7 @@ impl Node {
         let newer = |charter: &Charter| charter.current().epoch > configured.current().epoch;
         let charter = stored.filter(newer).unwrap_or_else(|| configured.clone());
         let config = ReplicaConfig {
-            secret: Secret::from_seed(&self.site.secret),
+            secret: Secret::from_seed(&self.site.secret).with_scheme(setup.fidelity.scheme()),
             certificate: self.site.certificate.clone(),
             charter,
             certificates: sites.iter().map(|site| site.certificate.clone()).collect(),
@@ -125,7 +127,7 @@ impl Node {
         };
         self.replica = Some(Replica::new(config, restored, now).expect("a node starts from its own disk"));
         self.views = Views::default();
-        if views {
+        if setup.views {
             // In any order: views must not depend on it.
             let mut entries: Vec<_> = self.disk.durable().entries.values().cloned().collect();
             chance.shuffle(&mut entries);

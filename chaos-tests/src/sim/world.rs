@@ -14,6 +14,7 @@ use crate::sim::chance::Chance;
 use crate::sim::federation::{Federation, Site};
 use crate::sim::network::{Flying, Shape};
 use crate::sim::node::Node;
+use crate::sim::signatures::Fidelity;
 use crate::sim::tally::{History, Tally};
 use crate::sim::world::lines::Link;
 
@@ -49,6 +50,8 @@ pub struct Setup {
     pub skew_ms: u64,
     /// Make views and digests; without, only logs are compared.
     pub views: bool,
+    /// Real signatures and bytes, or cheap ones.
+    pub fidelity: Fidelity,
 }
 
 impl Setup {
@@ -64,6 +67,7 @@ impl Setup {
             sync_us: (300, 2_000),
             skew_ms: 0,
             views: true,
+            fidelity: Fidelity::of(seed),
         }
     }
 }

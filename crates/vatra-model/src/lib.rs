@@ -37,5 +37,5 @@ pub use frontier::{Frontier, Head};
 pub use ids::{
     AudienceId, ChangeId, EntryHash, Incarnation, LogId, MemberCode, NodeKey, Position, Realm, RecordId, RootKey, Seq,
 };
-pub use keys::{Public, Secret, SignatureBytes, VerifyError};
+pub use keys::{Injected, Public, Scheme, Secret, SignatureBytes, VerifyError};
 pub use time::{Hlc, MonoMs, WallMs};

@@ -146,7 +146,7 @@ impl Replica {
     /// [`Reject`] if this node's own certificate is not admitted by the charter, or a stored log's descriptor
     /// cannot be read.
     pub fn new(config: ReplicaConfig, restored: Restored, now: Now) -> Result<Replica, Reject> {
-        let mut trust = Trust::new(config.charter);
+        let mut trust = Trust::new(config.charter).with_scheme(config.secret.scheme());
         trust.learn(&config.certificate)?;
         for certificate in &config.certificates {
             // One that the charter no longer admits is simply not trusted.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::{AdmitError, Charter, MemberRole};
 use vatra_model::wire::{Beacon, LogDescriptor, SignedBeacon};
-use vatra_model::{AudienceId, LogId, MemberCode, NodeKey, Public, Realm};
+use vatra_model::{AudienceId, Injected, LogId, MemberCode, NodeKey, Public, Realm, VerifyError};
 
 use crate::input::Reject;
 
@@ -16,6 +16,8 @@ const CERTIFICATES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Trust {
     charter: Charter,
+    /// How nodes sign entries and beacons; certificates and charters are always Ed25519.
+    scheme: Injected,
     nodes: BTreeMap<NodeKey, KnownNode>,
 }
 
@@ -56,7 +58,17 @@ impl Trust {
     /// Trust in a charter's members, with no node known yet.
     #[must_use]
     pub fn new(charter: Charter) -> Trust {
-        Trust { charter, nodes: BTreeMap::new() }
+        Trust { charter, scheme: None, nodes: BTreeMap::new() }
+    }
+
+    /// The same trust, verifying entries and beacons as a simulated world signs them.
+    #[must_use]
+    pub fn with_scheme(self, scheme: Injected) -> Trust {
+        Trust { scheme, ..self }
+    }
+
+    fn public(&self, key: &NodeKey) -> Result<Public, VerifyError> {
+        Ok(Public::new(&key.0)?.with_scheme(self.scheme.clone()))
     }
 
     /// The charter in force.
@@ -80,7 +92,7 @@ impl Trust {
         if known.is_some_and(|known| !newer(known)) || (known.is_none() && self.nodes.len() >= CERTIFICATES_MAX) {
             return Ok(false);
         }
-        let public = Public::new(&key.0).map_err(|source| {
+        let public = self.public(&key).map_err(|source| {
             AdmitError::Certificate(vatra_model::certificate::CertificateError::Verify {
                 member: signed.certificate().member,
                 source,
@@ -137,9 +149,8 @@ impl Trust {
             Some(known) if known.signed == signed => (known.role, known.public.clone()),
             _ => {
                 let role = self.charter.admit_log(&signed)?;
-                let malformed =
-                    |e: vatra_model::VerifyError| Reject::Malformed { what: "node key", detail: e.to_string() };
-                (role, Public::new(&certificate.key.0).map_err(malformed)?)
+                let malformed = |e: VerifyError| Reject::Malformed { what: "node key", detail: e.to_string() };
+                (role, self.public(&certificate.key).map_err(malformed)?)
             }
         };
         let id = LogId::derive(&certificate.key, descriptor.incarnation, &descriptor.audience);
@@ -165,7 +176,7 @@ impl Trust {
             (_, Some(known)) => known.public.clone(),
             (Some(certificate), None) if certificate.certificate().key == beacon.node => {
                 self.charter.admit(certificate)?;
-                Public::new(&beacon.node.0).map_err(|e| malformed(e.to_string()))?
+                self.public(&beacon.node).map_err(|e| malformed(e.to_string()))?
             }
             (Some(_), None) => return Err(malformed("it brings another node's certificate".into())),
             (None, None) => return Ok(None),

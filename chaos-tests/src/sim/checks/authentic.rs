@@ -24,6 +24,7 @@ pub fn check(world: &World) -> Vec<String> {
             let newest = disk.entries.range((*log, 0)..=(*log, row.head.height)).next_back();
             let Some((_, entry)) = newest else { continue };
             let public = origin_of(disk, log).and_then(|(_, origin)| Public::new(&origin.0).ok());
+            let public = public.map(|public| public.with_scheme(world.setup.fidelity.scheme()));
             let verifies = public.is_some_and(|public| entry.entry().clone().check(&public).is_ok());
             if !verifies {
                 found.push(format!("node {index} holds an entry of {log} that does not verify (S3)"));

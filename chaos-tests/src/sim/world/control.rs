@@ -131,8 +131,7 @@ impl World {
             return;
         }
         self.history.note(self.now_us, node, b"start");
-        let (seed, views, now) = (self.setup.seed, self.setup.views, self.now_us);
-        self.nodes[node].start(now, seed, &self.sites, views);
+        self.nodes[node].start(self.now_us, &self.setup, &self.sites);
         self.violations.extend(checks::acknowledged::at_start(node, &self.nodes[node]));
         for peer in self.peers_of(node) {
             self.dial_soon(node, peer, true);
