@@ -29,6 +29,7 @@ pub struct Node {
     client: Client,
     log: PathBuf,
     detached: bool,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -53,8 +54,14 @@ impl Node {
             client: Client::new(api, token.trim()),
             log,
             detached,
+            environment: Vec::new(),
             process: None,
         })
+    }
+
+    /// Sets a variable of the environment of the processes to come.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// The name that the lab gave it, as `ua-1`.
@@ -136,6 +143,7 @@ impl Node {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A manager of services of the machine must not be told about a lab.
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.detached {
             command.process_group(0);
         }
@@ -149,6 +157,15 @@ impl Node {
             Some(process) => Ok(process.try_wait()?),
             None => Ok(None),
         }
+    }
+
+    /// Forgets a process that has ended by itself; whether it had.
+    pub fn reap(&mut self) -> anyhow::Result<bool> {
+        let has_ended = self.exit_status()?.is_some();
+        if has_ended {
+            self.process = None;
+        }
+        Ok(has_ended)
     }
 
     /// Asks the node to stop and waits; says how it ended and how long it took. A node that does not

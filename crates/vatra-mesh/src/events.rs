@@ -154,7 +154,7 @@ pub struct Frame {
     /// The payload.
     pub bytes: Bytes,
     pub(crate) source: Arc<Link>,
-    pub(crate) _budget: OwnedSemaphorePermit,
+    pub(crate) _budget: [OwnedSemaphorePermit; 2],
 }
 
 impl Frame {

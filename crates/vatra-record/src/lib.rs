@@ -24,6 +24,6 @@ mod unedited;
 
 pub use authority::RefuseReason;
 pub use history::{HistoryField, HistoryItem};
-pub use record::{Applied, AuthoredChange, QuarantineReason, Record};
+pub use record::{Applied, AuthoredChange, Lack, QuarantineReason, Record};
 pub use saved::LoadError;
 pub use unedited::view_of_create;

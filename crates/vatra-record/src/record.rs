@@ -9,6 +9,7 @@ use vatra_model::view::View;
 use vatra_model::{ChangeId, Hlc, MemberCode, NodeKey, RecordId, SectionId};
 
 use crate::authority::{self, Identity, RefuseReason};
+use crate::graph::Outcome;
 use crate::meaning::Moment;
 use crate::project;
 use crate::section::{Body, Section};
@@ -43,6 +44,15 @@ pub enum Applied {
     Refused(RefuseReason),
     /// It stands in the record's graph, so that others may rest on it, but has no effect.
     Quarantined(QuarantineReason),
+}
+
+/// What a change waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lack {
+    /// The record's create.
+    Create,
+    /// A change that it rests on.
+    Change(ChangeId),
 }
 
 /// Why a change that its author may make has no effect.
@@ -161,6 +171,30 @@ impl Record {
         let Some(identity) = &self.identity else { return };
         for (id, section) in &mut self.sections {
             section.take_ready(Table::of(identity.kind, *id));
+        }
+    }
+
+    /// What a change has to wait for, of which there may be more. `None` for one that waits for nothing: it takes
+    /// effect, is there already, or is refused.
+    #[must_use]
+    pub fn lack(&self, authored: AuthoredChange<'_>) -> Option<Lack> {
+        let Change::Edit(edit) = authored.change else { return None };
+        authority::check_edit(self.id, authored.author, edit).ok()?;
+        let Some(identity) = &self.identity else { return Some(Lack::Create) };
+        identity.allows(authored.author, edit.section).ok()?;
+        if self.contains(edit.section, &authored.id) {
+            return None;
+        }
+        let missing = edit.deps.iter().find(|dep| !self.contains(edit.section, dep));
+        missing.map(|dep| Lack::Change(*dep))
+    }
+
+    /// Why a change that is part of a section has no effect; `None` if it has, or is no part of it.
+    #[must_use]
+    pub fn quarantine_of(&self, section: SectionId, change: &ChangeId) -> Option<QuarantineReason> {
+        match self.sections.get(&section)?.graph.node(change)?.outcome {
+            Outcome::Derived(_) => None,
+            Outcome::Quarantined(reason) => Some(reason),
         }
     }
 

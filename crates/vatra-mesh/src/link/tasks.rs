@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Link;
@@ -22,6 +22,12 @@ use crate::lane::{Channel, Lane};
 
 /// Frames written before a flush.
 const BATCH_FRAMES: usize = 64;
+
+/// Bytes of one lane of one link that are received and not yet dropped by the caller, or one frame.
+const LANE_RECEIVED_BYTES_MAX: usize = 1 << 20;
+
+/// What a received frame counts for at least: small ones take memory beyond their bytes.
+const FRAME_COST_MIN: usize = 1 << 10;
 
 /// Bytes that a heartbeat frame may have; this version sends [`Beat::BYTES`].
 const HEARTBEAT_BYTES_MAX: usize = 256;
@@ -82,7 +88,7 @@ pub(crate) async fn run_inbound<S: AsyncRead + AsyncWrite + Unpin>(
         Ok((channel, stream)) => {
             tell(&reports, link.id, Progress::Read(channel)).await;
             match channel {
-                Channel::Lane(lane) => read_lane(&link, lane, inlet_of(lane), stream).await,
+                Channel::Lane(lane) => read_lane(&link, lane, inlet_of(lane), frame_bytes_max, stream).await,
                 Channel::Heartbeat => listen(&link, stream).await,
             }
         }
@@ -190,9 +196,11 @@ async fn read_lane<S: AsyncRead + Unpin>(
     link: &Arc<Link>,
     lane: Lane,
     inlet: Inlet,
+    frame_bytes_max: usize,
     mut stream: FrameReader<S>,
 ) -> DownReason {
     link.until_started().await;
+    let own = Arc::new(Semaphore::new(LANE_RECEIVED_BYTES_MAX.max(frame_bytes_max).min(Semaphore::MAX_PERMITS)));
     loop {
         let bytes = match stream.next().await {
             Ok(Some(bytes)) => bytes,
@@ -200,11 +208,16 @@ async fn read_lane<S: AsyncRead + Unpin>(
             Err(error) => return reason_of(Channel::Lane(lane), error),
         };
         link.count_received(Channel::Lane(lane), bytes.len());
-        let cost = u32::try_from(bytes.len()).expect("a frame's length is a u32 on the wire");
-        let Ok(budget) = inlet.budget.clone().acquire_many_owned(cost).await else {
+        let cost = bytes.len().max(FRAME_COST_MIN.min(frame_bytes_max));
+        let cost = u32::try_from(cost).expect("a frame's length is a u32 on the wire");
+        // Its own room first, so that one peer never takes that of all.
+        let Ok(own) = own.clone().acquire_many_owned(cost).await else {
             return DownReason::Shutdown;
         };
-        let frame = Frame { node: link.node, link: link.id, lane, bytes, source: link.clone(), _budget: budget };
+        let Ok(all) = inlet.budget.clone().acquire_many_owned(cost).await else {
+            return DownReason::Shutdown;
+        };
+        let frame = Frame { node: link.node, link: link.id, lane, bytes, source: link.clone(), _budget: [own, all] };
         if inlet.frames.send(frame).await.is_err() {
             return DownReason::Shutdown;
         }

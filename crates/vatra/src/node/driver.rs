@@ -4,6 +4,7 @@
 //! effects. Nobody hears of anything before the commit that holds it has returned.
 
 mod calls;
+mod held;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,9 +26,10 @@ use crate::node::ingest::SharedTrust;
 use crate::node::links::{Links, encode};
 use crate::node::listing::Listing;
 use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult, Receipt};
-use crate::node::mailbox::{Mailbox, Urgency, Weight};
+use crate::node::mailbox::{Mailbox, Source, Urgency, Weight};
 use crate::node::metrics::Metrics;
 use crate::node::projector::{Positions, Projected, Projector};
+use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
 use crate::node::views::Views;
 use crate::node::wants::Wants;
@@ -70,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) listing: Arc<RwLock<Listing>>,
     pub(crate) recent: Arc<Recent>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) durable: watch::Sender<Position>,
     /// State rows as of the last durable commit: digest and counts.
     pub(crate) state: watch::Sender<crate::node::boot::StateRow>,
@@ -114,6 +117,7 @@ impl Driver {
     /// Runs until the mailbox is closed and empty, or until the store cannot even be read.
     pub(crate) fn run(mut self) {
         let mut items = Vec::new();
+        self.bring_held();
         self.trust_changed();
         loop {
             let deadline = self.deadline();
@@ -131,6 +135,7 @@ impl Driver {
                 tracing::error!(error = format!("{error:#}"), "the node cannot go on with its store");
                 break;
             }
+            self.work_off();
             self.lift_bans();
             self.probe();
             self.shared.metrics.waiting.set(i64::try_from(self.shared.mailbox.len()).unwrap_or(i64::MAX));
@@ -142,7 +147,7 @@ impl Driver {
     }
 
     fn deadline(&self) -> Instant {
-        if !self.deferred.is_empty() {
+        if !self.deferred.is_empty() || (!self.projector.backlog.is_empty() && self.is_writable()) {
             return Instant::now();
         }
         let due = self.clock.instant(self.replica.deadline());
@@ -397,7 +402,10 @@ impl Driver {
             Class::Bulk => Urgency::Bulk,
         };
         let bytes = entries.iter().map(|entry| entry.header().changes_len as usize).sum();
-        let weight = Weight { changes: 1, bytes };
+        // What is passed on for one origin must not keep what others wrote waiting.
+        let origin = entries.first().and_then(|entry| self.projector.views.origins.get(&entry.header().log));
+        let source = origin.map_or(Source::OURS, |origin| Source::of(origin.node));
+        let weight = Weight { changes: 1, bytes, source };
         if let Err(push) = self.shared.pushes.try_post(urgency, weight, Push { peers, class, entries }) {
             self.shared.metrics.shed.inc_by(push.entries.len() as u64);
             let now = self.clock.now();

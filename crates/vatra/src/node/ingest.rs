@@ -1,7 +1,8 @@
 //! Frames in: decompressed, decoded and checked off the driver's thread, then handed to it.
 //!
 //! Two threads, one for urgent lanes and one for bulk, so that an alert never waits for the checking of a
-//! backlog. What does not check is counted, logged at most once a second per peer, and dropped.
+//! backlog. On each, peers take turns by the time that they use, and in the driver's mailbox the origins of entries do.
+//! What does not check is counted, logged at most once a second per peer, and dropped.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,24 +10,29 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use vatra_mesh::{Frame, Frames, Lane, LinkId};
-use vatra_model::NodeKey;
 use vatra_model::codec;
 use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
-use vatra_replica::{Heard, Input, Reject, Trust};
+use vatra_model::{CheckedEntry, NodeKey};
+use vatra_replica::{CheckedLog, Heard, Input, Reject, Trust};
 
 use crate::node::driver::Item;
 use crate::node::intake::Intake;
 use crate::node::links::Links;
-use crate::node::mailbox::{Mailbox, Urgency, Weight};
+use crate::node::mailbox::{Mailbox, Source, Urgency, Weight};
 use crate::node::metrics::Metrics;
+use crate::node::turns::Turns;
 
 /// The trust in force, replaced as a whole when it changes.
 pub(crate) type SharedTrust = Arc<RwLock<Arc<Trust>>>;
 
 /// Time between two log lines about one peer's refused frames.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+/// Changes after which further entries of a frame become an item of their own, so that a round stays short.
+const ITEM_CHANGES: usize = 256;
+/// Time that checking may take for each entry of a frame; what takes longer is counted.
+const ENTRY_TIME_MAX: Duration = Duration::from_millis(50);
 /// Lanes whose logs are remembered before those of ended links are thrown away.
 const HEARD_LANES_MAX: usize = 512;
 
@@ -56,33 +62,45 @@ impl Ingest {
 
     /// Checks frames until the mesh or the driver stops.
     pub(crate) fn run(mut self, mut frames: Frames) {
-        while let Some(frame) = frames.blocking_recv() {
-            if !self.take(frame) {
-                return;
+        let mut turns = Turns::default();
+        loop {
+            if turns.is_empty() {
+                let Some(frame) = frames.blocking_recv() else { return };
+                turns.put(frame.node, frame);
+            }
+            // They keep counting against the mesh's budget, so that no more of them come than it allows.
+            while let Some(frame) = frames.try_recv() {
+                turns.put(frame.node, frame);
+            }
+            let Some((peer, frame)) = turns.next() else { continue };
+            let urgency = urgency_of(frame.lane);
+            let started = Instant::now();
+            let items = self.check(frame);
+            turns.charge(&peer, started.elapsed());
+            for (weight, item) in items {
+                if !self.mailbox.post(urgency, weight, item) {
+                    return;
+                }
             }
         }
     }
 
-    fn take(&mut self, frame: Frame) -> bool {
-        let urgency = match frame.lane {
-            Lane::Control => Urgency::Control,
-            Lane::Flash | Lane::Priority => Urgency::Urgent,
-            Lane::Routine | Lane::Bulk => Urgency::Bulk,
-        };
-        match self.check(frame) {
-            Some((weight, item)) => self.mailbox.post(urgency, weight, item),
-            None => true,
-        }
-    }
-
-    /// Opens a frame: its weight and what it says, unless it was refused or says nothing new.
-    pub(crate) fn check(&mut self, frame: Frame) -> Option<(Weight, Item)> {
+    /// Opens a frame: what it says, unless it was refused or says nothing new, and how much that weighs.
+    pub(crate) fn check(&mut self, frame: Frame) -> Vec<(Weight, Item)> {
         let (node, link, lane) = (frame.node, frame.link, frame.lane);
-        match self.open_guarded(link, lane, node, &frame.bytes) {
-            Ok(opened) => opened.map(|(weight, input)| (weight, Item::FromLink { node, link, input })),
+        let started = Instant::now();
+        let opened = self.open_guarded(link, lane, node, &frame.bytes);
+        let entries: usize = opened.iter().flatten().map(|(_, input)| entries_in(input)).sum();
+        if started.elapsed() > ENTRY_TIME_MAX.saturating_mul(u32::try_from(entries.max(1)).unwrap_or(u32::MAX)) {
+            self.metrics.slow_frames.inc();
+        }
+        match opened {
+            Ok(inputs) => {
+                inputs.into_iter().map(|(weight, input)| (weight, Item::FromLink { node, link, input })).collect()
+            }
             Err(reject) => {
                 self.complain(node, &reject);
-                None
+                Vec::new()
             }
         }
     }
@@ -95,7 +113,7 @@ impl Ingest {
         lane: Lane,
         node: NodeKey,
         bytes: &[u8],
-    ) -> Result<Option<(Weight, Input)>, Reject> {
+    ) -> Result<Vec<(Weight, Input)>, Reject> {
         catch_unwind(AssertUnwindSafe(|| self.open(link, lane, node, bytes))).unwrap_or_else(|_| {
             self.metrics.panics.inc();
             self.packer = Packer::new();
@@ -103,13 +121,7 @@ impl Ingest {
         })
     }
 
-    fn open(
-        &mut self,
-        link: LinkId,
-        lane: Lane,
-        node: NodeKey,
-        bytes: &[u8],
-    ) -> Result<Option<(Weight, Input)>, Reject> {
+    fn open(&mut self, link: LinkId, lane: Lane, node: NodeKey, bytes: &[u8]) -> Result<Vec<(Weight, Input)>, Reject> {
         let malformed = |detail: String| Reject::Malformed { what: "frame", detail };
         let plain = self.packer.unpack(bytes, FRAME_INFLATED_BYTES_MAX).map_err(|e| malformed(e.to_string()))?;
         #[cfg(test)]
@@ -130,26 +142,30 @@ impl Ingest {
                 let mut received = heard.open(&trust, frame)?;
                 if received.request.is_none() {
                     let (before, now) = (received.entries.len(), Instant::now());
-                    let intake = &mut self.intake;
+                    let (intake, mailbox, urgency) = (&mut self.intake, &self.mailbox, urgency_of(lane));
                     received.entries.retain(|entry| {
-                        heard.origin(&entry.header().log).is_some_and(|origin| intake.admits(origin, now))
+                        heard.origin(&entry.header().log).is_some_and(|origin| {
+                            !mailbox.is_crowded_by(urgency, Source::of(origin))
+                                && intake.admits(origin, entry.entry().changes.len(), now)
+                        })
                     });
                     self.metrics.throttled.inc_by((before - received.entries.len()) as u64);
                 }
-                let changes = received.entries.iter().map(|e| e.entry().changes.len()).sum();
-                let bytes = received.entries.iter().map(|e| e.header().changes_len as usize).sum();
-                let weight = Weight { changes, bytes };
+                let items = items_of(node, heard, received.request, received.logs, received.entries);
                 if let Some(reject) = &received.left_out {
                     self.complain(node, reject);
                 }
-                let (request, logs, entries) = (received.request, received.logs, received.entries);
-                Some((weight, Input::Entries { peer: Some(node), request, logs, entries }))
+                items
             }
             Message::Beacon(signed) => {
                 let beacon = trust.check_beacon(signed)?;
-                beacon.map(|beacon| (Weight::SMALL, Input::Beacon { peer: node, beacon: Box::new(beacon) }))
+                let input = |beacon| Input::Beacon { peer: node, beacon: Box::new(beacon) };
+                beacon.map(|beacon| (Weight::small(Source::of(node)), input(beacon))).into_iter().collect()
             }
-            message => Some((Weight::SMALL, Input::Message { peer: node, message: Box::new(message) })),
+            message => {
+                let input = Input::Message { peer: node, message: Box::new(message) };
+                vec![(Weight::small(Source::of(node)), input)]
+            }
         })
     }
 
@@ -162,6 +178,58 @@ impl Ingest {
             tracing::warn!(peer = %node.short(), %reject, "a frame was refused");
         }
     }
+}
+
+fn urgency_of(lane: Lane) -> Urgency {
+    match lane {
+        Lane::Control => Urgency::Control,
+        Lane::Flash | Lane::Priority => Urgency::Urgent,
+        Lane::Routine | Lane::Bulk => Urgency::Bulk,
+    }
+}
+
+fn entries_in(input: &Input) -> usize {
+    match input {
+        Input::Entries { entries, .. } => entries.len(),
+        _ => 1,
+    }
+}
+
+/// Entries of one origin with the logs that were told of it.
+type Part = (Weight, Vec<CheckedLog>, Vec<CheckedEntry>);
+
+/// Items for the driver: entries of each origin by themselves, in order, with the logs that were told of it.
+fn items_of(
+    node: NodeKey,
+    heard: &Heard,
+    request: Option<u32>,
+    logs: Vec<CheckedLog>,
+    entries: Vec<CheckedEntry>,
+) -> Vec<(Weight, Input)> {
+    let mut by_origin: BTreeMap<NodeKey, Vec<Part>> = BTreeMap::new();
+    let fresh = |origin| (Weight { changes: 0, bytes: 0, source: Source::of(origin) }, Vec::new(), Vec::new());
+    for log in logs {
+        let origin = log.certificate.key;
+        let items = by_origin.entry(origin).or_insert_with(|| vec![fresh(origin)]);
+        items[0].1.push(log);
+    }
+    for entry in entries {
+        let Some(origin) = heard.origin(&entry.header().log) else { continue };
+        let items = by_origin.entry(origin).or_default();
+        if items.last().is_none_or(|(weight, ..)| weight.changes >= ITEM_CHANGES) {
+            items.push(fresh(origin));
+        }
+        let (weight, _, of_item) = items.last_mut().expect("pushed above");
+        weight.changes += entry.entry().changes.len();
+        weight.bytes += entry.header().changes_len as usize;
+        of_item.push(entry);
+    }
+    if by_origin.is_empty() {
+        // An answer may say that there is nothing.
+        by_origin.insert(node, vec![fresh(node)]);
+    }
+    let items = by_origin.into_values().flatten();
+    items.map(|(weight, logs, entries)| (weight, Input::Entries { peer: Some(node), request, logs, entries })).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use vatra_model::NodeKey;
 
+/// Changes that count as one entry: an entry of many changes is no cheaper for being one.
+const CHANGES_PER_UNIT: usize = 16;
 /// An origin may save up this long, so that what counts is what it sustains: an import is no flood.
 const SAVED_UP: Duration = Duration::from_secs(60);
 /// Origins that are remembered; those that have saved up everything are forgotten first.
@@ -27,8 +29,9 @@ impl Intake {
         Intake { per_second, origins: BTreeMap::new() }
     }
 
-    /// Whether one more pushed entry of an origin is taken in.
-    pub(crate) fn admits(&mut self, origin: NodeKey, now: Instant) -> bool {
+    /// Whether one more pushed entry of an origin, with so many changes, is taken in.
+    pub(crate) fn admits(&mut self, origin: NodeKey, changes: usize, now: Instant) -> bool {
+        let cost = u32::try_from(changes.div_ceil(CHANGES_PER_UNIT)).map_or(f64::MAX, f64::from).max(1.0);
         let rate = f64::from(self.per_second);
         let full = rate * SAVED_UP.as_secs_f64();
         let grown = |allowance: &Allowance| {
@@ -43,10 +46,11 @@ impl Intake {
         }
         let allowance = self.origins.entry(origin).or_insert(Allowance { entries: full, at: now });
         *allowance = Allowance { entries: grown(allowance), at: now };
+        // What is there may be overdrawn once, or a large entry would never fit a small allowance.
         if allowance.entries < 1.0 {
             return false;
         }
-        allowance.entries -= 1.0;
+        allowance.entries -= cost;
         true
     }
 }
@@ -61,7 +65,7 @@ mod tests {
         let start = Instant::now();
         let mut take = |origin: u8, after: u64| {
             let now = start + Duration::from_secs(after);
-            (0..5_000).filter(|_| intake.admits(NodeKey([origin; 32]), now)).count()
+            (0..5_000).filter(|_| intake.admits(NodeKey([origin; 32]), 1, now)).count()
         };
         assert_eq!(take(1, 0), 600);
         assert_eq!(take(1, 1), 10);
@@ -71,14 +75,27 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_of_many_changes_counts_for_several() {
+        let mut intake = Intake::new(10);
+        let start = Instant::now();
+        let mut take = |after: u64| {
+            (0..5_000).filter(|_| intake.admits(NodeKey([1; 32]), 256, start + Duration::from_secs(after))).count()
+        };
+        assert_eq!(take(0), 38, "600 saved up, 16 for each");
+        assert_eq!(take(1), 1);
+        assert_eq!(take(2), 0, "what was overdrawn is paid back");
+        assert_eq!(take(3), 1);
+    }
+
+    #[test]
     fn origins_are_bounded() {
         let mut intake = Intake::new(1);
         let start = Instant::now();
         for number in 0..=ORIGINS_MAX {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&number.to_le_bytes());
-            assert_eq!(intake.admits(NodeKey(key), start), number < ORIGINS_MAX);
+            assert_eq!(intake.admits(NodeKey(key), 1, start), number < ORIGINS_MAX);
         }
-        assert!(intake.admits(NodeKey([9; 32]), start + Duration::from_secs(5)), "the others have saved up all");
+        assert!(intake.admits(NodeKey([9; 32]), 1, start + Duration::from_secs(5)), "the others have saved up all");
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vatra_mesh::{Frame, Frames, LinkEvent, LinkEvents, Mesh};
+use vatra_model::NodeKey;
 use vatra_replica::{Cost, Input};
 
 use crate::node::clock::wall;
 use crate::node::driver::Item;
 use crate::node::ingest::Ingest;
 use crate::node::links::{Ended, Links};
-use crate::node::mailbox::{Mailbox, Urgency, Weight};
+use crate::node::mailbox::{Mailbox, Source, Urgency, Weight};
 
 /// Time between reports of round trips to the core.
 const ROUND_TRIPS_EVERY: Duration = Duration::from_secs(1);
@@ -46,12 +47,12 @@ async fn take_news(event: LinkEvent, mailbox: &Mailbox<Item>, links: &Links, cos
         LinkEvent::Up { node, link, remote, dialed_by_us } => {
             tracing::info!(peer = %node.short(), %remote, dialed_by_us, "link up");
             links.up(node, link);
-            post(mailbox, Item::LinkUp { node, link, cost }).await;
+            post(mailbox, node, Item::LinkUp { node, link, cost }).await;
         }
         LinkEvent::Down { node, link, reason } => {
             tracing::info!(peer = %node.short(), %reason, "link down");
             links.note_end(node, Ended { at: wall(), reason: reason.to_string() });
-            post(mailbox, Item::LinkDown { node, link }).await;
+            post(mailbox, node, Item::LinkDown { node, link }).await;
         }
         LinkEvent::Refused { node, remote, reason, count } => {
             tracing::warn!(peer = %node, %remote, %reason, count, "a connection was refused");
@@ -60,15 +61,16 @@ async fn take_news(event: LinkEvent, mailbox: &Mailbox<Item>, links: &Links, cos
 }
 
 async fn take_control(frame: Frame, ingest: &mut Ingest, mailbox: &Mailbox<Item>) {
-    if let Some(item) = ingest.check(frame) {
-        post(mailbox, item.1).await;
+    let node = frame.node;
+    for (_, item) in ingest.check(frame) {
+        post(mailbox, node, item).await;
     }
 }
 
-/// Waits for room without holding a thread.
-async fn post(mailbox: &Mailbox<Item>, item: Item) {
+/// Waits for room without holding a thread. All news of one peer is of one source, so that it stays in order.
+async fn post(mailbox: &Mailbox<Item>, node: NodeKey, item: Item) {
     let mut item = item;
-    while let Err(back) = mailbox.try_post(Urgency::Control, Weight::SMALL, item) {
+    while let Err(back) = mailbox.try_post(Urgency::Control, Weight::small(Source::of(node)), item) {
         if mailbox.is_closed() {
             return;
         }
@@ -85,7 +87,7 @@ pub(crate) async fn report_round_trips(mesh: Mesh, mailbox: Arc<Mailbox<Item>>) 
         for link in mesh.links() {
             let Some(rtt) = link.rtt else { continue };
             let rtt_ms = u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX);
-            post(&mailbox, Item::Core(Input::RoundTrip { peer: link.node, rtt_ms })).await;
+            post(&mailbox, link.node, Item::Core(Input::RoundTrip { peer: link.node, rtt_ms })).await;
         }
         if mailbox.is_closed() {
             return;

@@ -1,8 +1,10 @@
-//! The driver's mailbox: bounded queues by urgency, read by one thread.
+//! The driver's mailbox: bounded queues by urgency, in each of which sources take turns, read by one thread.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use vatra_model::NodeKey;
 
 /// Which queue an item waits in; a lower one is read first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,22 @@ const QUEUES: usize = 4;
 const QUEUE_ITEMS_MAX: usize = 4096;
 /// Bytes that one queue holds, not counting the first item.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Which part of a queue one source may take before what it pushes is left to catch-up.
+const SOURCE_SHARE: usize = 4;
+
+/// Whose an item is. Sources take turns, so that what one of them sends delays only itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Source(NodeKey);
+
+impl Source {
+    /// This node's own callers.
+    pub(crate) const OURS: Source = Source(NodeKey([0; 32]));
+
+    /// A peer, or the origin of entries.
+    pub(crate) fn of(node: NodeKey) -> Source {
+        Source(node)
+    }
+}
 
 /// What an item costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +48,18 @@ pub(crate) struct Weight {
     pub(crate) changes: usize,
     /// Bytes that it holds while it waits.
     pub(crate) bytes: usize,
+    /// Who has to answer for it.
+    pub(crate) source: Source,
 }
 
 impl Weight {
     /// Of what brings no changes and holds next to nothing.
-    pub(crate) const SMALL: Weight = Weight { changes: 1, bytes: 0 };
+    pub(crate) const SMALL: Weight = Weight::small(Source::OURS);
+
+    /// The same of some source.
+    pub(crate) const fn small(source: Source) -> Weight {
+        Weight { changes: 1, bytes: 0, source }
+    }
 }
 
 /// Items on their way to one thread. Queues are bounded in items and bytes; one round takes a bounded number of
@@ -46,14 +71,67 @@ pub(crate) struct Mailbox<T> {
 }
 
 struct State<T> {
-    queues: [VecDeque<(Weight, T)>; QUEUES],
-    bytes: [usize; QUEUES],
+    queues: [Queue<T>; QUEUES],
     is_closed: bool,
+}
+
+/// What waits with one urgency.
+struct Queue<T> {
+    sources: BTreeMap<Source, Waiting<T>>,
+    /// Sources of which something waits; the first is next.
+    turns: VecDeque<Source>,
+    items: usize,
+    bytes: usize,
+}
+
+struct Waiting<T> {
+    items: VecDeque<(Weight, T)>,
+    bytes: usize,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue { sources: BTreeMap::new(), turns: VecDeque::new(), items: 0, bytes: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    fn put(&mut self, weight: Weight, item: T) {
+        let waiting = self.sources.entry(weight.source).or_insert_with(|| {
+            self.turns.push_back(weight.source);
+            Waiting { items: VecDeque::new(), bytes: 0 }
+        });
+        waiting.items.push_back((weight, item));
+        waiting.bytes += weight.bytes;
+        self.bytes += weight.bytes;
+        self.items += 1;
+    }
+
+    fn take(&mut self) -> Option<(Weight, T)> {
+        let source = self.turns.pop_front()?;
+        let waiting = self.sources.get_mut(&source)?;
+        let (weight, item) = waiting.items.pop_front()?;
+        waiting.bytes -= weight.bytes;
+        if waiting.items.is_empty() {
+            self.sources.remove(&source);
+        } else {
+            self.turns.push_back(source);
+        }
+        self.bytes -= weight.bytes;
+        self.items -= 1;
+        Some((weight, item))
+    }
+
+    fn is_crowded_by(&self, source: Source) -> bool {
+        self.sources.get(&source).is_some_and(|waiting| {
+            waiting.items.len() >= QUEUE_ITEMS_MAX / SOURCE_SHARE || waiting.bytes >= QUEUE_BYTES_MAX / SOURCE_SHARE
+        })
+    }
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        let state = State { queues: std::array::from_fn(|_| VecDeque::new()), bytes: [0; QUEUES], is_closed: false };
+        let state = State { queues: std::array::from_fn(|_| Queue::default()), is_closed: false };
         Mailbox { state: Mutex::new(state), arrived: Condvar::new(), room: Condvar::new() }
     }
 }
@@ -82,8 +160,7 @@ impl<T> Mailbox<T> {
         if state.is_closed {
             return false;
         }
-        state.bytes[urgency as usize] += weight.bytes;
-        state.queues[urgency as usize].push_back((weight, item));
+        state.queues[urgency as usize].put(weight, item);
         drop(state);
         self.arrived.notify_one();
         true
@@ -104,10 +181,9 @@ impl<T> Mailbox<T> {
             return false;
         }
         let mut changes = 0;
-        for queue in 0..QUEUES {
+        for queue in &mut state.queues {
             while changes < changes_max {
-                let Some((weight, item)) = state.queues[queue].pop_front() else { break };
-                state.bytes[queue] -= weight.bytes;
+                let Some((weight, item)) = queue.take() else { break };
                 changes += weight.changes.max(1);
                 items.push(item);
             }
@@ -131,7 +207,12 @@ impl<T> Mailbox<T> {
 
     /// How many items wait.
     pub(crate) fn len(&self) -> usize {
-        self.lock().queues.iter().map(VecDeque::len).sum()
+        self.lock().queues.iter().map(|queue| queue.items).sum()
+    }
+
+    /// Whether a source has as much waiting as its share of a queue allows.
+    pub(crate) fn is_crowded_by(&self, urgency: Urgency, source: Source) -> bool {
+        self.lock().queues[urgency as usize].is_crowded_by(source)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -141,12 +222,12 @@ impl<T> Mailbox<T> {
 
 impl<T> State<T> {
     fn has_room(&self, urgency: Urgency, weight: Weight) -> bool {
-        let (queue, bytes) = (&self.queues[urgency as usize], self.bytes[urgency as usize]);
-        queue.is_empty() || (queue.len() < QUEUE_ITEMS_MAX && bytes + weight.bytes <= QUEUE_BYTES_MAX)
+        let queue = &self.queues[urgency as usize];
+        queue.items == 0 || (queue.items < QUEUE_ITEMS_MAX && queue.bytes + weight.bytes <= QUEUE_BYTES_MAX)
     }
 
     fn is_empty(&self) -> bool {
-        self.queues.iter().all(VecDeque::is_empty)
+        self.queues.iter().all(|queue| queue.items == 0)
     }
 }
 
@@ -188,12 +269,49 @@ mod tests {
     #[test]
     fn bytes_are_bounded_but_one_item_always_fits() {
         let mailbox = Mailbox::default();
-        let huge = Weight { changes: 1, bytes: 2 * QUEUE_BYTES_MAX };
+        let huge = Weight { bytes: 2 * QUEUE_BYTES_MAX, ..Weight::SMALL };
         assert_eq!(mailbox.try_post(Urgency::Bulk, huge, 1), Ok(()));
-        assert_eq!(mailbox.try_post(Urgency::Bulk, Weight { changes: 1, bytes: 1 }, 2), Err(2));
+        assert_eq!(mailbox.try_post(Urgency::Bulk, Weight { bytes: 1, ..Weight::SMALL }, 2), Err(2));
         let mut items = Vec::new();
         assert!(mailbox.take(soon(), 1, &mut items));
-        assert_eq!(mailbox.try_post(Urgency::Bulk, Weight { changes: 1, bytes: 1 }, 2), Ok(()));
+        assert_eq!(mailbox.try_post(Urgency::Bulk, Weight { bytes: 1, ..Weight::SMALL }, 2), Ok(()));
+    }
+
+    #[test]
+    fn sources_take_turns() {
+        let mailbox = Mailbox::default();
+        let [flood, honest, other] = [1, 2, 3].map(|number| Source::of(NodeKey([number; 32])));
+        let put = |source, item| assert!(mailbox.post(Urgency::Bulk, Weight { changes: 10, bytes: 1, source }, item));
+        for number in 0..100 {
+            put(flood, number);
+        }
+        put(honest, 1_000);
+        put(other, 2_000);
+        put(honest, 1_001);
+        let mut items = Vec::new();
+        assert!(mailbox.take(soon(), 60, &mut items));
+        assert_eq!(items, [0, 1_000, 2_000, 1, 1_001, 2], "each has its turn before the flood has its second");
+        items.clear();
+        while mailbox.len() > 0 {
+            assert!(mailbox.take(soon(), 60, &mut items));
+        }
+        assert_eq!(items, (3..100).collect::<Vec<_>>(), "and what one source sends stays in order");
+    }
+
+    #[test]
+    fn a_source_crowds_only_itself() {
+        let mailbox = Mailbox::default();
+        let [flood, honest] = [1, 2].map(|number| Source::of(NodeKey([number; 32])));
+        let share = Weight { changes: 1, bytes: QUEUE_BYTES_MAX / SOURCE_SHARE, source: flood };
+        assert!(!mailbox.is_crowded_by(Urgency::Bulk, flood));
+        assert_eq!(mailbox.try_post(Urgency::Bulk, share, 1), Ok(()));
+        assert!(mailbox.is_crowded_by(Urgency::Bulk, flood));
+        assert!(!mailbox.is_crowded_by(Urgency::Bulk, honest) && !mailbox.is_crowded_by(Urgency::Urgent, flood));
+        for number in 0..QUEUE_ITEMS_MAX / SOURCE_SHARE {
+            assert!(!mailbox.is_crowded_by(Urgency::Bulk, honest));
+            assert_eq!(mailbox.try_post(Urgency::Bulk, Weight::small(honest), number), Ok(()));
+        }
+        assert!(mailbox.is_crowded_by(Urgency::Bulk, honest));
     }
 
     #[test]

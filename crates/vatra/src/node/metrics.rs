@@ -1,17 +1,28 @@
 //! The node's own counters, served at `/metrics`.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use vatra_model::MemberCode;
 use vatra_replica::Reject;
+
+use crate::node::quarantine;
 
 /// Why something was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     reason: &'static str,
+}
+
+/// Whose something is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfMember {
+    member: String,
 }
 
 /// All counters of the node; the API and the mesh have their own.
@@ -26,8 +37,16 @@ pub(crate) struct Metrics {
     pub(crate) shed: Counter,
     /// Pushed entries that exceeded their origin's rate and were left to catch-up.
     pub(crate) throttled: Counter,
-    /// Changes that have no effect, by their bytes or their author's rights.
-    pub(crate) quarantined: Counter,
+    /// Frames that took longer to check than their entries may.
+    pub(crate) slow_frames: Counter,
+    /// Entries that took longer to work out than one may.
+    pub(crate) slow_entries: Counter,
+    /// Changes that have no effect, by reason.
+    pub(crate) quarantined: Family<Reason, Counter>,
+    /// Changes of each member that have no effect, those of before this start too.
+    pub(crate) quarantine: Family<OfMember, Gauge>,
+    /// Changes that wait for their record's repair.
+    pub(crate) put_off: Counter,
     /// Changes of a newer version than this node.
     pub(crate) newer: Counter,
     /// Entries stored.
@@ -55,7 +74,11 @@ impl Metrics {
             served: Counter::default(),
             shed: Counter::default(),
             throttled: Counter::default(),
-            quarantined: Counter::default(),
+            slow_frames: Counter::default(),
+            slow_entries: Counter::default(),
+            quarantined: Family::default(),
+            quarantine: Family::default(),
+            put_off: Counter::default(),
             newer: Counter::default(),
             stored: Counter::default(),
             commits: Counter::default(),
@@ -71,7 +94,13 @@ impl Metrics {
         registry.register("vatra_entries_served", "Entries sent as answers", metrics.served.clone());
         registry.register("vatra_pushes_shed", "Pushes left to catch-up", metrics.shed.clone());
         registry.register("vatra_pushes_throttled", "Pushes past an origin's rate", metrics.throttled.clone());
-        registry.register("vatra_changes_quarantined", "Changes without effect", metrics.quarantined.clone());
+        registry.register(
+            "vatra_changes_quarantined",
+            "Changes without effect, by reason",
+            metrics.quarantined.clone(),
+        );
+        registry.register("vatra_quarantine", "Changes held without effect, by member", metrics.quarantine.clone());
+        registry.register("vatra_changes_put_off", "Changes that wait for a repair", metrics.put_off.clone());
         registry.register("vatra_changes_newer", "Changes of a newer version", metrics.newer.clone());
         registry.register("vatra_entries_stored", "Entries stored", metrics.stored.clone());
         registry.register("vatra_commits", "Durable commits", metrics.commits.clone());
@@ -81,6 +110,19 @@ impl Metrics {
         registry.register("vatra_store_writable", "1 while the store takes writes", metrics.writable.clone());
         registry.register("vatra_panics", "Panics caught", metrics.panics.clone());
         metrics
+    }
+
+    /// Shows how many changes of each member have no effect.
+    pub(crate) fn show_quarantine(&self, by_member: BTreeMap<MemberCode, u64>) {
+        for (member, count) in by_member {
+            let label = OfMember { member: member.to_string() };
+            self.quarantine.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a change without effect.
+    pub(crate) fn quarantined(&self, reason: quarantine::Reason) {
+        self.quarantined.get_or_create(&Reason { reason: reason.name() }).inc();
     }
 
     /// Counts a refusal by its kind.

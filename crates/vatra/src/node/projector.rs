@@ -3,40 +3,51 @@
 //! Most alerts are never edited; they go straight from their fields to a view, and only an edited record gets a
 //! document row. Within one batch a record may be touched several times, so what was worked out is kept at hand.
 
+mod round;
 mod rows;
+mod waiting;
+mod working;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use vatra_model::change::record_id;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Digest, Summary, View};
-use vatra_model::{Change, CheckedEntry, LogId, Op, Position, RecordId, RecordKind, SectionId, Seq, Value};
-use vatra_record::{Applied, Record, view_of_create};
+use vatra_model::{Change, CheckedEntry, EntryHash, LogId, Position, RecordId, Seq};
+use vatra_record::{Applied, Lack, Record, view_of_create};
 use vatra_replica::Batch;
-use vatra_store::{Commit, EntryRow, IdRow, ReadError, Snapshot, StreamRow};
-use vatra_stream::{EventType, StoredEvent};
+use vatra_store::{Commit, EntryRow, IdRow};
+use vatra_stream::StoredEvent;
 
-use crate::node::boot::{LifeRow, StateRow, digest_of};
-use crate::node::clock::wall;
+use crate::node::boot::{LifeRow, StateRow};
+use crate::node::guard::Guard;
 use crate::node::metrics::Metrics;
 use crate::node::packing::pack_entry;
-use crate::node::pending::{self, Pending, section_of};
-use crate::node::views::{DecodedEntry, FLAG_EDITED, FLAG_PENDING, Views, event_kind, is_of_the_disk};
+use crate::node::pending::{Pending, section_of};
+use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY};
+use crate::node::views::{DecodedEntry, Views, is_of_the_disk};
+
+use round::{Round, count, created_type, edited_type, updated_type};
+use working::Working;
 
 /// Changes after which one commit takes no further entry.
 const PART_CHANGES: usize = 2048;
 /// Bytes of entries and documents after which one commit takes no further entry.
 const PART_BYTES: usize = 16 << 20;
-/// Changes that waited and get their place in the stream in one commit; more get it later.
-const PART_UNLOCKED_MAX: usize = 1024;
+/// Changes that waited and have their turn in one commit; more have it in the next.
+const PART_UNLOCKED_MAX: usize = if cfg!(test) { 320 } else { 1024 };
 /// Bytes of documents in one commit; records beyond it are left to be made anew from their changes.
 const PART_DOCUMENT_BYTES_MAX: usize = 40 << 20;
 /// Changes that may panic in one commit before the fault is taken to lie elsewhere.
 const PANICS_MAX: usize = 16;
+/// Time that one entry may take; what takes longer is counted, and is no reason to judge it otherwise.
+const ENTRY_TIME_MAX: Duration = Duration::from_millis(50);
+/// Time between two log lines about changes without effect.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 // With the changes of one more entry a part still fits a commit.
 const _: () = assert!(
@@ -56,10 +67,15 @@ pub(crate) struct Projected {
     /// What readers learn once the commit is durable.
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) noted: Vec<(RecordId, Position, Summary)>,
+    /// Changes that have no effect.
+    pub(crate) quarantined: Vec<QuarantinedChange>,
     /// The state after the batch.
     pub(crate) state: StateRow,
     /// How far the rows of logs tell that they go, once the commit is durable.
     heights: Vec<(LogId, u64)>,
+    /// What has come although not all that waited for it had its turn, and what is no longer of that kind.
+    backlog: BTreeMap<(RecordId, Lack), bool>,
+    hashes: Vec<EntryHash>,
 }
 
 /// A change of this node's own, in place.
@@ -70,59 +86,54 @@ pub(crate) struct Stored {
     pub(crate) is_new: bool,
 }
 
+/// Where a change stands: log, entry, place in the entry.
+type At = (LogId, Seq, u16);
+
 /// Works batches out. Holds what the last durable commit left.
 pub(crate) struct Projector {
     pub(crate) views: Arc<Views>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) guard: Guard,
     pub(crate) packer: Packer,
     pub(crate) state: StateRow,
     pub(crate) life: LifeRow,
+    /// What has come although not all that waited for it had its turn.
+    pub(crate) backlog: BTreeSet<(RecordId, Lack)>,
     /// The change under work.
-    at: Option<(LogId, Seq, u16)>,
+    at: Option<At>,
     /// How far the rows of logs tell that they go.
     heights: BTreeMap<LogId, u64>,
-}
-
-/// A record as this batch has left it so far.
-struct Working {
-    id: IdRow,
-    /// Loaded once an edit needs it; a fresh create is kept as its place in the batch.
-    record: Option<Record>,
-    fresh: Option<(usize, u16)>,
-    /// What the record adds to the digest in `state`.
-    item: Option<[u8; 32]>,
-    /// Its document row must be written.
-    is_edited: bool,
-    /// Its id row must be written.
-    is_changed: bool,
-    /// Changes without a place in the stream, as far as they were read.
-    pending: Vec<Pending>,
-    has_more_pending: bool,
-}
-
-/// One batch under work.
-struct Round<'b> {
-    snapshot: Snapshot,
-    entries: Vec<Arc<DecodedEntry>>,
-    working: HashMap<RecordId, Working>,
-    next: Position,
-    digest: Digest,
-    own_log: LogId,
-    out: Projected,
-    batch: &'b Batch,
-    /// Bytes of entries and documents, about.
-    bytes: usize,
-    unlocked: usize,
+    complained: Option<Instant>,
 }
 
 impl Projector {
-    pub(crate) fn new(views: Arc<Views>, metrics: Arc<Metrics>, state: StateRow, life: LifeRow) -> Projector {
-        Projector { views, metrics, packer: Packer::new(), state, life, at: None, heights: BTreeMap::new() }
+    pub(crate) fn new(
+        views: Arc<Views>,
+        metrics: Arc<Metrics>,
+        quarantine: Arc<Quarantine>,
+        state: StateRow,
+        life: LifeRow,
+    ) -> Projector {
+        metrics.show_quarantine(quarantine.by_member());
+        Projector {
+            views,
+            metrics,
+            quarantine,
+            guard: Guard::default(),
+            packer: Packer::new(),
+            state,
+            life,
+            backlog: BTreeSet::new(),
+            at: None,
+            heights: BTreeMap::new(),
+            complained: None,
+        }
     }
 
     /// Works out a batch from one of its entries on, as far as one commit can hold it. Nothing is remembered until
-    /// [`Projector::settle`]. A change that makes this code panic is left without effect, so that it cannot keep
-    /// the rest of its log away.
+    /// [`Projector::settle`]. A change that makes this code panic is held back, so that it cannot keep the rest of its
+    /// log away.
     pub(crate) fn project(
         &mut self,
         batch: &Batch,
@@ -134,6 +145,7 @@ impl Projector {
         loop {
             // Nothing but the packer outlives a panic: the round is thrown away as a whole.
             let worked = catch_unwind(AssertUnwindSafe(|| self.work_out(batch, from, own_log, next, &skipped)));
+            self.guard.end();
             match worked {
                 Ok(projected) => return projected,
                 Err(panic) => {
@@ -157,37 +169,25 @@ impl Projector {
         from: usize,
         own_log: LogId,
         next: Position,
-        skipped: &BTreeSet<(LogId, Seq, u16)>,
+        skipped: &BTreeSet<At>,
     ) -> anyhow::Result<Projected> {
-        let mut round = Round {
-            snapshot: self.views.reader.snapshot()?,
-            entries: Vec::with_capacity(batch.entries.len() - from),
-            working: HashMap::new(),
-            next,
-            digest: digest_of(&self.state),
-            own_log,
-            out: Projected {
-                commit: Commit::default(),
-                next_entry: from,
-                positions: HashMap::new(),
-                events: Vec::new(),
-                noted: Vec::new(),
-                state: StateRow { hlc: batch.hlc, ..self.state },
-                heights: Vec::new(),
-            },
-            batch,
-            bytes: 0,
-            unlocked: 0,
-        };
+        let snapshot = self.views.reader.snapshot()?;
+        let mut round = Round::new(snapshot, batch, from, own_log, next, &self.state, skipped);
         self.views.origins.add(batch.logs.iter().map(|(log, row)| (log, row)));
-        for entry in &batch.entries[from..] {
+        self.work_off(&mut round)?;
+        for entry in batch.entries[from..].iter().take(self.guard.part_entries_max()) {
             if round.out.commit.stream.len() >= PART_CHANGES + round.unlocked || round.bytes >= PART_BYTES {
                 break;
             }
-            self.project_entry(&mut round, entry, skipped)?;
+            let started = Instant::now();
+            self.project_entry(&mut round, entry)?;
+            if started.elapsed() > ENTRY_TIME_MAX {
+                self.metrics.slow_entries.inc();
+            }
             round.out.next_entry += 1;
         }
         self.at = None;
+        self.guard.join(round.entries.len());
         self.finish(round)
     }
 
@@ -195,27 +195,70 @@ impl Projector {
     pub(crate) fn settle(&mut self, projected: &Projected) {
         self.state = projected.state;
         self.heights.extend(projected.heights.iter().copied());
+        for (item, is_left) in &projected.backlog {
+            if *is_left {
+                self.backlog.insert(*item);
+            } else {
+                self.backlog.remove(item);
+            }
+        }
+        self.guard.stored(projected.hashes.iter().copied());
+        self.quarantine.add(&projected.quarantined);
+        for change in &projected.quarantined {
+            self.metrics.quarantined(change.reason);
+        }
+        if !projected.quarantined.is_empty() {
+            self.metrics.show_quarantine(self.quarantine.by_member());
+        }
+        self.complain(&projected.quarantined);
     }
 
-    fn project_entry(
-        &mut self,
-        round: &mut Round<'_>,
-        checked: &Arc<CheckedEntry>,
-        skipped: &BTreeSet<(LogId, Seq, u16)>,
-    ) -> anyhow::Result<()> {
+    /// Says now and then that there are changes without effect; all of them stand in the quarantine.
+    fn complain(&mut self, changes: &[QuarantinedChange]) {
+        let Some(first) = changes.first() else { return };
+        if self.complained.is_some_and(|last| last.elapsed() < COMPLAIN_EVERY) {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        let (log, seq, index, reason) = (first.log, first.seq.0, first.index, first.reason.name());
+        tracing::warn!(member = %first.member, %log, seq, index, reason, count = changes.len(),
+            "changes have no effect");
+    }
+
+    fn project_entry(&mut self, round: &mut Round<'_>, checked: &Arc<CheckedEntry>) -> anyhow::Result<()> {
         let header = *checked.header();
+        let hash = checked.hash();
+        let origin = self.views.origins.get(&header.log).context("an accepted entry's log is described")?;
+        let held = match self.guard.is_held(&hash) {
+            true => Some(Reason::Crashed),
+            false if header.log != round.own_log && self.quarantine.is_origin_held(&origin.node) => {
+                Some(Reason::OriginHeld)
+            }
+            false => None,
+        };
+        if held.is_none() {
+            self.guard.begin(hash);
+        }
         let bytes = pack_entry(&mut self.packer, checked.entry());
         round.bytes += bytes.len();
         round.out.commit.entries.push(EntryRow { log: header.log, seq: header.seq, bytes });
-        let origin = self.views.origins.get(&header.log).context("an accepted entry's log is described")?;
-        let decoded = DecodedEntry { entry: checked.entry().clone(), hash: checked.hash(), origin };
+        round.out.hashes.push(hash);
+        let decoded = DecodedEntry { entry: checked.entry().clone(), hash, origin };
         round.entries.push(Arc::new(decoded));
         let place = round.entries.len() - 1;
+        if let Some(reason) = held {
+            let decoded = round.entries[place].clone();
+            tracing::error!(log = %header.log, seq = header.seq.0, member = %decoded.origin.member,
+                reason = reason.name(), "an entry is kept but not tried, because it may crash this program");
+            round.quarantine(&decoded, WHOLE_ENTRY, reason);
+            return Ok(());
+        }
         for index in 0..header.change_count {
             let at = (header.log, header.seq, index);
             self.at = Some(at);
-            if skipped.contains(&at) {
-                self.metrics.quarantined.inc();
+            if round.skipped.contains(&at) {
+                let decoded = round.entries[place].clone();
+                round.quarantine(&decoded, index, Reason::Panicked);
             } else {
                 self.project_change(round, place, index)?;
             }
@@ -225,15 +268,10 @@ impl Projector {
 
     fn project_change(&mut self, round: &mut Round<'_>, place: usize, index: u16) -> anyhow::Result<()> {
         let decoded = round.entries[place].clone();
-        let change = match decoded.change(index) {
-            Ok(change) => change,
-            Err(error) => {
-                // The entry is kept and relayed; the change has no effect, here as everywhere.
-                self.metrics.quarantined.inc();
-                tracing::warn!(log = %decoded.entry.header.log, seq = decoded.entry.header.seq.0, index,
-                    error = format!("{error:#}"), "a change is quarantined");
-                return Ok(());
-            }
+        let Ok(change) = decoded.change(index) else {
+            // The entry is kept and relayed; the change has no effect, here as everywhere.
+            round.quarantine(&decoded, index, Reason::Malformed);
+            return Ok(());
         };
         let record = match &change {
             Change::Create(create) => record_id(decoded.origin.member, create),
@@ -244,12 +282,11 @@ impl Projector {
                 return Ok(());
             }
         };
-        #[cfg(test)]
-        tests::provoke_panic(&change);
+        provoke(&change);
         match self.project_onto(round, place, index, record, &change) {
             Err(error) if !is_of_the_disk(&error) => {
                 // What this store holds of the record is damaged. That must not keep the rest of the log away.
-                self.metrics.quarantined.inc();
+                self.metrics.put_off.inc();
                 tracing::error!(%record, error = format!("{error:#}"), "a change waits for its record's repair");
                 round.put_off(record, &decoded, index)
             }
@@ -258,7 +295,7 @@ impl Projector {
     }
 
     fn project_onto(
-        &self,
+        &mut self,
         round: &mut Round<'_>,
         place: usize,
         index: u16,
@@ -271,304 +308,121 @@ impl Projector {
         {
             let authored = round.entries[place].authored(index, change);
             if let Some(view) = view_of_create(record, authored.id, authored.author, authored.hlc, create) {
-                self.note_create(round, place, index, record, &view);
+                note_create(round, place, index, record, &view);
                 return Ok(());
             }
         }
         self.apply(round, place, index, record, change)
     }
 
-    /// A record that is new here and has nothing but its create.
-    fn note_create(&self, round: &mut Round<'_>, place: usize, index: u16, record: RecordId, view: &View) {
-        let bytes: Arc<[u8]> = view.canonical_bytes().into();
-        let item = Digest::item(record, &bytes);
-        let decoded = round.entries[place].clone();
-        let position = round.emit(&decoded, index, record, created_type(view), view.summary(), bytes);
-        round.digest.add(&item);
-        count(&mut round.out.state, view, 1);
-        let id = IdRow { created: position, latest: position, flags: [0; 8] };
-        let fresh = Some((place, index));
-        let working = Working { fresh, item: Some(item), is_changed: true, ..Working::new(id, None) };
-        round.working.insert(record, working);
-    }
-
     /// Any other change of a record.
     fn apply(
-        &self,
+        &mut self,
         round: &mut Round<'_>,
         place: usize,
         index: u16,
         record_id: RecordId,
         change: &Change,
     ) -> anyhow::Result<()> {
-        if !round.working.contains_key(&record_id) {
-            let working = self.load(round, record_id)?;
-            round.working.insert(record_id, working);
-        }
-        let fresh = round.working[&record_id].fresh;
-        if round.working[&record_id].record.is_none() {
-            let loaded = round.materialize(&self.views, fresh, record_id)?;
-            round.working.get_mut(&record_id).expect("inserted above").record = Some(loaded);
-        }
         let decoded = round.entries[place].clone();
-        let mut working = round.working.remove(&record_id).expect("inserted above");
-        let record = working.record.as_mut().expect("filled just now");
-        let verdict = record.apply(decoded.authored(index, change));
-        match verdict {
-            Applied::Duplicate => {}
-            Applied::Refused(reason) => {
-                self.metrics.quarantined.inc();
-                tracing::warn!(record = %record_id, %reason, by = %decoded.origin.member, "a change has no effect");
+        let mut working = self.take_working(round, record_id)?;
+        let record = working.record.as_mut().expect("a record under work is loaded");
+        let authored = decoded.authored(index, change);
+        let pending =
+            || Pending { entry: decoded.clone(), index, section: section_of(change), id: decoded.change_id(index) };
+        let result = match record.lack(authored) {
+            Some(lack) => {
+                working.wait(record_id, lack, pending());
+                Ok(())
             }
-            Applied::Waiting | Applied::Overflow => {
-                let (section, id) = (section_of(change), decoded.change_id(index));
-                working.wait(round, record_id, Pending { entry: decoded, index, section, id });
-            }
-            Applied::Applied | Applied::Quarantined(_) => {
-                if let Applied::Quarantined(reason) = verdict {
-                    self.metrics.quarantined.inc();
-                    tracing::warn!(record = %record_id, %reason, by = %decoded.origin.member, "a change has no effect");
+            None => match record.apply(authored) {
+                Applied::Duplicate => Ok(()),
+                Applied::Refused(reason) => {
+                    round.quarantine(&decoded, index, Reason::Refused(reason));
+                    Ok(())
                 }
-                let is_effective = verdict == Applied::Applied;
-                self.show(round, &mut working, record_id, (decoded, index), change, is_effective);
-            }
-        }
+                Applied::Applied => self.show(round, &mut working, record_id, pending(), Some(change)),
+                Applied::Quarantined(reason) => {
+                    round.quarantine(&decoded, index, Reason::Quarantined(reason));
+                    self.show(round, &mut working, record_id, pending(), None)
+                }
+                // Only what lacks something waits.
+                Applied::Waiting | Applied::Overflow => {
+                    working.wait(record_id, Lack::Create, pending());
+                    Ok(())
+                }
+            },
+        };
         round.working.insert(record_id, working);
-        Ok(())
+        result
     }
 
     /// A change has become part of a record: what waited for it gets its turn, and readers learn of all of it.
+    /// `change` is given if it has an effect.
     fn show(
-        &self,
+        &mut self,
         round: &mut Round<'_>,
         working: &mut Working,
         record_id: RecordId,
-        (decoded, index): (Arc<DecodedEntry>, u16),
-        change: &Change,
-        is_effective: bool,
-    ) {
-        working.is_edited = true;
-        working.is_changed = true;
-        let unlocked = working.unlock(round, record_id);
-        let view = working.record.as_ref().and_then(Record::view);
-        let was_shown = working.item.is_some();
-        if let Some(item) = working.item.take() {
-            round.digest.remove(&item);
+        pending: Pending,
+        change: Option<&Change>,
+    ) -> anyhow::Result<()> {
+        (working.is_edited, working.is_changed) = (true, true);
+        let Some(mut view) = working.record.as_ref().and_then(Record::view) else {
+            working.hide(round);
+            working.wait(record_id, Lack::Create, pending);
+            return Ok(());
+        };
+        let unlocked = if working.may_wait() {
+            let lacks = vec![Lack::Change(pending.id), Lack::Create];
+            self.unlock(round, working, record_id, lacks)?
+        } else {
+            Vec::new()
+        };
+        if !unlocked.is_empty() {
+            view = working.record.as_ref().and_then(Record::view).context("a record that was shown is shown")?;
         }
-        let Some(view) = view else {
-            let (section, id) = (section_of(change), decoded.change_id(index));
-            for pending in unlocked {
-                working.wait(round, record_id, pending);
-            }
-            working.wait(round, record_id, Pending { entry: decoded, index, section, id });
-            return;
+        let was_shown = working.item.is_some();
+        let bytes = working.show(round, record_id, &view);
+        let event_type = match (was_shown, change) {
+            (false, _) => created_type(&view),
+            (true, Some(change)) => edited_type(change, &view),
+            (true, None) => updated_type(&view),
         };
-        let bytes: Arc<[u8]> = view.canonical_bytes().into();
-        let item = Digest::item(record_id, &bytes);
-        round.digest.add(&item);
-        working.item = Some(item);
-        let event_type = match was_shown {
-            false => created_type(&view),
-            true if is_effective => edited_type(change, &view),
-            true => updated_type(&view),
-        };
-        let position = round.emit(&decoded, index, record_id, event_type, view.summary(), bytes.clone());
-        if !is_effective {
-            round.out.positions.remove(&(decoded.entry.header.seq, index));
+        let position = round.emit(&pending.entry, pending.index, record_id, event_type, view.summary(), bytes.clone());
+        if change.is_none() {
+            round.out.positions.remove(&(pending.entry.entry.header.seq, pending.index));
         }
         working.id.latest = position;
         if !was_shown {
             working.id.created = position;
             count(&mut round.out.state, &view, 1);
         }
-        for pending in unlocked {
-            let Ok(change) = pending.entry.change(pending.index) else { continue };
-            let event_type = edited_type(&change, &view);
-            let (entry, index) = (pending.entry, pending.index);
-            working.id.latest = round.emit(&entry, index, record_id, event_type, view.summary(), bytes.clone());
-        }
-    }
-
-    fn load(&self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<Working> {
-        let Some(id) = round.snapshot.id(record)? else {
-            let id = IdRow { created: Position(0), latest: Position(0), flags: [0; 8] };
-            return Ok(Working::new(id, Some(Record::new(record))));
-        };
-        let mut working = Working::new(id, None);
-        if id.flags[0] & FLAG_PENDING != 0 {
-            (working.pending, working.has_more_pending) = pending::load(&self.views, &round.snapshot, record)?;
-        }
-        if id.flags[0] & FLAG_EDITED != 0 {
-            let (item, loaded) = self.views.edited(&round.snapshot, record)?;
-            round.bytes += loaded.weight();
-            working.item = item;
-            working.record = Some(loaded);
-        } else {
-            working.item = self.views.view(&round.snapshot, record)?.map(|view| view.digest_item());
-            working.record = self.views.record(&round.snapshot, record)?;
-        }
-        Ok(working)
-    }
-}
-
-impl Working {
-    fn new(id: IdRow, record: Option<Record>) -> Working {
-        Working {
-            id,
-            record,
-            fresh: None,
-            item: None,
-            is_edited: false,
-            is_changed: false,
-            pending: Vec::new(),
-            has_more_pending: false,
-        }
-    }
-
-    /// Notes a change that has no place in the stream for now.
-    fn wait(&mut self, round: &mut Round<'_>, record: RecordId, pending: Pending) {
-        self.is_edited = true;
-        self.is_changed = true;
-        round.out.commit.index.push((pending.key(record), Some(Vec::new())));
-        self.pending.push(pending);
-    }
-
-    /// Brings what found no room to the record again, and takes out what has become part of it, oldest first.
-    fn unlock(&mut self, round: &mut Round<'_>, record_id: RecordId) -> Vec<Pending> {
-        let Some(record) = &mut self.record else { return Vec::new() };
-        let mut unlocked = Vec::new();
-        let mut progressed = !self.pending.is_empty();
-        while progressed {
-            progressed = false;
-            self.pending.retain(|pending| {
-                let (section, id) = (pending.section, pending.id);
-                if !record.contains(section, &id) && !record.awaits(section, &id) {
-                    let Ok(change) = pending.entry.change(pending.index) else { return true };
-                    let verdict = record.apply(pending.entry.authored(pending.index, &change));
-                    progressed |= verdict != Applied::Overflow;
-                    if let Applied::Refused(_) = verdict {
-                        round.out.commit.index.push((pending.key(record_id), None));
-                        return false;
-                    }
-                }
-                let stays = !record.contains(section, &id) || round.unlocked >= PART_UNLOCKED_MAX;
-                if !stays {
-                    round.unlocked += 1;
-                    progressed = true;
-                    round.out.commit.index.push((pending.key(record_id), None));
-                    unlocked.push(pending.clone());
-                }
-                stays
-            });
-        }
-        unlocked.sort_by_key(|pending| (pending.entry.entry.header.hlc, pending.id));
-        unlocked
-    }
-}
-
-impl Round<'_> {
-    /// Notes a change of a record that cannot be read at present.
-    fn put_off(&mut self, record: RecordId, decoded: &DecodedEntry, index: u16) -> anyhow::Result<()> {
-        let header = &decoded.entry.header;
-        let place = pending::Place { log: header.log, seq: header.seq, index };
-        self.out.commit.index.push((pending::key(record, place), Some(Vec::new())));
-        let working = match self.working.entry(record) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => match self.snapshot.id(record) {
-                Ok(Some(id)) => new.insert(Working::new(id, None)),
-                // A damaged id row is made anew from the stream by a repair.
-                Ok(None) | Err(ReadError::Damaged(_)) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            },
-        };
-        working.is_changed = true;
-        working.has_more_pending = true;
+        working.tell(round, record_id, &view, &bytes, unlocked);
         Ok(())
     }
-
-    /// Gives a change its position, its stream row and its event.
-    fn emit(
-        &mut self,
-        decoded: &DecodedEntry,
-        index: u16,
-        record: RecordId,
-        event_type: EventType,
-        summary: Summary,
-        view: Arc<[u8]>,
-    ) -> Position {
-        let position = self.next;
-        self.next = Position(position.0 + 1);
-        let header = &decoded.entry.header;
-        let row = StreamRow {
-            position,
-            log: header.log,
-            seq: header.seq,
-            change_index: index,
-            record,
-            kind: event_kind(event_type),
-            summary: summary.to_bytes(),
-            received: wall(),
-        };
-        let event = decoded.event(&row, summary, view).expect("the kind is one of ours");
-        self.out.events.push(event);
-        self.out.noted.push((record, position, summary));
-        self.out.commit.stream.push(row);
-        if header.log == self.own_log {
-            let is_new = matches!(event_type, EventType::AlertCreated | EventType::ContactCreated);
-            self.out.positions.insert((header.seq, index), Stored { record, position, is_new });
-        }
-        position
-    }
-
-    /// The record of a create that came earlier in this batch.
-    fn materialize(&self, views: &Views, fresh: Option<(usize, u16)>, record: RecordId) -> anyhow::Result<Record> {
-        let Some((place, index)) = fresh else {
-            return Ok(views.record(&self.snapshot, record)?.unwrap_or_else(|| Record::new(record)));
-        };
-        let decoded = &self.entries[place];
-        let change = decoded.change(index)?;
-        let mut loaded = Record::new(record);
-        loaded.apply(decoded.authored(index, &change));
-        Ok(loaded)
-    }
 }
 
-fn created_type(view: &View) -> EventType {
-    match view {
-        View::Alert(_) => EventType::AlertCreated,
-        View::Contact(_) => EventType::ContactCreated,
-    }
+/// A record that is new here and has nothing but its create.
+fn note_create(round: &mut Round<'_>, place: usize, index: u16, record: RecordId, view: &View) {
+    let bytes: Arc<[u8]> = view.canonical_bytes().into();
+    let item = Digest::item(record, &bytes);
+    let decoded = round.entries[place].clone();
+    let position = round.emit(&decoded, index, record, created_type(view), view.summary(), bytes);
+    round.digest.add(&item);
+    count(&mut round.out.state, view, 1);
+    let id = IdRow { created: position, latest: position, flags: [0; 8] };
+    let fresh = Some((place, index));
+    let working = Working { fresh, item: Some(item), is_changed: true, ..Working::new(id, None) };
+    round.working.insert(record, working);
 }
 
-fn updated_type(view: &View) -> EventType {
-    match view {
-        View::Alert(_) => EventType::AlertUpdated,
-        View::Contact(_) => EventType::ContactUpdated,
-    }
-}
-
-fn edited_type(change: &Change, view: &View) -> EventType {
-    let set_status = |word: &str| {
-        let Change::Edit(edit) = change else { return false };
-        let sets =
-            |op: &Op| matches!(op, Op::Set { field, value: Value::Text(text) } if field == "status" && text == word);
-        edit.section == SectionId::Core && edit.ops.iter().any(sets)
-    };
-    match view.kind() {
-        RecordKind::Contact if set_status("left") => EventType::ContactRemoved,
-        RecordKind::Contact => EventType::ContactUpdated,
-        _ if matches!(change, Change::Edit(edit) if edit.section != SectionId::Core) => EventType::AlertResponded,
-        _ if set_status("cancelled") => EventType::AlertCancelled,
-        _ if set_status("resolved") => EventType::AlertResolved,
-        _ => EventType::AlertUpdated,
-    }
-}
-
-fn count(state: &mut StateRow, view: &View, more: u64) {
-    match view {
-        View::Alert(_) => state.alerts += more,
-        View::Contact(_) => state.contacts += more,
-    }
+/// Lets tests see what a panic and what a crash of the process does; nothing of it is in a production build.
+fn provoke(_change: &Change) {
+    #[cfg(test)]
+    tests::provoke_panic(_change);
+    #[cfg(debug_assertions)]
+    crate::node::guard::provoke_crash(_change);
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::node::clock::Clock;
 use crate::node::drill::Drills;
 use crate::node::driver::{Driver, Shared};
 use crate::node::egress::Egress;
+use crate::node::guard::Guard;
 use crate::node::ingest::Ingest;
 use crate::node::lifecycle;
 use crate::node::links::Links;
@@ -32,7 +33,9 @@ use crate::node::logging::{self, LogFormat};
 use crate::node::mesh_metrics;
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
+use crate::node::pending;
 use crate::node::projector::Projector;
+use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
 use crate::node::service::NodeService;
 use crate::node::source::NodeEvents;
@@ -229,6 +232,11 @@ impl Node {
         let metrics = Arc::new(Metrics::register(registry));
         mesh_metrics::register(registry, mesh.clone());
         let views = Arc::new(Views::new(reader.clone(), origins.clone()));
+        let snapshot = reader.snapshot()?;
+        let quarantine = Arc::new(Quarantine::load(&snapshot, &origins)?);
+        let mut projector = Projector::new(views.clone(), metrics.clone(), quarantine.clone(), state, life);
+        projector.guard = Guard::open(&config.dir.join("at-work"));
+        projector.backlog = pending::load_backlog(&snapshot)?;
         let shared = Arc::new(Shared {
             mailbox: Arc::default(),
             pushes: Arc::default(),
@@ -237,8 +245,9 @@ impl Node {
             trust: Arc::new(RwLock::new(Arc::new(replica.trust().clone()))),
             listing: Arc::new(RwLock::new(Listing::load(&reader)?)),
             recent: Arc::new(Recent::at(end)),
-            views: views.clone(),
-            metrics: metrics.clone(),
+            views,
+            metrics,
+            quarantine,
             durable: watch::Sender::new(end),
             state: watch::Sender::new(state),
             pulse: watch::Sender::new(Instant::now()),
@@ -251,7 +260,7 @@ impl Node {
             store,
             fence,
             replica,
-            projector: Projector::new(views, metrics, state, life),
+            projector,
             packer: Packer::new(),
             up: BTreeMap::new(),
             banned: BTreeMap::new(),

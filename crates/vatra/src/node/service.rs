@@ -78,7 +78,7 @@ impl NodeService {
         let (reply, answer) = oneshot::channel();
         let item = Item::Local(LocalCall { ops, reply });
         // The number of waiting operations is bounded above, and so is the size of each.
-        let weight = Weight { changes: count, bytes: 0 };
+        let weight = Weight { changes: count, ..Weight::SMALL };
         if self.inner.shared.mailbox.try_post(urgency, weight, item).is_err() {
             let busy = Refusal::new(RefusalKind::Busy, "the node has too much to do").with_remedy("try again soon");
             return vec![Err(busy); count];

@@ -85,7 +85,7 @@ impl Views {
             let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
             places.push(Place { log: row.log, seq: row.seq, index: row.change_index });
         }
-        places.extend(pending::places(snapshot, record)?.0);
+        places.extend(pending::places(snapshot, record)?);
         let mut changes = Vec::with_capacity(places.len());
         for place in places {
             let decoded = self.entry(snapshot, place.log, place.seq)?;

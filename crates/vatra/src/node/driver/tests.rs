@@ -102,3 +102,32 @@ async fn what_touches_one_record_goes_one_by_one_and_in_order() {
     let json = String::from_utf8(view.canonical_bytes()).expect("JSON");
     assert!(json.contains(r#""title":"c""#) && !json.contains(r#""conflicts":{"title""#), "{json}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_version_held_back_is_tried_again() {
+    let mut desk = Desk::new().await;
+    let taken = desk.round(vec![draft("one"), draft("two")]).expect("an answer");
+    let receipt = taken[0].as_ref().expect("taken");
+    // The row of an earlier version, which could not take the entry.
+    let held = |reason: &str, version: &str| {
+        let (mut row, at) = (vec![u8::try_from(reason.len()).expect("short")], crate::node::clock::wall());
+        row.extend_from_slice(reason.as_bytes());
+        row.extend_from_slice(&vatra_model::codec::encode(&at));
+        row.extend_from_slice(&vatra_model::codec::encode(&version.to_owned()));
+        row
+    };
+    let key = crate::node::quarantine::key(receipt.log, receipt.seq, crate::node::quarantine::WHOLE_ENTRY);
+    let index = vec![(key.clone(), Some(held("crashed", "0.0.0")))];
+    desk.driver.store.commit(&vatra_store::Commit { index, ..vatra_store::Commit::default() }).expect("room");
+    let snapshot = desk.driver.projector.views.reader.snapshot().expect("readable");
+    let quarantine = Quarantine::load(&snapshot, &desk.driver.projector.views.origins).expect("readable");
+    let place = crate::node::pending::Place { log: receipt.log, seq: receipt.seq, index: u16::MAX };
+    assert_eq!(quarantine.take_to_try(), [place]);
+
+    let before = (desk.driver.projector.state, desk.driver.store.next_position());
+    let mut packer = Packer::new();
+    desk.driver.bring(&mut packer, place).expect("the entry is stored");
+    assert_eq!((desk.driver.projector.state, desk.driver.store.next_position()), before, "what took effect is no news");
+    let snapshot = desk.driver.projector.views.reader.snapshot().expect("readable");
+    assert_eq!(snapshot.index(&key).expect("readable"), None);
+}

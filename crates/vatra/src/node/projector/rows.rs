@@ -4,8 +4,10 @@ use vatra_model::{Head, codec};
 use vatra_replica::LogRow;
 use vatra_store::MetaKey;
 
-use super::{PART_DOCUMENT_BYTES_MAX, Projected, Projector, Round};
+use super::round::Round;
+use super::{PART_DOCUMENT_BYTES_MAX, Projected, Projector};
 use crate::node::boot::{LifeRow, STATE};
+use crate::node::pending;
 use crate::node::views::{DocumentRow, FLAG_EDITED, FLAG_PENDING};
 
 /// A log's row is written again when the log has grown by so many entries; where it ends meanwhile is found by
@@ -15,9 +17,12 @@ const LOG_ROW_EVERY: u64 = 256;
 impl Projector {
     /// Completes the commit of a round.
     pub(super) fn finish(&self, mut round: Round<'_>) -> anyhow::Result<Projected> {
-        let out = &mut round.out;
         let mut document_bytes = 0;
-        for (record, mut working) in round.working {
+        for (record, mut working) in std::mem::take(&mut round.working) {
+            let will_wait = working.is_changed && working.will_wait(&round, record)?;
+            let out = &mut round.out;
+            let waiting = std::mem::take(&mut working.waiting);
+            out.commit.index.extend(waiting.into_iter().map(|(key, row)| (key, row.map(|_| Vec::new()))));
             if working.is_edited {
                 working.id.flags[0] |= FLAG_EDITED;
                 let loaded = working.record.as_ref().expect("an edited record was loaded");
@@ -29,12 +34,18 @@ impl Projector {
                 out.commit.documents.push((record, row));
             }
             if working.is_changed {
-                let has_pending = working.has_more_pending || !working.pending.is_empty();
                 working.id.flags[0] &= !FLAG_PENDING;
-                working.id.flags[0] |= if has_pending { FLAG_PENDING } else { 0 };
+                working.id.flags[0] |= if will_wait { FLAG_PENDING } else { 0 };
                 out.commit.ids.push((record, working.id));
             }
         }
+        let out = &mut round.out;
+        let quarantined = out.quarantined.iter().filter_map(|change| self.quarantine.row(change));
+        out.commit.index.extend(quarantined.map(|(key, row)| (key, Some(row))));
+        let backlog = out.backlog.iter();
+        let backlog =
+            backlog.map(|((record, lack), is_left)| (pending::backlog_key(*record, *lack), is_left.then(Vec::new)));
+        out.commit.index.extend(backlog);
         out.state.digest = round.digest.0;
         if out.next_entry < round.batch.entries.len() {
             // How far a log goes is told with the last part. Until then its entries are found as ones beyond a

@@ -3,15 +3,19 @@ use vatra_model::change::{Create, Edit, Naming, RecordKind};
 use vatra_model::view::AlertView;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{
-    AudienceId, ChangeId, Class, Entry, EntryDraft, EntryHash, Head, Hlc, Incarnation, MemberCode, Realm, Secret,
-    WallMs,
+    AudienceId, ChangeId, Class, Entry, EntryDraft, Head, Hlc, Incarnation, MemberCode, Op, Realm, Secret, SectionId,
+    Value, WallMs,
 };
 use vatra_replica::LogRow;
 use vatra_store::{MemoryDisk, PAGE_ROWS_MAX, Store};
+use vatra_stream::EventType;
 
 use super::*;
 use crate::node::origins::Origins;
+use crate::node::pending;
 use crate::node::views::DocumentRow;
+
+mod hostile;
 
 /// Lets a test see what a panic does.
 pub(super) fn provoke_panic(change: &Change) {
@@ -68,12 +72,11 @@ fn projector(store: &Store, state: StateRow) -> Projector {
     origins.add([UA, LT].map(|writer| (log_of(writer), log_row(writer, Head::EMPTY))).iter().map(|(l, r)| (l, r)));
     let views = Arc::new(Views::new(store.reader(), origins));
     let life = LifeRow { incarnation: Incarnation(1), opened: WallMs(1), boot: 1 };
-    Projector::new(
-        views,
-        Arc::new(Metrics::register(&mut prometheus_client::registry::Registry::default())),
-        state,
-        life,
-    )
+    let snapshot = store.reader().snapshot().expect("memory");
+    let quarantine = Arc::new(Quarantine::load(&snapshot, &views.origins).expect("readable"));
+    let metrics = Arc::new(Metrics::register(&mut prometheus_client::registry::Registry::default()));
+    let backlog = pending::load_backlog(&snapshot).expect("readable");
+    Projector { backlog, ..Projector::new(views, metrics, quarantine, state, life) }
 }
 
 impl Desk {
@@ -122,6 +125,15 @@ impl Desk {
         (events, commits)
     }
 
+    /// One commit of what is in the backlog; how many events it told.
+    fn work_off(&mut self) -> usize {
+        let batch = Batch::default();
+        let part = self.projector.project(&batch, 0, log_of(UA), self.store.next_position()).expect("a part");
+        self.store.commit(&part.commit).expect("memory has room");
+        self.projector.settle(&part);
+        part.events.len()
+    }
+
     fn publish(&mut self, writer: u8, change: Change) -> Vec<EventType> {
         let entry = self.entry(writer, &[change]);
         self.take(vec![entry]).0.into_iter().map(|(event_type, _)| event_type).collect()
@@ -143,9 +155,14 @@ impl Desk {
         snapshot.history(record, Position(0), PAGE_ROWS_MAX).expect("readable").len()
     }
 
+    /// Places in their entries of the changes without effect, and why.
+    fn quarantined(&self) -> Vec<(u16, Reason)> {
+        self.projector.quarantine.newest().iter().map(|change| (change.index, change.reason)).collect()
+    }
+
     fn pending_count(&self, record: RecordId) -> usize {
         let snapshot = self.store.reader().snapshot().expect("memory");
-        pending::places(&snapshot, record).expect("readable").0.len()
+        pending::places(&snapshot, record).expect("readable").len()
     }
 }
 
@@ -224,6 +241,7 @@ fn a_change_that_panics_has_no_effect_and_harms_no_other() {
     let records: Vec<_> = events.iter().map(|(_, record)| *record).collect();
     assert_eq!(records, [1, 3].map(|number| record_id(member(UA), &create(number))));
     assert_eq!((commits, desk.projector.metrics.panics.get()), (1, 1));
+    assert_eq!(desk.quarantined(), [(1, Reason::Panicked)]);
 }
 
 #[test]
