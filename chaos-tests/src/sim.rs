@@ -10,14 +10,18 @@ pub mod world;
 pub mod chance;
 pub mod disk;
 pub mod federation;
+pub mod hostile;
 pub mod network;
 pub mod node;
+pub mod planted;
 pub mod records;
 pub mod signatures;
+pub mod sizes;
 pub mod workload;
 
 pub mod checks;
 pub mod tally;
+pub mod watch;
 
 pub use federation::Federation;
 pub use network::Shape;

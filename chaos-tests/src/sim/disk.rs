@@ -1,5 +1,7 @@
 //! A disk with a durable part and one batch that a crash may lose. It outlives its node.
 
+mod damage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub struct Image {
     pub life: Option<Life>,
     /// The highest stamp.
     pub hlc: Hlc,
+    /// Everything that was stored, in the order in which it was: what subscribers read.
+    pub stream: Vec<(LogId, u64, EntryHash)>,
 }
 
 /// Which life of a store this is.
@@ -41,6 +45,10 @@ pub struct Disk {
     pub is_full: bool,
     /// Life and start of the last run, kept outside the store: a store put back does not match it.
     fence: Option<(Incarnation, u64)>,
+    /// What is durable in truth, while the disk lies about it.
+    platter: Option<Image>,
+    /// The fence is not looked at: a planted mistake.
+    pub(crate) ignores_fence: bool,
 }
 
 impl Disk {
@@ -96,7 +104,9 @@ impl Disk {
     /// Notes a start: the same life as before, unless the store is not the one that ran last.
     pub fn start(&mut self, fresh: Incarnation, now: WallMs) -> Life {
         let life = match self.durable.life {
-            Some(life) if self.fence == Some((life.incarnation, life.boot)) => Life { boot: life.boot + 1, ..life },
+            Some(life) if self.ignores_fence || self.fence == Some((life.incarnation, life.boot)) => {
+                Life { boot: life.boot + 1, ..life }
+            }
             _ => Life { incarnation: fresh, opened: now, boot: 1 },
         };
         self.note(life);
@@ -145,6 +155,7 @@ impl Image {
     fn apply(&mut self, batch: &Batch) {
         for entry in &batch.entries {
             let header = entry.header();
+            self.stream.push((header.log, header.seq.0, entry.hash()));
             self.entries.insert((header.log, header.seq.0), entry.clone());
         }
         self.logs.extend(batch.logs.iter().map(|(log, row)| (*log, row.clone())));

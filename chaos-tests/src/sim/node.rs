@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use vatra_model::charter::Charter;
-use vatra_model::wire::{FRAME_ENTRIES_BYTES, Want};
-use vatra_model::{CheckedEntry, Incarnation, LogId, MonoMs, NodeKey, Secret, WallMs};
+use vatra_model::wire::{FRAME_ENTRIES_BYTES, PROTOCOL_VERSION, Want};
+use vatra_model::{CheckedEntry, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, WallMs};
 use vatra_replica::{Heard, Now, Replica, ReplicaConfig, Restored, Told};
 
 use crate::sim::chance::{self, Chance};
 use crate::sim::disk::Disk;
 use crate::sim::federation::Site;
 use crate::sim::network::LANES;
+use crate::sim::planted::Bug;
 use crate::sim::records::{Views, origin_of};
-use crate::sim::world::Setup;
+use crate::sim::world::{Event, Setup};
 
 /// What the simulated wall clocks show at the start of a run.
 const WALL_START_MS: u64 = 1_764_000_000_000;
@@ -32,6 +33,26 @@ pub struct Node {
     pub run: u64,
     /// Its wall clock minus the world's, in milliseconds.
     pub skew_ms: i64,
+    /// Parts in a million by which its wall clock runs too fast; negative when too slow.
+    pub drift_ppm: i64,
+    /// The newest protocol version that it speaks; takes effect at a start.
+    pub protocol: u16,
+    /// The process is frozen: nothing is handled until it is resumed.
+    pub is_paused: bool,
+    /// What happens to it when it is resumed.
+    pub(crate) deferred: Vec<Event>,
+    /// Time that a durable write takes now, in microseconds; `None` = as everywhere.
+    pub slow_sync_us: Option<(u64, u64)>,
+    /// Writes in a thousand that fail.
+    pub write_errors_permille: u32,
+    /// Rows that can no longer be read.
+    pub damaged: BTreeSet<(LogId, u64)>,
+    /// Rows are served without a look at their checksums: a planted mistake.
+    pub(crate) trusts_rows: bool,
+    /// Its store was replaced in a way that nothing on its machine shows: it may fork its own log.
+    pub may_fork: bool,
+    /// Its disk was or is in trouble until then, in microseconds: nobody promises a quick write.
+    pub trouble_until_us: u64,
     /// Places that were acknowledged here and must stay.
     pub acknowledged: BTreeSet<(LogId, u64)>,
     /// Publications that wait for their answer.
@@ -75,6 +96,16 @@ impl Node {
             views: Views::default(),
             run: 0,
             skew_ms,
+            drift_ppm: 0,
+            protocol: PROTOCOL_VERSION,
+            is_paused: false,
+            deferred: Vec::new(),
+            slow_sync_us: None,
+            write_errors_permille: 0,
+            damaged: BTreeSet::new(),
+            trusts_rows: false,
+            may_fork: false,
+            trouble_until_us: 0,
             acknowledged: BTreeSet::new(),
             pending: BTreeSet::new(),
             next_token: 1,
@@ -89,7 +120,8 @@ impl Node {
     /// The time as this node's clocks show it.
     #[must_use]
     pub fn now(&self, world_us: u64) -> Now {
-        let wall = (WALL_START_MS + world_us / 1000).saturating_add_signed(self.skew_ms);
+        let drifted = i64::try_from(world_us / 1_000_000).unwrap_or(0).saturating_mul(self.drift_ppm) / 1_000;
+        let wall = (WALL_START_MS + world_us / 1000).saturating_add_signed(self.skew_ms.saturating_add(drifted));
         Now { mono: MonoMs(world_us / 1000), wall: WallMs(wall) }
     }
 
@@ -103,6 +135,8 @@ impl Node {
         let name = format!("{} run {}", self.site.key, self.run);
         let mut chance = Chance::new(seed, &name);
         let now = self.now(world_us);
+        self.disk.ignores_fence = setup.is_planted(Bug::FenceIgnored);
+        self.trusts_rows = setup.is_planted(Bug::DamagedRowServed);
         let life = self.disk.start(Incarnation(chance.below(u64::MAX)), now.wall);
         let stored =
             self.disk.durable().charter.as_deref().map(|bytes| Charter::decode(bytes).expect("it was verified"));
@@ -110,23 +144,25 @@ impl Node {
         let newer = |charter: &Charter| charter.current().epoch > configured.current().epoch;
         let charter = stored.filter(newer).unwrap_or_else(|| configured.clone());
         let config = ReplicaConfig {
-            secret: Secret::from_seed(&self.site.secret).with_scheme(setup.fidelity.scheme()),
+            secret: Secret::from_seed(&self.site.secret).with_scheme(setup.scheme()),
             certificate: self.site.certificate.clone(),
             charter,
             certificates: sites.iter().map(|site| site.certificate.clone()).collect(),
             software: "simulated".into(),
-            protocol: vatra_model::wire::PROTOCOL_VERSION,
+            protocol: self.protocol,
             seed: chance::bytes(seed, &format!("{name} core")),
         };
         let restored = Restored {
             incarnation: life.incarnation,
             opened: life.opened,
             boot: life.boot,
-            hlc: self.disk.durable().hlc,
+            hlc: if setup.is_planted(Bug::StampsGoBack) { Hlc::default() } else { self.disk.durable().hlc },
             logs: self.disk.logs(),
         };
         self.replica = Some(Replica::new(config, restored, now).expect("a node starts from its own disk"));
         self.views = Views::default();
+        self.views.planted = setup.planted_in_views();
+        self.views.is_rebuilding = true;
         if setup.views {
             // In any order: views must not depend on it.
             let mut entries: Vec<_> = self.disk.durable().entries.values().cloned().collect();
@@ -135,6 +171,7 @@ impl Node {
                 self.show(&entry);
             }
         }
+        self.views.is_rebuilding = false;
     }
 
     /// The process ends at once, without a word.
@@ -146,6 +183,14 @@ impl Node {
         self.heard.clear();
         self.serving.clear();
         self.pushed.clear();
+        self.is_paused = false;
+        self.deferred.clear();
+    }
+
+    /// Whether its process runs and is not frozen.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.replica.is_some() && !self.is_paused
     }
 
     /// Forgets what belonged to a connection.
@@ -164,12 +209,18 @@ impl Node {
         }
     }
 
-    /// Reads the answer to a request from the disk, within its budget, and puts it in line.
-    pub fn serve(&mut self, peer: usize, lane: usize, want: Want) {
+    /// Reads the answer to a request from the disk, within its budget, and puts it in line; gives the rows that it
+    /// could not read, which are left out.
+    pub fn serve(&mut self, peer: usize, lane: usize, want: Want) -> Vec<(LogId, u64)> {
         let range = (want.log, want.from)..(want.log, want.to.max(want.from));
         let mut portions = Vec::new();
+        let mut unreadable = Vec::new();
         let (mut gathered, mut gathered_bytes, mut budget, mut more) = (Vec::new(), 0, want.budget as usize, false);
         for ((_, seq), entry) in self.disk.durable().entries.range(range) {
+            if self.damaged.contains(&(want.log, *seq)) && !self.trusts_rows {
+                unreadable.push((want.log, *seq));
+                continue;
+            }
             if !want.classes.include(entry.header().class) {
                 continue;
             }
@@ -191,6 +242,7 @@ impl Node {
         }
         portions.push(Portion::Done { request: want.request, more });
         self.serving.entry((peer, lane)).or_default().extend(portions);
+        unreadable
     }
 
     /// The key of the node, for checks.

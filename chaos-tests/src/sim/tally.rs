@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::Xxh3;
 
 /// What is counted.
 #[derive(Clone, Debug, Default)]
@@ -39,12 +39,32 @@ pub struct Tally {
     pub torn: u64,
     /// Events of the queue that were handled.
     pub events: u64,
+    /// Faults that bit, by name: see [`crate::sim::faults`].
+    pub bites: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
     /// Counts a message.
     pub fn message(&mut self, kind: &'static str) {
         *self.messages.entry(kind).or_insert(0) += 1;
+    }
+
+    /// Counts a fault that bit.
+    pub fn bite(&mut self, fault: &'static str) {
+        self.bite_times(fault, 1);
+    }
+
+    /// Counts a fault that bit several times.
+    pub fn bite_times(&mut self, fault: &'static str, times: u64) {
+        if times > 0 {
+            *self.bites.entry(fault).or_insert(0) += times;
+        }
+    }
+
+    /// How often a fault bit.
+    #[must_use]
+    pub fn bites_of(&self, fault: &str) -> u64 {
+        self.bites.get(fault).copied().unwrap_or(0)
     }
 
     /// Messages of a kind.
@@ -67,22 +87,24 @@ impl Tally {
     }
 }
 
-/// A hash over everything that happened, in order: equal for equal runs.
-#[derive(Clone, Debug, Default)]
-pub struct History(Sha256);
+/// A hash over everything that happened, in order: equal for equal runs. It tells runs apart, no more.
+#[derive(Clone, Default)]
+pub struct History(Xxh3);
 
 impl History {
     /// Adds what happened.
     pub fn note(&mut self, at: u64, node: usize, what: &[u8]) {
-        self.0.update(at.to_le_bytes());
-        self.0.update((node as u64).to_le_bytes());
-        self.0.update((what.len() as u64).to_le_bytes());
+        let mut head = [0; 24];
+        head[..8].copy_from_slice(&at.to_le_bytes());
+        head[8..16].copy_from_slice(&(node as u64).to_le_bytes());
+        head[16..].copy_from_slice(&(what.len() as u64).to_le_bytes());
+        self.0.update(&head);
         self.0.update(what);
     }
 
     /// The hash so far.
     #[must_use]
     pub fn hash(&self) -> String {
-        hex::encode(self.0.clone().finalize())
+        hex::encode(self.0.digest128().to_be_bytes())
     }
 }

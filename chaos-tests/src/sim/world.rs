@@ -1,21 +1,30 @@
 //! The world: nodes, links and the queue of what happens next.
 
 mod control;
-mod lines;
-mod perform;
+mod cuts;
+mod faults;
+pub(crate) mod lines;
+pub(crate) mod perform;
+mod receive;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vatra_model::pack::Packer;
 use vatra_model::{EntryHash, LogId, NodeKey};
 use vatra_replica::{Cost, Event as Note, Input};
 
 use crate::sim::chance::Chance;
+use crate::sim::checks::o4_no_panic;
+use crate::sim::disk::Keep;
 use crate::sim::federation::{Federation, Site};
+use crate::sim::hostile::Hostile;
 use crate::sim::network::{Flying, Shape};
 use crate::sim::node::Node;
+use crate::sim::planted::Bug;
 use crate::sim::signatures::Fidelity;
 use crate::sim::tally::{History, Tally};
+use crate::sim::watch::Watch;
 use crate::sim::world::lines::Link;
 
 /// Who is linked with whom.
@@ -52,6 +61,10 @@ pub struct Setup {
     pub views: bool,
     /// Real signatures and bytes, or cheap ones.
     pub fidelity: Fidelity,
+    /// Bytes of entries of one origin that a disk may hold; `None` = not looked at.
+    pub origin_bytes_max: Option<u64>,
+    /// A mistake to be caught; takes effect with the feature `planted` only.
+    pub planted: Option<Bug>,
 }
 
 impl Setup {
@@ -68,6 +81,8 @@ impl Setup {
             skew_ms: 0,
             views: true,
             fidelity: Fidelity::of(seed),
+            origin_bytes_max: None,
+            planted: None,
         }
     }
 }
@@ -84,6 +99,8 @@ pub(crate) enum Event {
     Silent { node: usize, peer: usize, number: u64, cut_number: u64 },
     Dial { a: usize, b: usize },
     Probe { node: usize, run: u64 },
+    Line { from: usize, to: usize, is_cut: bool },
+    Act { node: usize },
 }
 
 /// A whole world.
@@ -102,7 +119,13 @@ pub struct World {
     pub violations: Vec<String>,
     /// Every entry that the core of its own node ever signed, by place.
     pub ledger: BTreeMap<(LogId, u64), BTreeSet<EntryHash>>,
+    /// What the invariants remember.
+    pub watch: Watch,
     pub(crate) sites: Vec<Site>,
+    /// Nodes that share a key.
+    pub(crate) twins: BTreeMap<NodeKey, Vec<usize>>,
+    /// Nodes that hold a valid key and do as they like.
+    pub(crate) hostile: BTreeMap<usize, Hostile>,
     pub(crate) index: BTreeMap<NodeKey, usize>,
     pub(crate) links: BTreeMap<(usize, usize), Link>,
     pub(crate) now_us: u64,
@@ -157,6 +180,9 @@ impl World {
             works: 0,
             owed: BTreeSet::new(),
             backups: BTreeMap::new(),
+            watch: Watch::default(),
+            twins: BTreeMap::new(),
+            hostile: BTreeMap::new(),
             tally: Tally::default(),
             notes: Vec::new(),
             violations: Vec::new(),
@@ -168,6 +194,9 @@ impl World {
         };
         for (a, b) in world.pairs() {
             world.links.insert((a, b), Link::new(world.setup.shape));
+        }
+        for node in 0..world.nodes.len() {
+            world.watch.grow(node);
         }
         for node in 0..world.nodes.len() {
             world.start(node);
@@ -191,6 +220,12 @@ impl World {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now_us / 1000
+    }
+
+    /// Microseconds since the start.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.now_us
     }
 
     /// Hash of everything that happened so far.
@@ -240,12 +275,15 @@ impl World {
             Event::Silent { node, peer, number, cut_number } => self.silent(node, peer, number, cut_number),
             Event::Dial { a, b } => self.dial(a, b),
             Event::Probe { node, run } => self.probe(node, run),
+            Event::Line { from, to, is_cut } => self.switch_line(from, to, is_cut),
+            Event::Act { node } => self.act(node),
         }
         self.drain();
+        self.look_in_time();
     }
 
     fn tick(&mut self, node: usize) {
-        if self.nodes[node].tick_at == Some(self.now_us) {
+        if self.nodes[node].tick_at == Some(self.now_us) && !self.nodes[node].is_paused {
             self.nodes[node].tick_at = None;
             self.inbox.push_back((node, Input::Tick));
         }
@@ -256,11 +294,22 @@ impl World {
         while let Some((index, input)) = self.inbox.pop_front() {
             let node = &mut self.nodes[index];
             let now = node.now(self.now_us);
-            let Some(replica) = &mut node.replica else { continue };
+            let Some(replica) = node.replica.as_mut().filter(|_| !node.is_paused) else { continue };
+            let what = o4_no_panic::name(&input);
             let mut effects = Vec::new();
-            replica.handle(now, input, &mut effects);
-            replica.flush(now, &mut effects);
-            let deadline = replica.deadline();
+            let handled = catch_unwind(AssertUnwindSafe(|| {
+                replica.handle(now, input, &mut effects);
+                replica.flush(now, &mut effects);
+                replica.deadline()
+            }));
+            let deadline = match handled {
+                Ok(deadline) => deadline,
+                Err(panic) => {
+                    self.violation(o4_no_panic::describe(index, what, panic.as_ref()));
+                    self.crash(index, Keep::Nothing);
+                    continue;
+                }
+            };
             if deadline <= now.mono {
                 self.violation(format!("node {index} wants to be woken at {deadline:?}, which is not after {now:?}"));
             }

@@ -18,6 +18,7 @@ mod publish;
 mod spread;
 mod stranded;
 mod topology;
+mod weight;
 
 mod link;
 mod seeded;

@@ -6,20 +6,27 @@ use std::fmt::Write;
 use vatra_model::{EntryHash, LogId};
 
 use crate::sim::node::Node;
+use crate::sim::records::origin_of;
 use crate::sim::world::World;
 
 type Held = Vec<(LogId, u64, EntryHash)>;
 
 fn running(world: &World) -> impl Iterator<Item = (usize, &Node)> {
-    world.nodes.iter().enumerate().filter(|(_, node)| node.replica.is_some())
+    world.nodes.iter().enumerate().filter(|(index, node)| node.replica.is_some() && world.is_honest(*index))
 }
 
 /// Whether all running nodes hold the same entries and nobody waits for an answer. A gap may stay where every
 /// disk that held what is missing was lost or put back.
 #[must_use]
 pub fn all_hold_the_same(world: &World) -> bool {
+    these_hold_the_same(world, |_| true)
+}
+
+/// The same of some nodes.
+#[must_use]
+pub fn these_hold_the_same(world: &World, chosen: impl Fn(usize) -> bool) -> bool {
     let mut first: Option<&Node> = None;
-    for (_, node) in running(world) {
+    for (_, node) in running(world).filter(|(index, _)| chosen(*index)) {
         let disk = node.disk.durable();
         if !node.pending.is_empty() {
             return false;
@@ -38,13 +45,28 @@ pub fn all_hold_the_same(world: &World) -> bool {
     true
 }
 
+/// Whether all running honest nodes hold the same of the logs that honest nodes write.
+#[must_use]
+pub fn honest_logs_agree(world: &World) -> bool {
+    let honest: Vec<_> = running(world).map(|(_, node)| node.key()).collect();
+    let held = |node: &Node| -> Held {
+        let disk = node.disk.durable();
+        let is_honest = |log: &LogId| origin_of(disk, log).is_some_and(|(_, origin)| honest.contains(&origin));
+        let logs: Vec<LogId> = disk.logs.keys().filter(|log| is_honest(log)).copied().collect();
+        disk.held().filter(|(log, _, _)| logs.contains(log)).collect()
+    };
+    let mut all = running(world).map(|(_, node)| held(node));
+    let Some(first) = all.next() else { return true };
+    all.all(|other| other == first)
+}
+
 /// Nodes that hold the same entries show the same, and no place of a log has two entries.
 #[must_use]
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     let mut digests: BTreeMap<Held, (usize, [u8; 32])> = BTreeMap::new();
     let mut places: BTreeMap<(LogId, u64), EntryHash> = BTreeMap::new();
-    for (index, node) in world.nodes.iter().enumerate() {
+    for (index, node) in world.nodes.iter().enumerate().filter(|(index, _)| world.is_honest(*index)) {
         for (log, seq, hash) in node.disk.durable().held() {
             if *places.entry((log, seq)).or_insert(hash) != hash {
                 found.push(format!("{log} {seq} is another entry on node {index} than elsewhere (S5)"));

@@ -8,6 +8,7 @@ use crate::sim::disk::{Image, Keep};
 use crate::sim::network::Shape;
 use crate::sim::workload::{self, Deed};
 use crate::sim::world::World;
+use crate::sim::world::faults::DISK_GRACE_US;
 
 impl World {
     /// Somebody at a node publishes an alert of a class.
@@ -30,7 +31,8 @@ impl World {
 
     /// Somewhere somebody does something.
     pub fn work_anywhere(&mut self) {
-        let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].replica.is_some()).collect();
+        let running: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| self.nodes[*node].is_running() && self.is_honest(*node)).collect();
         if let Some(&node) = self.work_chance.pick(&running) {
             self.work(node);
         }
@@ -38,12 +40,13 @@ impl World {
 
     fn publish_deed(&mut self, index: usize, deed: Deed) {
         let node = &mut self.nodes[index];
-        if node.replica.is_none() {
+        if !node.is_running() {
             return;
         }
         let token = node.next_token;
         node.next_token += 1;
         node.pending.insert(token);
+        self.watch.began(index, token, self.now_us);
         self.inbox.push_back((index, Input::Publish { token, class: deed.class, changes: vec![deed.change] }));
         self.drain();
     }
@@ -109,8 +112,11 @@ impl World {
         }
         self.tally.crashes += 1;
         self.history.note(self.now_us, node, b"crash");
+        self.remember_shown(node);
+        self.watch.writes[node].forget();
         self.nodes[node].kill();
         self.tally.torn += u64::from(self.nodes[node].disk.crash(keep));
+        self.find_out_lies(node);
         for peer in self.peers_of(node) {
             let link = self.link_mut(node, peer).expect("they are linked");
             link.up[usize::from(node > peer)] = false;
@@ -131,7 +137,10 @@ impl World {
             return;
         }
         self.history.note(self.now_us, node, b"start");
+        self.drop_damaged(node);
         self.nodes[node].start(self.now_us, &self.setup, &self.sites);
+        self.resume_subscriber(node);
+        self.check_start(node);
         self.violations.extend(checks::acknowledged::at_start(node, &self.nodes[node]));
         for peer in self.peers_of(node) {
             self.dial_soon(node, peer, true);
@@ -146,6 +155,10 @@ impl World {
     /// If the node runs.
     pub fn put_back(&mut self, node: usize, image: Image) {
         assert!(self.nodes[node].replica.is_none(), "a running node's store is not replaced");
+        self.forget_shown(node);
+        self.nodes[node].damaged.clear();
+        self.nodes[node].may_fork |= self.nodes[node].disk.hides(&image);
+        self.tally.bite("rollbacks");
         // What others hold must come back; until then this node is not held to it.
         let elsewhere = checks::acknowledged::held_elsewhere(self, node);
         self.owed.extend(elsewhere.into_iter().filter(|(log, seq)| image.hash(*log, *seq).is_none()));
@@ -158,7 +171,10 @@ impl World {
 
     /// Makes a node's disk full, or gives it room again. The node notices when it next writes.
     pub fn fill_disk(&mut self, node: usize, is_full: bool) {
-        self.nodes[node].disk.is_full = is_full;
+        let was_full = std::mem::replace(&mut self.nodes[node].disk.is_full, is_full);
+        if was_full && !is_full {
+            self.nodes[node].trouble_until_us = self.now_us + DISK_GRACE_US;
+        }
     }
 
     /// An operator gives a node the newest charter.
@@ -185,6 +201,14 @@ impl World {
     /// # Panics
     /// If they do not within the time, or anything was violated: prints the seed and how to replay it.
     pub fn converge(&mut self, ms_max: u64) -> u64 {
+        let took = self.settle(ms_max);
+        self.expect_clean();
+        took.unwrap_or(ms_max)
+    }
+
+    /// Runs until all running honest nodes hold the same, and notes what was violated by then; `None` if they do
+    /// not within the time, which is a violation too.
+    pub fn settle(&mut self, ms_max: u64) -> Option<u64> {
         let took = self.run_until(ms_max, World::has_converged);
         if took.is_none() {
             let state = checks::agreement::describe(self);
@@ -193,8 +217,34 @@ impl World {
             let missing = checks::acknowledged::everywhere(self);
             self.violations.extend(missing);
         }
+        took
+    }
+
+    /// Runs until all running honest nodes of a core hold the same, whatever is broken outside it; then checks
+    /// everything.
+    ///
+    /// # Panics
+    /// If they do not within the time, or anything was violated: prints the seed and how to replay it.
+    pub fn converge_core(&mut self, core: &[usize], ms_max: u64) -> u64 {
+        let inside = |node: usize| core.contains(&node);
+        let took = self.run_until(ms_max, |world| checks::agreement::these_hold_the_same(world, inside));
+        if took.is_none() {
+            let state = checks::agreement::describe(self);
+            self.violation(format!("the core {core:?} has not converged after {ms_max} ms (L2)\n{state}"));
+        }
         self.expect_clean();
         took.unwrap_or(ms_max)
+    }
+
+    /// Everything that was violated until now, what only a look at everything shows included.
+    pub fn check_all(&mut self) -> &[String] {
+        let found = checks::all(self);
+        for what in found {
+            if !self.violations.contains(&what) {
+                self.violations.push(what);
+            }
+        }
+        &self.violations
     }
 
     /// Checks every invariant that holds at any time.
@@ -202,8 +252,7 @@ impl World {
     /// # Panics
     /// If anything was violated: prints the seed and how to replay it.
     pub fn expect_clean(&mut self) {
-        let found = checks::all(self);
-        self.violations.extend(found);
+        self.check_all();
         if self.violations.is_empty() {
             return;
         }
@@ -263,8 +312,7 @@ impl World {
     pub fn end_all_faults(&mut self) {
         self.heal_all();
         for node in 0..self.nodes.len() {
-            self.fill_disk(node, false);
-            self.start(node);
+            self.end_node_faults(node);
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Connections: how they come up, carry frames, go silent, end and are dialled again.
 
-use std::sync::Arc;
-
 use vatra_replica::Input;
 
-use crate::sim::network::{Flying, Pipe, Shape};
+use crate::sim::network::{Flying, Frame, Pipe, Shape};
+use crate::sim::planted::Bug;
 use crate::sim::world::{Event, World};
 
 /// Silence after which a link is given up, in microseconds; up to as much again is added by chance.
@@ -70,6 +69,9 @@ impl World {
     pub(crate) fn dial_soon(&mut self, a: usize, b: usize, soon: bool) {
         let wait = if soon { 10_000 } else { self.network_chance.between(DIAL_US.0, DIAL_US.1) };
         let at = self.now_us + wait;
+        if self.is_planted(Bug::NeverRedial) && !soon {
+            return;
+        }
         let Some(link) = self.link_mut(a, b) else { return };
         if !link.is_dialing && link.is_wanted {
             link.is_dialing = true;
@@ -87,8 +89,9 @@ impl World {
         if ends_up == [true, true] {
             return;
         }
-        let running = self.nodes[a].replica.is_some() && self.nodes[b].replica.is_some();
-        if !open || !running || !self.is_admitted(a, b) || !self.is_admitted(b, a) {
+        self.watch.dialled(a, b);
+        let running = self.nodes[a].is_running() && self.nodes[b].is_running();
+        if !open || !running || self.twin_is_up(a, b) || !self.is_admitted(a, b) || !self.is_admitted(b, a) {
             return self.dial_soon(a, b, false);
         }
         for (node, peer) in [(a, b), (b, a)] {
@@ -124,11 +127,14 @@ impl World {
         if link.number != number || self.nodes[node].replica.is_none() {
             return;
         }
+        if self.nodes[node].is_paused {
+            return self.nodes[node].deferred.push(Event::Up { node, peer, number });
+        }
         let link = self.link_mut(node, peer).expect("looked up above");
         link.up[end(node, peer)] = true;
         let silence = self.silence();
         let cut_number = self.pipe(peer, node).cut_number;
-        if self.pipe(peer, node).is_cut() || self.nodes[peer].replica.is_none() {
+        if self.pipe(peer, node).is_cut() || !self.nodes[peer].is_running() {
             self.schedule(self.now_us + silence, Event::Silent { node, peer, number, cut_number });
         }
         self.nodes[node].forget_link(peer);
@@ -143,7 +149,7 @@ impl World {
     /// After a reconnection some of what was pushed before comes again.
     fn repeat_pushes(&mut self, node: usize, peer: usize) {
         let before = self.nodes[node].pushed.remove(&peer).unwrap_or_default();
-        let often = self.setup.shape.twice_permille;
+        let often = self.pipe(node, peer).shape.twice_permille;
         if !before.is_empty() && self.network_chance.permille(often * 10) {
             for entry in before.into_iter().rev().take(REPEATED_MAX) {
                 self.tally.twice += 1;
@@ -186,7 +192,10 @@ impl World {
         if !self.is_up(node, peer) || self.link(node, peer).is_none_or(|link| link.number != number) {
             return;
         }
-        let other_is_up = self.is_up(peer, node) && self.nodes[peer].replica.is_some();
+        if self.nodes[node].is_paused {
+            return self.nodes[node].deferred.push(Event::Silent { node, peer, number, cut_number });
+        }
+        let other_is_up = self.is_up(peer, node) && self.nodes[peer].is_running();
         let pipe = self.pipe(peer, node);
         if !other_is_up || (pipe.is_cut() && pipe.cut_number == cut_number) {
             self.side_down(node, peer);
@@ -201,6 +210,9 @@ impl World {
         let waiting: usize = (0..crate::sim::network::LANES).map(|lane| self.pipe(node, peer).queued(lane)).sum();
         self.tally.lost += waiting as u64;
         let pipe = self.pipe(node, peer);
+        if pipe.is_cut() {
+            pipe.counts.cut += waiting as u64;
+        }
         pipe.clear();
         let (is_cut, delay) = (pipe.is_cut(), pipe.shape.delay_us);
         self.nodes[node].forget_link(peer);
@@ -219,16 +231,19 @@ impl World {
     }
 
     /// Queues a frame; `false` if the lane is full or the link is down.
-    pub(crate) fn send_frame(&mut self, from: usize, to: usize, lane: usize, bytes: Arc<[u8]>) -> bool {
+    pub(crate) fn send_frame(&mut self, from: usize, to: usize, lane: usize, frame: Frame) -> bool {
         if !self.is_up(from, to) {
             return false;
         }
+        let bytes = frame.bytes();
+        let unbounded = self.is_planted(Bug::UnboundedQueue);
         let pipe = self.pipe(from, to);
-        if !pipe.has_room(lane, bytes.len()) {
+        if !pipe.has_room(lane, bytes) && !unbounded {
             return false;
         }
-        self.tally.frame_bytes += bytes.len() as u64;
-        self.pipe(from, to).queue(lane, bytes);
+        self.tally.frame_bytes += bytes as u64;
+        self.watch.sent(from, bytes);
+        self.pipe(from, to).queue(lane, frame);
         self.advance_line(from, to, false);
         true
     }
@@ -262,13 +277,21 @@ impl World {
             self.tally.lost += 1;
             return;
         }
+        if self.nodes[to].is_paused {
+            return self.nodes[to].deferred.push(Event::Arrive { from, to, number, flying });
+        }
         if self.pipe(from, to).is_cut() {
             return self.pipe(from, to).stall(flying);
         }
-        self.receive(from, to, &flying);
-        if self.network_chance.permille(self.setup.shape.twice_permille) && self.is_up(to, from) {
+        if flying.is_damaged {
+            self.open_damaged(from, to, &flying);
+        }
+        let twice_permille = self.pipe(from, to).shape.twice_permille;
+        let again = self.network_chance.permille(twice_permille).then(|| flying.clone());
+        self.receive(from, to, flying);
+        if let Some(flying) = again.filter(|_| self.is_up(to, from)) {
             self.tally.twice += 1;
-            self.receive(from, to, &flying);
+            self.receive(from, to, flying);
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
 use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, Class, Entry, codec};
-use vatra_replica::{Batch, Effect, Input, Reject};
+use vatra_replica::{Batch, Effect, Input};
 
-use crate::sim::checks::told;
-use crate::sim::network::{CONTROL, Flying};
+use crate::sim::checks::{o1_damage, s5_forks, told};
+use crate::sim::network::{CONTROL, Frame};
 use crate::sim::node::{Portion, frames_of};
+use crate::sim::planted::Bug;
+use crate::sim::signatures::Fidelity;
+use crate::sim::sizes::packed_bytes;
 use crate::sim::world::{Event, World};
 
 /// Pushes that are remembered for each peer.
@@ -29,39 +31,42 @@ impl World {
             match effect {
                 Effect::Persist(batch) => self.persist(index, batch),
                 Effect::Send { peer, message } => {
-                    let Some(&to) = self.index.get(&peer) else { continue };
-                    self.send(index, to, &message);
+                    let Some(to) = self.index_of(index, &peer) else { continue };
+                    self.send(index, to, message);
                 }
                 Effect::Push { peers, class, entries } => {
+                    let entries = self.pushed_by(index, entries);
                     for peer in peers {
-                        let Some(&to) = self.index.get(&peer) else { continue };
+                        let Some(to) = self.index_of(index, &peer) else { continue };
                         self.push(index, to, class, &entries);
                     }
                 }
                 Effect::Serve { peer, want } => {
-                    let Some(&to) = self.index.get(&peer) else { continue };
+                    let Some(to) = self.index_of(index, &peer) else { continue };
                     let lane = lane_of(if want.classes.is_urgent() { Class::Priority } else { Class::Bulk });
-                    self.nodes[index].serve(to, lane, want);
+                    self.serve(index, to, lane, want);
                     self.pump(index, to);
                 }
                 Effect::Published { token, log, places } => {
                     self.tally.acknowledged += 1;
+                    self.watch.answered(index, token, self.now_us);
                     let node = &mut self.nodes[index];
                     node.pending.remove(&token);
                     for (seq, _) in places {
                         if node.disk.durable().hash(log, seq.0).is_none() {
                             self.violations
-                                .push(format!("node {index} acknowledged {log} {seq} before it was durable"));
+                                .push(format!("node {index} acknowledged {log} {seq} before it was durable (P2)"));
                         }
                         node.acknowledged.insert((log, seq.0));
                     }
                 }
                 Effect::Refused { token } => {
                     self.tally.refused += 1;
+                    self.refused(index, token);
                     self.nodes[index].pending.remove(&token);
                 }
                 Effect::Close { peer, .. } => {
-                    let Some(&to) = self.index.get(&peer) else { continue };
+                    let Some(to) = self.index_of(index, &peer) else { continue };
                     let until = self.now_us + 30_000_000;
                     if let Some(link) = self.link_mut(index, to) {
                         link.banned_until = until;
@@ -76,7 +81,9 @@ impl World {
 
     fn persist(&mut self, index: usize, batch: Batch) {
         let run = self.nodes[index].run;
-        let wait = self.fault_chance.between(self.setup.sync_us.0, self.setup.sync_us.1);
+        let (low, high) = self.nodes[index].slow_sync_us.unwrap_or(self.setup.sync_us);
+        self.tally.bite_times("slow_syncs", u64::from(self.nodes[index].slow_sync_us.is_some()));
+        let wait = self.fault_chance.between(low, high);
         let own = self.nodes[index].key();
         for entry in &batch.entries {
             let place = (entry.header().log, entry.header().seq.0);
@@ -88,6 +95,7 @@ impl World {
                 self.violation(format!("node {index} ({own}) writes {place:?}, which no node signed"));
             }
         }
+        self.spoil_write(index, &batch);
         self.nodes[index].disk.write(batch);
         self.schedule(self.now_us + wait, Event::Synced { node: index, run });
     }
@@ -96,8 +104,14 @@ impl World {
         if self.nodes[index].run != run || self.nodes[index].replica.is_none() {
             return;
         }
-        if self.nodes[index].disk.is_full {
+        if self.nodes[index].is_paused {
+            return self.nodes[index].deferred.push(Event::Synced { node: index, run });
+        }
+        if self.write_fails(index) {
             if let Some(batch) = self.nodes[index].disk.fail() {
+                if self.is_planted(Bug::FailedWriteTakenForWritten) {
+                    return self.inbox.push_back((index, Input::Persisted { batch: batch.id }));
+                }
                 let logs = self.nodes[index].disk.logs();
                 self.inbox.push_back((index, Input::PersistFailed { batch: batch.id, logs }));
                 if let Some(replica) = &mut self.nodes[index].replica {
@@ -116,6 +130,9 @@ impl World {
             let origin = crate::sim::records::origin_of(self.nodes[index].disk.durable(), &log);
             if origin.is_some_and(|(_, origin)| origin == key) {
                 self.tally.written += 1;
+                if let Some(fork) = s5_forks::of_own(self, index, (log, seq), entry.hash()) {
+                    self.violation(fork);
+                }
             } else {
                 self.tally.deliveries += 1;
             }
@@ -126,12 +143,20 @@ impl World {
                 self.nodes[index].show(entry);
             }
         }
-        self.inbox.push_back((index, Input::Persisted { batch: batch.id }));
+        self.watch.subscribers[index].read(self.nodes[index].disk.durable());
+        let told_already = self.is_planted(Bug::AcknowledgedBeforeDurable);
+        let never_told = self.is_planted(Bug::DurableNeverTold) && batch.id.is_multiple_of(7);
+        if !told_already && !never_told {
+            self.inbox.push_back((index, Input::Persisted { batch: batch.id }));
+        }
     }
 
     /// While its disk refuses, a node tries again now and then.
     pub(crate) fn probe(&mut self, index: usize, run: u64) {
         let node = &mut self.nodes[index];
+        if node.is_paused {
+            return node.deferred.push(Event::Probe { node: index, run });
+        }
         let Some(replica) = node.replica.as_mut().filter(|_| node.run == run) else { return };
         if node.disk.is_full {
             return self.schedule(self.now_us + PROBE_US, Event::Probe { node: index, run });
@@ -140,23 +165,37 @@ impl World {
         self.inbox.push_back((index, Input::Tick));
     }
 
-    fn encode(&mut self, message: &Message) -> Arc<[u8]> {
+    pub(crate) fn encode(&mut self, message: Message) -> Frame {
+        match self.setup.fidelity {
+            Fidelity::Real => Frame::Packed(self.pack(&message)),
+            Fidelity::Fast => {
+                let bytes = packed_bytes(&message);
+                Frame::Plain(Arc::new(message), bytes)
+            }
+        }
+    }
+
+    pub(crate) fn pack(&mut self, message: &Message) -> Arc<[u8]> {
         self.packer.pack(&codec::encode(message)).into()
     }
 
-    fn send(&mut self, index: usize, to: usize, message: &Message) {
-        if let Some(early) = told::in_message(&self.nodes[index], message) {
-            self.violation(format!("node {index} tells {} before it is durable: {early}", kind(message)));
+    pub(crate) fn send(&mut self, index: usize, to: usize, message: Message) {
+        let Some(message) = self.rewrite(index, to, message) else { return };
+        if self.is_honest(index)
+            && let Some(early) = told::in_message(&self.nodes[index], &message)
+        {
+            self.violation(format!("node {index} tells {} before it is durable: {early} (P2)", kind(&message)));
         }
-        self.tally.message(kind(message));
-        let bytes = self.encode(message);
-        if !self.send_frame(index, to, CONTROL, bytes) && self.is_up(index, to) {
+        self.tally.message(kind(&message));
+        let frame = self.encode(message);
+        if !self.send_frame(index, to, CONTROL, frame) && self.is_up(index, to) {
             // Control must not have holes: the link starts anew.
             self.side_down(index, to);
         }
     }
 
     fn push(&mut self, index: usize, to: usize, class: Class, entries: &[Arc<CheckedEntry>]) {
+        let class = if self.is_planted(Bug::FlashBehindBulk) { Class::Bulk } else { class };
         for group in frames_of(entries) {
             let pushed = self.nodes[index].pushed.entry(to).or_default();
             pushed.extend(group.iter().cloned());
@@ -180,25 +219,33 @@ impl World {
         lane: usize,
         entries: &[Arc<CheckedEntry>],
     ) -> bool {
+        if let Some(damaged) = o1_damage::in_answer(&self.nodes[index], entries).filter(|_| request.is_some()) {
+            self.violation(format!("node {index} sends a row that it cannot read: {damaged} (O1)"));
+        }
         if let Some(early) = told::in_entries(&self.nodes[index], entries) {
-            self.violation(format!("node {index} sends an entry before it is durable: {early}"));
+            self.violation(format!("node {index} sends an entry before it is durable: {early} (P2)"));
         }
         let node = &mut self.nodes[index];
         let Some(replica) = &node.replica else { return false };
         let told = node.told.entry((to, lane)).or_default();
         let plain: Vec<&Entry> = entries.iter().map(|entry| entry.entry()).collect();
         let frame = told.frame(request, plain, |log| replica.descriptor(log).cloned());
-        let bytes = self.encode(&Message::Entries(frame.clone()));
-        if !self.send_frame(index, to, lane, bytes) {
+        let mut after = told.clone();
+        after.sent(&frame);
+        let frame = self.encode(Message::Entries(frame));
+        if !self.send_frame(index, to, lane, frame) {
             return false;
         }
         self.tally.message(if request.is_some() { "answer" } else { "push" });
-        self.nodes[index].told.entry((to, lane)).or_default().sent(&frame);
+        self.nodes[index].told.insert((to, lane), after);
         true
     }
 
     /// Puts what waits of answers into their lanes, as far as there is room.
     pub(crate) fn pump(&mut self, index: usize, to: usize) {
+        if self.nodes[index].is_paused {
+            return;
+        }
         for lane in 1..crate::sim::network::LANES {
             while self.is_up(index, to) && self.pipe(index, to).queued(lane) < PORTIONS_QUEUED_MAX {
                 let waiting = self.nodes[index].serving.get(&(to, lane)).and_then(|portions| portions.front());
@@ -208,8 +255,8 @@ impl World {
                     Portion::Done { request, more } => {
                         let message = Message::Done { request, more };
                         self.tally.message(kind(&message));
-                        let bytes = self.encode(&message);
-                        self.send_frame(index, to, lane, bytes)
+                        let frame = self.encode(message);
+                        self.send_frame(index, to, lane, frame)
                     }
                 };
                 if !sent {
@@ -220,45 +267,6 @@ impl World {
                 }
             }
         }
-    }
-
-    pub(crate) fn receive(&mut self, from: usize, to: usize, flying: &Flying) {
-        self.history.note(self.now_us, to, &flying.bytes);
-        match self.open(from, to, flying) {
-            Ok(Some(input)) => {
-                self.inbox.push_back((to, input));
-                self.drain();
-            }
-            Ok(None) => {}
-            Err(reject) => *self.tally.rejected.entry(reject.to_string()).or_insert(0) += 1,
-        }
-    }
-
-    fn open(&mut self, from: usize, to: usize, flying: &Flying) -> Result<Option<Input>, Reject> {
-        let malformed = |detail: String| Reject::Malformed { what: "frame", detail };
-        let plain =
-            self.packer.unpack(&flying.bytes, FRAME_INFLATED_BYTES_MAX).map_err(|e| malformed(e.to_string()))?;
-        let message: Message = codec::decode(&plain, "a message").map_err(|e| malformed(e.to_string()))?;
-        let peer = self.nodes[from].key();
-        let node = &mut self.nodes[to];
-        let Some(replica) = &node.replica else { return Ok(None) };
-        Ok(match message {
-            Message::Entries(frame) => {
-                let heard = node.heard.entry((from, flying.lane)).or_default();
-                let received = heard.open(replica.trust(), frame)?;
-                self.tally.copies += received.entries.len() as u64;
-                if received.request.is_some() {
-                    self.tally.fetched += received.entries.len() as u64;
-                }
-                let (request, logs, entries) = (received.request, received.logs, received.entries);
-                Some(Input::Entries { peer: Some(peer), request, logs, entries })
-            }
-            Message::Beacon(signed) => {
-                let beacon = replica.trust().check_beacon(signed)?;
-                beacon.map(|beacon| Input::Beacon { peer, beacon: Box::new(beacon) })
-            }
-            message => Some(Input::Message { peer, message: Box::new(message) }),
-        })
     }
 
     /// The mesh closes links to nodes that are no longer admitted.

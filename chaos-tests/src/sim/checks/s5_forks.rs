@@ -1,0 +1,20 @@
+//! S5: an honest member forks its log only where nothing on its machine could show that its store was an old or second
+//! copy. What was signed and lost with its batch before anybody heard of it is no fork.
+
+use vatra_model::{EntryHash, LogId};
+
+use crate::sim::world::World;
+
+/// An entry has become durable at the node that wrote it: whether another one of its place is on some disk.
+#[must_use]
+pub fn of_own(world: &World, index: usize, place: (LogId, u64), hash: EntryHash) -> Option<String> {
+    let node = &world.nodes[index];
+    let excused = node.may_fork || !world.is_honest(index) || world.twins.contains_key(&node.key());
+    if excused || world.ledger.get(&place).is_none_or(|signed| signed.len() < 2) {
+        return None;
+    }
+    let (log, seq) = place;
+    let other = |other: &crate::sim::node::Node| other.disk.durable().hash(log, seq).is_some_and(|held| held != hash);
+    let is_forked = world.nodes.iter().any(other);
+    is_forked.then(|| format!("node {index} forked its own {log} at {seq} though it could know better (S5)"))
+}

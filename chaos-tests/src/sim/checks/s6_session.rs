@@ -1,0 +1,57 @@
+//! S6: what a node has shown it shows after a restart too, and whoever writes reads what was written.
+
+use std::collections::BTreeMap;
+
+use vatra_model::RecordId;
+use vatra_model::schema::words::AlertStatus;
+use vatra_model::view::View;
+
+use crate::sim::records::Views;
+
+/// What a node showed when it was last stopped.
+#[derive(Debug, Default)]
+pub struct Session {
+    records: BTreeMap<RecordId, Shown>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    changes: usize,
+    cancelled: bool,
+}
+
+fn shown(views: &Views, id: &RecordId) -> Option<Shown> {
+    let record = views.record(id)?;
+    let View::Alert(alert) = record.view()? else { return None };
+    let cancelled = alert.status == AlertStatus::Cancelled && !alert.cancel_disputed;
+    Some(Shown { changes: record.change_count(), cancelled })
+}
+
+impl Session {
+    /// Remembers what is shown now.
+    pub fn remember(&mut self, views: &Views) {
+        self.records = views.ids().iter().filter_map(|id| Some((*id, shown(views, id)?))).collect();
+    }
+
+    /// What is shown less, or differently, than before the restart.
+    #[must_use]
+    pub fn compare(&mut self, node: usize, views: &Views) -> Vec<String> {
+        let mut found = Vec::new();
+        for (id, before) in std::mem::take(&mut self.records) {
+            let Some(now) = shown(views, &id) else {
+                found.push(format!("node {node} no longer shows {id} after a restart (S6)"));
+                continue;
+            };
+            if now.changes < before.changes {
+                found.push(format!(
+                    "node {node} shows {id} with {} of {} changes after a restart (S6)",
+                    now.changes, before.changes
+                ));
+            }
+            if before.cancelled && !now.cancelled {
+                found.push(format!("node {node} shows the cancelled {id} as active after a restart (S7)"));
+            }
+        }
+        found
+    }
+}

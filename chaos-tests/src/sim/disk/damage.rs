@@ -1,0 +1,50 @@
+//! What a bad disk does to what it holds: rows that can no longer be read, and writes that it only claimed.
+
+use std::collections::BTreeSet;
+
+use vatra_model::{EntryHash, Head, LogId};
+
+use crate::sim::disk::{Disk, Image};
+
+impl Disk {
+    /// Rows of these places cannot be read: they are dropped, and their logs end before the first of them. A life
+    /// whose own log lost rows is over, because where that log ended is not known for sure.
+    pub fn drop_rows(&mut self, places: &BTreeSet<(LogId, u64)>, own_log: Option<LogId>) {
+        for (log, seq) in places {
+            self.durable.entries.remove(&(*log, *seq));
+        }
+        for (log, row) in &mut self.durable.logs {
+            let lost = places.range((*log, 0)..(*log, row.head.height)).next();
+            let Some((_, first)) = lost.copied() else { continue };
+            let before = first.checked_sub(1).and_then(|seq| self.durable.entries.get(&(*log, seq)));
+            let head = before.map_or(EntryHash::ZERO, |entry| entry.hash());
+            row.head = Head { height: first, head };
+        }
+        if places.iter().any(|(log, _)| Some(*log) == own_log) {
+            self.durable.life = None;
+        }
+    }
+
+    /// Whether nothing beside a store shows that this image is not the one that ran last.
+    #[must_use]
+    pub fn hides(&self, image: &Image) -> bool {
+        image.life.is_some_and(|life| self.fence == Some((life.incarnation, life.boot)))
+    }
+
+    /// From now on the disk says that it has written what it keeps in its memory only; what is durable so far is.
+    pub fn begin_to_lie(&mut self) {
+        if self.platter.is_none() {
+            self.platter = Some(self.durable.clone());
+        }
+    }
+
+    /// The disk writes out what it only claimed to have written.
+    pub fn stop_lying(&mut self) {
+        self.platter = None;
+    }
+
+    /// What is on the disk in truth, if that is not what it claims; asked for when power is lost.
+    pub fn take_truth(&mut self) -> Option<Image> {
+        self.platter.take()
+    }
+}
