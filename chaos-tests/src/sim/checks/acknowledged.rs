@@ -29,10 +29,11 @@ pub fn check(world: &World) -> Vec<String> {
     lost
 }
 
-/// Once all running nodes hold the same: what any of them acknowledged is everywhere.
+/// Once all running honest nodes hold the same: what any of them acknowledged is everywhere.
 #[must_use]
 pub fn everywhere(world: &World) -> Vec<String> {
-    let running = || world.nodes.iter().enumerate().filter(|(_, node)| node.replica.is_some());
+    let honest = |index: usize, node: &Node| node.replica.is_some() && world.is_honest(index);
+    let running = || world.nodes.iter().enumerate().filter(|(index, node)| honest(*index, node));
     let acknowledged = running().flat_map(|(_, node)| &node.acknowledged).chain(&world.owed);
     let mut missing = Vec::new();
     for (log, seq) in acknowledged {
