@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("vatra-model", &[]),
     ("vatra-record", &["vatra-model"]),
     ("vatra-replica", &["vatra-model"]),
+    ("vatra-bundle", &["vatra-model"]),
     ("vatra-formats", &["vatra-model"]),
     ("vatra-store", &["vatra-model"]),
     ("vatra-stream", &["vatra-model", "vatra-store"]),
@@ -25,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "vatra-model",
             "vatra-record",
             "vatra-replica",
+            "vatra-bundle",
             "vatra-formats",
             "vatra-store",
             "vatra-stream",
@@ -32,7 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "vatra-api",
         ],
     ),
-    ("chaos-tests", &["vatra-model", "vatra-record", "vatra-replica", "vatra-store"]),
+    ("chaos-tests", &["vatra-model", "vatra-record", "vatra-replica", "vatra-bundle", "vatra-store"]),
 ];
 
 /// A heavy library is named in one crate, so that it can be replaced there.
@@ -47,7 +49,7 @@ const HEAVY: &[(&str, &str)] = &[
 ];
 
 /// The crates that do no IO.
-const SANS_IO: &[&str] = &["vatra-model", "vatra-record", "vatra-replica", "vatra-formats"];
+const SANS_IO: &[&str] = &["vatra-model", "vatra-record", "vatra-replica", "vatra-bundle", "vatra-formats"];
 
 /// What must not be named in a crate that does no IO, tests beside the code apart.
 const IO_NAMES: &[&str] = &[

@@ -24,6 +24,10 @@ pub const LABEL_BEACON: &str = "vatra beacon v1";
 pub const LABEL_CERTIFICATE: &str = "vatra certificate v1";
 /// Label under which charter epochs are signed.
 pub const LABEL_CHARTER: &str = "vatra charter v1";
+/// Label under which the manifest and the end of a bundle are signed.
+pub const LABEL_BUNDLE: &str = "vatra bundle v1";
+/// Label under which receipts and frontier files are signed.
+pub const LABEL_RECEIPT: &str = "vatra receipt v1";
 
 /// A signature or key does not hold. Whatever it covered is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
