@@ -25,7 +25,7 @@ use crate::metrics::ApiMetrics;
 use crate::problem::Problem;
 use crate::routes::{Access, Operation, Pace, ROUTES, Route};
 use crate::service::Service;
-use crate::{alerts, bulk, contacts, health, links, openapi, streams};
+use crate::{alerts, bulk, bundles, contacts, health, links, openapi, streams};
 
 /// What may be set about the API.
 #[derive(Clone, Debug)]
@@ -43,6 +43,10 @@ pub struct ApiConfig {
     pub requests_max: usize,
     /// Most bulk requests at a time; more get 503.
     pub bulk_max: usize,
+    /// Most bundles that are written or read at a time; more get 503.
+    pub bundles_max: usize,
+    /// Largest bundle that is taken, in bytes.
+    pub bundle_bytes_max: u64,
     /// Requests per second of one token; more get 429.
     pub token_requests_per_second: u32,
     /// Requests that one token may make at once.
@@ -58,6 +62,8 @@ impl Default for ApiConfig {
             body_timeout: Duration::from_secs(30),
             requests_max: 1024,
             bulk_max: 16,
+            bundles_max: 4,
+            bundle_bytes_max: 256 << 20,
             token_requests_per_second: 20_000,
             token_requests_burst: 40_000,
         }
@@ -83,6 +89,7 @@ pub(crate) struct Shared<S> {
     pub(crate) registry: Arc<Registry>,
     pub(crate) openapi: Bytes,
     pub(crate) bulk_places: Arc<Semaphore>,
+    pub(crate) bundle_places: Arc<Semaphore>,
     doorman: Doorman,
     places: Semaphore,
 }
@@ -107,6 +114,7 @@ impl<S: Service> Api<S> {
                 doorman: Doorman::new(config.tokens.clone(), rate),
                 places: Semaphore::new(config.requests_max),
                 bulk_places: Arc::new(Semaphore::new(config.bulk_max)),
+                bundle_places: Arc::new(Semaphore::new(config.bundles_max)),
                 metrics,
                 registry,
                 openapi: openapi::document().to_string().into(),
@@ -224,6 +232,9 @@ impl<S: Service> Call<S> {
             Operation::ReadStatus => health::status(self).await,
             Operation::CutLinks => links::cut(self).await,
             Operation::HealLinks => links::heal(self).await,
+            Operation::ExportBundle => bundles::export(self).await,
+            Operation::ImportBundle => bundles::import(self),
+            Operation::ReadFrontier => bundles::frontier(self).await,
             Operation::ReadOpenapi => health::openapi(&self),
             Operation::ReadMetrics => health::metrics(&self),
             Operation::Live => health::live(&self),

@@ -29,6 +29,16 @@ impl<S: Service> Call<S> {
     }
 
     async fn bounded_body(&mut self) -> Result<Bytes, Problem> {
+        let bytes = self.raw_body().await?;
+        if is_deeper(&bytes, JSON_DEPTH_MAX) {
+            let detail = format!("the body nests objects and lists deeper than {JSON_DEPTH_MAX}");
+            return Err(Problem::bad_request(detail).with_limit(JSON_DEPTH_MAX as u64));
+        }
+        Ok(bytes)
+    }
+
+    /// The whole body, whatever it is.
+    pub(crate) async fn raw_body(&mut self) -> Result<Bytes, Problem> {
         refuse_encoding(self.request.headers())?;
         refuse_declared_length(&self.request, BODY_BYTES_MAX as u64)?;
         let body = std::mem::take(self.request.body_mut());
@@ -37,12 +47,7 @@ impl<S: Service> Call<S> {
             let detail = format!("the body did not come within {} s", timeout.as_secs());
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow", detail));
         };
-        let bytes = collected?;
-        if is_deeper(&bytes, JSON_DEPTH_MAX) {
-            let detail = format!("the body nests objects and lists deeper than {JSON_DEPTH_MAX}");
-            return Err(Problem::bad_request(detail).with_limit(JSON_DEPTH_MAX as u64));
-        }
-        Ok(bytes)
+        collected
     }
 }
 

@@ -12,6 +12,7 @@ mod server;
 
 mod alerts;
 mod bulk;
+mod bundles;
 mod contacts;
 mod health;
 mod links;
@@ -31,6 +32,10 @@ mod problem;
 
 pub use api::{Api, ApiConfig};
 pub use auth::{Caller, Role, Token};
+pub use bundles::{
+    BundleDownload, BundleIntake, BundleMaker, BundleOrder, BundlePiece, BundleProgress, BundleReason, BundleStage,
+    BundleStep, BundleUpload,
+};
 pub use metrics::ApiMetrics;
 pub use problem::Problem;
 pub use refusal::{Refusal, RefusalKind};

@@ -17,6 +17,8 @@ pub const BULK_GROUPS_IN_FLIGHT: usize = 4;
 /// Bytes of bulk answers that wait for a caller that does not read. Answers to as many good lines as a request
 /// may have fit, so only a caller that sends many bad lines and never reads meets it.
 pub const BULK_ANSWER_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Pieces of a bundle on their way between a caller and the node, in each direction.
+pub const BUNDLE_PIECES_WAITING: usize = 8;
 /// Head of a request: request line and headers.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request.

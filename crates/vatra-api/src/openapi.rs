@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use vatra_stream::FILTER_KEYS;
 
 use crate::auth::Role;
+use crate::bundles::{BUNDLE_TYPE, ENTRIES_HEADER, RECEIPT_TYPE};
 use crate::limits::{BODY_BYTES_MAX, BULK_BODY_BYTES_MAX, BULK_LINES_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use crate::routes::{Access, Operation, ROUTES, Route};
 
@@ -74,6 +75,7 @@ fn tag(path: &str) -> &str {
         Some("contacts" | "roster") => "contacts",
         Some("stream") => "stream",
         Some("links") => "drills",
+        Some("bundle") => "bundles",
         _ => "node",
     }
 }
@@ -121,6 +123,19 @@ fn responses(operation: Operation) -> Value {
         Operation::ReadStatus => ok(reference("Status")),
         Operation::CutLinks => ok(reference("Cut")),
         Operation::HealLinks => ok(json!({"type": "object", "properties": {"healed": {"type": "integer"}}})),
+        Operation::ExportBundle => json!({"200": {
+            "description": "The bundle; one that breaks off is none",
+            "headers": {ENTRIES_HEADER: {
+                "description": "Entries in it at most",
+                "schema": {"type": "integer"},
+            }},
+            "content": {BUNDLE_TYPE: {}},
+        }}),
+        Operation::ImportBundle => json!({"200": {
+            "description": "Lines of progress, then one with the result or the problem",
+            "content": {"application/x-ndjson": {"schema": reference("BundleLine")}},
+        }}),
+        Operation::ReadFrontier => text(RECEIPT_TYPE, "A signed frontier file"),
         Operation::ReadOpenapi => ok(json!({"type": "object"})),
         Operation::ReadMetrics => text("application/openmetrics-text", "Metrics"),
         Operation::Live => text("text/plain", "It runs"),
@@ -144,6 +159,21 @@ fn request_body(operation: Operation) -> Option<Value> {
                     "One alert per line; at most {BULK_LINES_MAX} lines and {BULK_BODY_BYTES_MAX} bytes."
                 ),
                 "content": {"application/x-ndjson": {"schema": reference("AlertDraft")}},
+            }));
+        }
+        Operation::ExportBundle => {
+            return Some(json!({
+                "required": false,
+                "description": "A receipt or frontier file of the node that is to get the bundle: what it covers \
+                    is left out.",
+                "content": {RECEIPT_TYPE: {}},
+            }));
+        }
+        Operation::ImportBundle => {
+            return Some(json!({
+                "required": true,
+                "description": "A bundle, at most as large as the node's configuration allows.",
+                "content": {BUNDLE_TYPE: {}},
             }));
         }
         _ => return None,
@@ -180,6 +210,10 @@ fn parameters(route: &Route) -> Vec<Value> {
                 "description": "The last cursor that was seen; it wins over the parameters.",
             }));
             parameters.extend(filters());
+        }
+        Operation::ExportBundle => {
+            let receiver = "Leave out what every node of this member is known to hold";
+            parameters.push(query("for", receiver, reference("Member")));
         }
         Operation::Ready => {
             let lag = "Ready only if the node is behind no member by more seconds";

@@ -39,6 +39,9 @@ pub enum Operation {
     ReadStatus,
     CutLinks,
     HealLinks,
+    ExportBundle,
+    ImportBundle,
+    ReadFrontier,
     ReadOpenapi,
     ReadMetrics,
     Live,
@@ -130,6 +133,27 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/status", READ, Operation::ReadStatus, "See how the node is"),
     route(Method::POST, "/api/v1/links/cut", OPERATE, Operation::CutLinks, "Cut links for a drill"),
     route(Method::POST, "/api/v1/links/heal", OPERATE, Operation::HealLinks, "End every cut at once"),
+    route(
+        Method::POST,
+        "/api/v1/bundle/export",
+        OPERATE,
+        Operation::ExportBundle,
+        "Write entries as a file, to be carried by hand",
+    ),
+    route(
+        Method::POST,
+        "/api/v1/bundle/import",
+        OPERATE,
+        Operation::ImportBundle,
+        "Take in a file of entries; all of it is checked before any of it is applied",
+    ),
+    route(
+        Method::GET,
+        "/api/v1/bundle/frontier",
+        OPERATE,
+        Operation::ReadFrontier,
+        "Get a signed file that says how far this node holds the logs",
+    ),
     route(Method::GET, "/api/v1/openapi.json", READ, Operation::ReadOpenapi, "Read this description"),
     route(Method::GET, "/metrics", READ, Operation::ReadMetrics, "Read the metrics for Prometheus"),
     route(Method::GET, "/livez", Access::Open, Operation::Live, "See that the process runs"),
@@ -153,7 +177,11 @@ impl Operation {
 
     pub(crate) fn pace(self) -> Pace {
         match self {
-            Operation::CreateAlerts | Operation::FollowStream | Operation::FollowStreamLines => Pace::Streaming,
+            Operation::CreateAlerts
+            | Operation::FollowStream
+            | Operation::FollowStreamLines
+            | Operation::ExportBundle
+            | Operation::ImportBundle => Pace::Streaming,
             _ => Pace::Plain,
         }
     }

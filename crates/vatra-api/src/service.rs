@@ -12,6 +12,7 @@ use vatra_model::{ChangeId, LogId, MemberCode, NodeKey, Op, Position, RecordId, 
 use vatra_stream::Filter;
 
 use crate::auth::Caller;
+use crate::bundles::{BundleDownload, BundleIntake, BundleOrder, BundleProgress, BundleUpload};
 use crate::refusal::Refusal;
 use crate::status::Status;
 
@@ -107,6 +108,24 @@ pub trait Service: Send + Sync + 'static {
 
     /// Ends every cut at once; says how many there were.
     fn heal_links(&self, caller: &Caller) -> impl Future<Output = Result<usize, Refusal>> + Send;
+
+    /// Writes entries as a file. What can be refused is refused before the first piece.
+    fn export_bundle(
+        &self,
+        caller: &Caller,
+        order: BundleOrder,
+    ) -> impl Future<Output = Result<BundleDownload, Refusal>> + Send;
+
+    /// Takes in a file of entries; returns when what was new is on the disk. Progress that nobody takes is dropped.
+    fn import_bundle(
+        &self,
+        caller: &Caller,
+        upload: BundleUpload,
+        progress: BundleProgress,
+    ) -> impl Future<Output = Result<BundleIntake, Refusal>> + Send;
+
+    /// A signed file that says how far this node holds the logs.
+    fn frontier_file(&self, caller: &Caller) -> impl Future<Output = Result<Vec<u8>, Refusal>> + Send;
 }
 
 /// An alert to be created.

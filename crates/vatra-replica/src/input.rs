@@ -222,6 +222,13 @@ pub enum Event {
         /// How far its clock is ahead, in milliseconds; negative when behind.
         ahead_ms: i64,
     },
+    /// Entries that came in a file were taken in; those that were refused are told one by one.
+    FileTaken {
+        /// How many were new.
+        new: u64,
+        /// How many were held already.
+        held: u64,
+    },
     /// Nothing of what caught up: a node that we had missing entries of has all of them here.
     CaughtUp {
         /// The log.

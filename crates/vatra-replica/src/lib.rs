@@ -11,6 +11,7 @@ mod input;
 mod talk;
 
 mod beacons;
+mod held;
 mod logs;
 mod peers;
 mod planner;

@@ -340,7 +340,7 @@ impl Replica {
             (Some(peer), Some(_)) => Came::Fetched(peer),
         };
         self.take_stranded(now, request, &entries);
-        let (mut held, mut next) = (0, 0);
+        let (mut held, mut new, mut next) = (0, 0, 0);
         for entry in entries {
             let header = *entry.header();
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
@@ -359,6 +359,7 @@ impl Replica {
             match offered {
                 Ok(Accepted::Duplicate) => {}
                 Ok(Accepted::New) => {
+                    new += 1;
                     if header.log == self.own_log {
                         // Our own entry from elsewhere: this store is an old copy of itself.
                         self.open_incarnation(effects);
@@ -374,8 +375,10 @@ impl Replica {
                 }
             }
         }
-        if let (Some(peer), Some(request)) = (peer, request) {
-            self.want_progressed(now, peer, request, held, next);
+        match (peer, request) {
+            (None, _) => effects.push(Effect::Event(Event::FileTaken { new, held: held - new })),
+            (Some(peer), Some(request)) => self.want_progressed(now, peer, request, held, next),
+            (Some(_), None) => {}
         }
     }
 

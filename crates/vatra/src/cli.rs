@@ -7,6 +7,7 @@ pub(crate) mod exit;
 
 mod alert;
 mod api;
+mod bundle;
 mod charter;
 mod contact;
 mod fields;
@@ -60,6 +61,9 @@ enum Command {
     /// Drill: cut links on purpose and heal them.
     #[command(subcommand)]
     Link(link::LinkCommand),
+    /// Carry entries by hand: write them as a file, look at one, take one in.
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
     /// Run a node; make its directory, show it, check it, add its peers.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -99,6 +103,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::status(&target, &mut out)?,
         Command::Digest => status::digest(&target, &mut out)?,
         Command::Link(command) => link::run(command, &target, &mut out)?,
+        Command::Bundle(command) => bundle::run(command, &target, &mut out)?,
         Command::Node(command) => return node::run(command, &mut out),
         Command::Fsck(args) => fsck::run(&args, &mut out)?,
         Command::Member(command) => member::run(&command, &mut out)?,

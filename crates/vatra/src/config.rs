@@ -125,6 +125,15 @@ pub(crate) struct LimitsConfig {
     pub(crate) origin_entries_per_second: u32,
     /// Most stream subscribers at a time.
     pub(crate) subscribers: usize,
+    /// Largest bundle that is imported, in MiB; the disk of the node's directory must have room for it.
+    pub(crate) bundle_mib: u32,
+}
+
+impl LimitsConfig {
+    /// Largest bundle that is imported, in bytes.
+    pub(crate) fn bundle_bytes(&self) -> u64 {
+        u64::from(self.bundle_mib) << 20
+    }
 }
 
 impl NodeConfig {

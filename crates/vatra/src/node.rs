@@ -4,6 +4,7 @@
 //! requests from the store, and the runtime of mesh and API. Each hands on by a bounded queue.
 
 mod boot;
+mod bundles;
 mod clock;
 mod drill;
 mod driver;

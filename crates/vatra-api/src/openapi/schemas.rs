@@ -45,6 +45,7 @@ pub(super) fn all() -> Value {
     add("Event", event());
     add("Status", status());
     add("Cut", cut());
+    add("BundleLine", bundle_line());
     Value::Object(schemas)
 }
 
@@ -383,6 +384,31 @@ fn cut() -> Value {
         "members": members, "seconds": integer(1, CUT_SECONDS_MAX), "reason": text(REASON_CHARS_MAX),
     });
     closed(properties, &["members", "seconds", "reason"])
+}
+
+fn bundle_line() -> Value {
+    let (number, name) = (json!({"type": "integer"}), json!({"type": "string"}));
+    let step = json!({"type": "object", "properties": {
+        "stage": {"enum": ["receive", "check", "apply"]}, "done": number, "total": number,
+    }});
+    let result = json!({
+        "type": "object",
+        "required": ["bundle", "entries", "new", "held", "refused", "receipt"],
+        "properties": {
+            "bundle": name, "created": reference("Time"), "charter_epoch": number, "charter_advanced": boolean(),
+            "maker": {"type": "object", "properties": {"member": reference("Member"), "name": name, "node": name}},
+            "entries": number, "new": number, "held": number, "refused": number,
+            "reasons": {"type": "array", "items": {"type": "object", "properties": {
+                "reason": name, "entries": number, "example": name,
+            }}},
+            "receipt": {"type": "string", "contentEncoding": "base64", "description": "The receipt to carry back"},
+        },
+    });
+    json!({"oneOf": [
+        {"type": "object", "required": ["progress"], "properties": {"progress": step}},
+        {"type": "object", "required": ["result"], "properties": {"result": result}},
+        {"type": "object", "required": ["problem"], "properties": {"problem": reference("Problem")}},
+    ]})
 }
 
 #[cfg(test)]

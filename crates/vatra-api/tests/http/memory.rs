@@ -360,6 +360,63 @@ impl Service for Node {
     async fn heal_links(&self, _: &Caller) -> Result<usize, Refusal> {
         Ok(std::mem::take(&mut self.0.state().cuts).len())
     }
+
+    async fn export_bundle(&self, _: &Caller, order: BundleOrder) -> Result<BundleDownload, Refusal> {
+        if order.since.as_deref() == Some(b"foreign".as_slice()) {
+            return Err(Refusal::new(RefusalKind::Invalid, "this is no receipt").with_field("since"));
+        }
+        let (sender, pieces) = tokio::sync::mpsc::channel(1);
+        let breaks_off = order.receiver == Some(member("PL"));
+        tokio::spawn(async move {
+            for number in 0..100_u8 {
+                if breaks_off && number == 50 {
+                    let refusal = Refusal::new(RefusalKind::Fault, "the disk could not be read");
+                    return sender.send(Err(refusal)).await;
+                }
+                sender.send(Ok(vec![number; 1000].into())).await?;
+            }
+            Ok(())
+        });
+        Ok(BundleDownload { entries_max: 100, pieces })
+    }
+
+    async fn import_bundle(
+        &self,
+        _: &Caller,
+        mut upload: BundleUpload,
+        progress: BundleProgress,
+    ) -> Result<BundleIntake, Refusal> {
+        let mut bytes = 0;
+        while let Some(piece) = upload.pieces.recv().await {
+            let piece = piece?;
+            if piece.starts_with(b"full") {
+                return Err(Refusal::new(RefusalKind::StoreFull, "the disk is full"));
+            }
+            bytes += piece.len() as u64;
+        }
+        progress.send_replace(Some(BundleStep { stage: BundleStage::Check, done: 0, total: bytes }));
+        if bytes == 4 {
+            // Longer than it takes until progress is told.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+        }
+        Ok(BundleIntake {
+            bundle: "ab".repeat(32),
+            maker: BundleMaker { member: member("LT"), name: "vilnius-1".to_owned(), node: origin().node },
+            created: WallMs(1),
+            charter_epoch: 1,
+            charter_advanced: false,
+            entries: bytes,
+            new: bytes,
+            held: 0,
+            refused: 0,
+            reasons: vec![],
+            receipt: b"receipt".to_vec(),
+        })
+    }
+
+    async fn frontier_file(&self, _: &Caller) -> Result<Vec<u8>, Refusal> {
+        Ok(b"frontier".to_vec())
+    }
 }
 
 /// What a test may set.

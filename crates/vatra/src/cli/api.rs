@@ -1,5 +1,7 @@
 //! Talking to a node's HTTP API: one request, one bounded answer, problems as typed errors.
 
+mod files;
+
 use std::io::Read;
 use std::time::Duration;
 

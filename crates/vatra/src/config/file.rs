@@ -123,6 +123,7 @@ struct RawLimits {
     links: Option<Spanned<i64>>,
     origin_entries_per_second: Option<Spanned<i64>>,
     subscribers: Option<Spanned<i64>>,
+    bundle_mib: Option<Spanned<i64>>,
 }
 
 impl ConfigFile {
@@ -245,6 +246,7 @@ impl ConfigFile {
             links: self.number("limits.links", limits.links.as_ref(), LINKS_MAX, 1, LINKS_MAX)?,
             origin_entries_per_second: self.number("limits.origin_entries_per_second", rate, 200, 1, 100_000)?,
             subscribers: self.number("limits.subscribers", limits.subscribers.as_ref(), 4096, 1, 4096)?,
+            bundle_mib: self.number("limits.bundle_mib", limits.bundle_mib.as_ref(), 256, 1, 65_536)?,
         })
     }
 

@@ -37,7 +37,10 @@ fn a_lab_node_loads_with_its_defaults() {
     assert_eq!((config.api.tokens[0].role, config.api.tokens[0].tlp), (TokenRole::Admin, Tlp::Green));
     let store = StoreConfig { path: dir.join("store"), engine: EngineKind::Redb, cache_mib: 32 };
     assert_eq!(config.store, store);
-    assert_eq!(config.limits, LimitsConfig { links: 64, origin_entries_per_second: 200, subscribers: 4096 });
+    assert_eq!(
+        config.limits,
+        LimitsConfig { links: 64, origin_entries_per_second: 200, subscribers: 4096, bundle_mib: 256 }
+    );
     assert_eq!(config.peers.len(), 1);
     assert!(config.peers[0].dial);
     assert_eq!(config.peers[0].address.to_string(), "127.0.0.1:4102");

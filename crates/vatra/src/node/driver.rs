@@ -4,6 +4,7 @@
 //! effects. Nobody hears of anything before the commit that holds it has returned.
 
 mod calls;
+mod files;
 mod held;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,6 +20,8 @@ use vatra_model::{Class, LogId, MemberCode, NodeKey, Position, RecordId, Seq, Wa
 use vatra_replica::{Batch, Cost, Effect, Event, Input, Now, Reach, Replica, ReplicaStatus};
 use vatra_store::{Fence, Health, ReadOnlyReason, Store};
 
+use self::files::PendingPortion;
+pub(crate) use self::files::{FilePortion, Holdings, Taken};
 use crate::node::boot::restore_logs;
 use crate::node::clock::{Clock, wall};
 use crate::node::egress::Push;
@@ -55,6 +58,10 @@ pub(crate) enum Item {
     LinkDown { node: NodeKey, link: LinkId },
     /// A local caller wants something done.
     Local(LocalCall),
+    /// Entries that came in a file.
+    File(FilePortion),
+    /// Somebody wants to know what is held here, and what of it at a member.
+    Holdings(Option<MemberCode>, oneshot::Sender<Holdings>),
     /// Somebody wants to know the state.
     Status(oneshot::Sender<(ReplicaStatus, Health)>),
     /// Somebody wants to know who holds an entry.
@@ -102,6 +109,10 @@ pub(crate) struct Driver {
     pub(crate) publishing: u64,
     pub(crate) last_probe: Option<Instant>,
     pub(crate) is_told_writable: bool,
+    /// Portions of files that wait for the end of the round.
+    pub(crate) portions: Vec<PendingPortion>,
+    /// A batch of this round was not stored.
+    pub(crate) has_lost_batch: bool,
     /// Why and since when the fence cannot be raised.
     pub(crate) fence_trouble: Option<(ReadOnlyReason, WallMs)>,
 }
@@ -135,6 +146,7 @@ impl Driver {
                 tracing::error!(error = format!("{error:#}"), "the node cannot go on with its store");
                 break;
             }
+            self.answer_portions();
             self.work_off();
             self.lift_bans();
             self.probe();
@@ -179,6 +191,10 @@ impl Driver {
                 }
             }
             Item::Local(call) => self.take_call(now, call, effects),
+            Item::File(portion) => self.take_portion(now, portion, effects),
+            Item::Holdings(member, reply) => {
+                let _ = reply.send(self.holdings(member));
+            }
             Item::Status(reply) => {
                 // A caller that went away needs no answer.
                 let _ = reply.send((self.replica.status(now), self.health()));
@@ -293,6 +309,7 @@ impl Driver {
                 }
                 Err(error) => {
                     self.shared.metrics.commits_failed.inc();
+                    self.has_lost_batch = true;
                     tracing::error!(error = format!("{error:#}"), "a batch was not stored");
                     // What the core holds to be missing, it writes again: it must not be told less than there is.
                     let stored = restore_logs(&self.projector.views.reader)?;
@@ -485,6 +502,7 @@ impl Driver {
             Event::ClockSkew { peer, ahead_ms } => {
                 tracing::warn!(peer = %self.name(&peer), ahead_ms, "a peer's clock differs from ours");
             }
+            Event::FileTaken { new, held } => tracing::debug!(new, held, "entries of a file were taken in"),
             Event::CaughtUp { log, height } => tracing::debug!(%log, height, "caught up"),
         }
     }

@@ -25,6 +25,12 @@ pub(crate) struct OfMember {
     member: String,
 }
 
+/// What became of an entry of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    outcome: &'static str,
+}
+
 /// All counters of the node; the API and the mesh have their own.
 pub(crate) struct Metrics {
     /// Frames, messages and entries of peers that were refused, by reason.
@@ -63,6 +69,14 @@ pub(crate) struct Metrics {
     pub(crate) writable: Gauge,
     /// Panics caught; any is a fault.
     pub(crate) panics: Counter,
+    /// Bundles that were written.
+    pub(crate) bundles_exported: Counter,
+    /// Bundles that were taken in.
+    pub(crate) bundles_imported: Counter,
+    /// Bundles that were refused as a whole.
+    pub(crate) bundles_refused: Counter,
+    /// Entries of bundles, by what became of them.
+    pub(crate) bundle_entries: Family<Outcome, Counter>,
 }
 
 impl Metrics {
@@ -87,6 +101,10 @@ impl Metrics {
             waiting: Gauge::default(),
             writable: Gauge::default(),
             panics: Counter::default(),
+            bundles_exported: Counter::default(),
+            bundles_imported: Counter::default(),
+            bundles_refused: Counter::default(),
+            bundle_entries: Family::default(),
         };
         metrics.writable.set(1);
         registry.register("vatra_rejects", "What peers sent and was refused, by reason", metrics.rejects.clone());
@@ -109,6 +127,10 @@ impl Metrics {
         registry.register("vatra_driver_waiting", "Items waiting for the driver", metrics.waiting.clone());
         registry.register("vatra_store_writable", "1 while the store takes writes", metrics.writable.clone());
         registry.register("vatra_panics", "Panics caught", metrics.panics.clone());
+        registry.register("vatra_bundles_exported", "Bundles written", metrics.bundles_exported.clone());
+        registry.register("vatra_bundles_imported", "Bundles taken in", metrics.bundles_imported.clone());
+        registry.register("vatra_bundles_refused", "Bundles refused as a whole", metrics.bundles_refused.clone());
+        registry.register("vatra_bundle_entries", "Entries of bundles by outcome", metrics.bundle_entries.clone());
         metrics
     }
 
@@ -125,22 +147,34 @@ impl Metrics {
         self.quarantined.get_or_create(&Reason { reason: reason.name() }).inc();
     }
 
+    /// Counts entries of an imported bundle.
+    pub(crate) fn count_bundle_entries(&self, new: u64, held: u64, refused: u64) {
+        for (outcome, count) in [("new", new), ("held", held), ("refused", refused)] {
+            self.bundle_entries.get_or_create(&Outcome { outcome }).inc_by(count);
+        }
+    }
+
     /// Counts a refusal by its kind.
     pub(crate) fn rejected(&self, reject: &Reject) {
-        let reason = match reject {
-            Reject::Version { .. } => "version",
-            Reject::OtherFederation => "other_federation",
-            Reject::Admit(_) => "not_admitted",
-            Reject::Malformed { .. } => "malformed",
-            Reject::UndescribedLog(_) => "undescribed_log",
-            Reject::Entry { .. } => "bad_entry",
-            Reject::ForeignLog(_) => "foreign_log",
-            Reject::NotEntitled { .. } => "not_entitled",
-            Reject::Unchained { .. } => "unchained",
-            Reject::Full { .. } => "full",
-            Reject::Charter(_) => "charter",
-            Reject::Unexpected(_) => "unexpected",
-        };
+        let reason = reason_of(reject);
         self.rejects.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// The kind of a refusal, as metrics and answers name it.
+pub(crate) fn reason_of(reject: &Reject) -> &'static str {
+    match reject {
+        Reject::Version { .. } => "version",
+        Reject::OtherFederation => "other_federation",
+        Reject::Admit(_) => "not_admitted",
+        Reject::Malformed { .. } => "malformed",
+        Reject::UndescribedLog(_) => "undescribed_log",
+        Reject::Entry { .. } => "bad_entry",
+        Reject::ForeignLog(_) => "foreign_log",
+        Reject::NotEntitled { .. } => "not_entitled",
+        Reject::Unchained { .. } => "unchained",
+        Reject::Full { .. } => "full",
+        Reject::Charter(_) => "charter",
+        Reject::Unexpected(_) => "unexpected",
     }
 }

@@ -272,6 +272,8 @@ impl Node {
             publishing: 0,
             last_probe: None,
             is_told_writable: true,
+            portions: Vec::new(),
+            has_lost_batch: false,
             fence_trouble: None,
         };
         Ok((driver, store_id))
@@ -403,7 +405,11 @@ impl ApiTask {
             },
             clearance: token.tlp,
         });
-        let api_config = ApiConfig { tokens: tokens.collect(), ..ApiConfig::default() };
+        let api_config = ApiConfig {
+            tokens: tokens.collect(),
+            bundle_bytes_max: config.limits.bundle_bytes(),
+            ..ApiConfig::default()
+        };
         let service = NodeService::new(node, config);
         let api = Api::new(service, hub.clone(), api_config, metrics, Arc::new(registry));
         let (stop, stopped) = tokio::sync::oneshot::channel();

@@ -1,5 +1,6 @@
 //! The node as the API sees it: writes go to the driver, reads to snapshots of the store.
 
+mod carrying;
 mod lists;
 mod reports;
 
@@ -8,8 +9,9 @@ use std::sync::PoisonError;
 
 use tokio::sync::{Semaphore, oneshot};
 use vatra_api::{
-    Caller, Closing, CutOrder, CutTarget, HistoryItem, HistoryQuery, ListQuery, NewAlert, NewContact, Page, Reach,
-    Readiness, Receipt, Refusal, RefusalKind, Roster, Service, Status, ViewJson,
+    BundleDownload, BundleIntake, BundleOrder, BundleProgress, BundleUpload, Caller, Closing, CutOrder, CutTarget,
+    HistoryItem, HistoryQuery, ListQuery, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Refusal, RefusalKind,
+    Roster, Service, Status, ViewJson,
 };
 use vatra_mesh::Mesh;
 use vatra_model::draft::{AlertPatch, ContactPatch, Patched, ResponseDraft, SetPatch};
@@ -19,6 +21,7 @@ use vatra_model::{MemberCode, RecordId, RecordKind};
 
 use crate::config::NodeConfig;
 use crate::node::boot::random;
+use crate::node::bundles::Bundles;
 use crate::node::clock::{Clock, wall};
 use crate::node::drill::Drills;
 use crate::node::driver::{Item, Shared};
@@ -46,6 +49,7 @@ struct Inner {
     member: MemberCode,
     peers: Vec<vatra_model::NodeKey>,
     room: Semaphore,
+    bundles: Arc<Bundles>,
 }
 
 impl NodeService {
@@ -61,6 +65,7 @@ impl NodeService {
             member: config.member,
             peers: config.peers.iter().map(|peer| peer.certificate.certificate().key).collect(),
             room: Semaphore::new(OPS_WAITING_MAX),
+            bundles: Arc::new(Bundles::new(node.shared.clone(), config)),
         };
         NodeService { inner: Arc::new(inner) }
     }
@@ -254,6 +259,23 @@ impl Service for NodeService {
     async fn heal_links(&self, _caller: &Caller) -> Result<usize, Refusal> {
         Ok(usize::from(self.inner.drills.heal()))
     }
+
+    async fn export_bundle(&self, _caller: &Caller, order: BundleOrder) -> Result<BundleDownload, Refusal> {
+        self.start_export(order).await
+    }
+
+    async fn import_bundle(
+        &self,
+        _caller: &Caller,
+        upload: BundleUpload,
+        progress: BundleProgress,
+    ) -> Result<BundleIntake, Refusal> {
+        self.take_in(upload, progress).await
+    }
+
+    async fn frontier_file(&self, _caller: &Caller) -> Result<Vec<u8>, Refusal> {
+        self.carrying(|bundles| bundles.receipt(None)).await
+    }
 }
 
 fn create_op(member: MemberCode, alert: NewAlert) -> Result<LocalOp, Refusal> {
@@ -297,6 +319,6 @@ fn refusal(error: LocalError) -> Refusal {
     }
 }
 
-fn stopping() -> Refusal {
+pub(crate) fn stopping() -> Refusal {
     Refusal::new(RefusalKind::Unavailable, "the node is stopping").with_remedy("try again when it is back")
 }
