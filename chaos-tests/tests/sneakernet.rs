@@ -235,3 +235,35 @@ fn an_import_goes_on_after_the_node_was_killed() -> anyhow::Result<()> {
     lab.wait_all_hold(ALERTS, SECONDS_MAX)?;
     Ok(())
 }
+
+#[test]
+fn a_bundle_brings_the_newer_charter_before_its_entries() -> anyhow::Result<()> {
+    let mut lab = lab()?;
+    // The federation takes EE in; only UA has heard of it.
+    let home = lab.dir().join("lab/members");
+    let (ee, draft, charter) =
+        (home.join("ee"), show(&lab.dir().join("draft-2")), lab.node(UA).dir().join("charter.vatra"));
+    lab.vatra(["member", "new", "--code", "EE", "--name", "Estonia", "--out", &show(&ee)])?.expect_code(0)?;
+    lab.vatra(["charter", "new", "--from", &show(&charter), "--out", &draft])?.expect_code(0)?;
+    lab.vatra(["charter", "add", &draft, &show(&ee.join("member.toml"))])?.expect_code(0)?;
+    for member in ["ua", "lt"] {
+        lab.vatra(["charter", "sign", &draft, "--member", &show(&home.join(member))])?.expect_code(0)?;
+    }
+    let next = lab.dir().join("charter-2.vatra");
+    lab.vatra(["charter", "verify", &draft, "--out", &show(&next)])?.expect_code(0)?;
+    lab.node_mut(UA).stop()?;
+    fs::copy(&next, &charter)?;
+    lab.start(UA)?;
+    lab.client(UA).publish(&Corpus::load()?.alert(1))?;
+
+    let (path, exported) = export(&lab, UA, "ua.bundle", &[])?;
+    assert_eq!(exported["charter_epoch"], 2);
+    let taken = import(&lab, LT, &path)?;
+    assert_eq!((&taken["charter_advanced"], &taken["charter_epoch"]), (&true.into(), &2.into()), "{taken}");
+    assert_eq!(lab.client(LT).status()?["charter_epoch"], 2);
+    lab.wait_until(SECONDS_MAX, "the newer charter at PL", || Ok(lab.client(PL).status()?["charter_epoch"] == 2))?;
+    // An older charter in a bundle takes nothing back.
+    let (old, _) = export(&lab, PL, "pl.bundle", &[])?;
+    assert_eq!(import(&lab, UA, &old)?["charter_advanced"], false);
+    Ok(())
+}

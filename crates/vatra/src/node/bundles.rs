@@ -83,3 +83,6 @@ fn unreadable(error: &anyhow::Error) -> Refusal {
     Refusal::new(RefusalKind::Fault, format!("the store could not be read: {error:#}"))
         .with_remedy("stop the node and run `vatra fsck`")
 }
+
+#[cfg(test)]
+mod tests;

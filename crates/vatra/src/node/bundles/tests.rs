@@ -1,0 +1,226 @@
+//! Bundles of one node, below the API: what goes into them, and what of them is kept.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use vatra_api::{BundleOrder, BundleUpload};
+use vatra_bundle::{BundleReader, BundleWriter, LogRange, Manifest, Part, ReadLimits, Receipt, SignedReceipt};
+use vatra_model::draft::AlertDraft;
+use vatra_model::limits::AHEAD_ENTRIES_MAX;
+use vatra_model::wire::LogDescriptor;
+use vatra_model::{
+    AudienceId, Change, Class, Entry, EntryDraft, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, Realm, Seq,
+    WallMs,
+};
+
+use super::*;
+use crate::node::local::LocalOp;
+use crate::node::run::Node;
+use crate::node::tests::{call, draft, lab, start};
+
+/// UA's node, and what a test needs to speak for LT's.
+struct Desk {
+    node: Node,
+    bundles: Arc<Bundles>,
+    lt: NodeConfig,
+    _dir: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn new() -> Desk {
+        // Another test may have installed it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::tempdir().expect("a directory");
+        lab(dir.path());
+        let config = |name: &str| NodeConfig::load(&dir.path().join(name)).expect("a lab node's configuration");
+        let node = start(&dir.path().join("lab/ua-1")).await;
+        let bundles = Arc::new(Bundles::new(node.shared.clone(), &config("lab/ua-1")));
+        Desk { node, bundles, lt: config("lab/lt-1"), _dir: dir }
+    }
+
+    /// Works on a thread that may wait.
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Bundles) -> T + Send + 'static) -> T {
+        let bundles = self.bundles.clone();
+        tokio::task::spawn_blocking(move || work(&bundles)).await.expect("no panic")
+    }
+
+    /// The entries of an export, in the order of the file.
+    async fn export(&self, since: Option<Vec<u8>>) -> Vec<Entry> {
+        let order = BundleOrder { since: since.map(Bytes::from), receiver: None };
+        let bundles = self.bundles.clone();
+        let (sender, mut pieces) = mpsc::channel(4);
+        let writing = tokio::task::spawn_blocking(move || {
+            let plan = bundles.plan_export(&order).expect("a good order");
+            bundles.export(&plan, sender);
+        });
+        let mut file = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            file.extend(piece.expect("a whole bundle"));
+        }
+        writing.await.expect("no panic");
+        let limits = ReadLimits { inflated_bytes_max: 1 << 30 };
+        let mut reader = BundleReader::open(file.as_slice(), None, limits).expect("a bundle");
+        let mut entries = Vec::new();
+        while let Some(part) = reader.next_part().expect("a whole bundle") {
+            if let Part::Entries(chunk) = part {
+                entries.extend(chunk.entries.into_iter().map(|entry| entry.into_entry()));
+            }
+        }
+        entries
+    }
+
+    async fn import(&self, file: Vec<u8>) -> Result<vatra_api::BundleIntake, Refusal> {
+        let (sender, pieces) = mpsc::channel(1);
+        tokio::spawn(async move { sender.send(Ok(Bytes::from(file))).await });
+        self.work(move |bundles| bundles.import(BundleUpload { pieces }, &watch::Sender::new(None))).await
+    }
+
+    /// A frontier file of LT's node that says this of a log.
+    fn frontier_file(&self, log: LogId, head: Head) -> Vec<u8> {
+        let receipt = Receipt {
+            founding: self.lt.charter.founding_hash(),
+            certificate: self.lt.certificate.encode(),
+            given: WallMs(0),
+            frontier: Frontier([(log, head)].into()),
+            intake: None,
+        };
+        receipt.sign(&self.lt.key.secret())
+    }
+}
+
+fn spool_is_gone(dir: &Path) -> bool {
+    !dir.join(SPOOL_FILE).exists()
+}
+
+fn seqs(entries: &[Entry]) -> Vec<u64> {
+    let mut seqs: Vec<u64> = entries.iter().map(|entry| entry.header.seq.0).collect();
+    seqs.sort_unstable();
+    seqs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn urgent_entries_go_first_and_what_is_covered_stays_out() {
+    let desk = Desk::new().await;
+    for number in 0..6 {
+        let mut op = draft(&format!("alert {number}"));
+        if let LocalOp::Create { class, .. } = &mut op {
+            *class = Class::ALL[3 - number % 4];
+        }
+        call(&desk.node, vec![op]).await;
+    }
+    let all = desk.export(None).await;
+    assert_eq!(seqs(&all), (0..7).collect::<Vec<_>>(), "the opening of the log and six alerts");
+    let classes: Vec<Class> = all.iter().map(|entry| entry.header.class.min(Class::Routine)).collect();
+    assert!(classes.is_sorted(), "{classes:?}");
+
+    let own = desk.work(|bundles| bundles.receipt(None)).await.expect("a frontier file");
+    let frontier = SignedReceipt::open(&own).expect("our own").receipt().frontier.clone();
+    assert!(desk.export(Some(own)).await.is_empty(), "everything is covered");
+    let hash = |seq: usize| all.iter().find(|entry| entry.header.seq.0 == seq as u64).expect("held").header.hash();
+    for (head, expected) in [
+        (Head { height: 4, head: hash(3) }, 4..7),
+        (Head { height: 4, head: hash(2) }, 0..7),
+        (Head { height: 7, head: EntryHash([1; 32]) }, 0..7),
+        (Head { height: 9, head: EntryHash([1; 32]) }, 7..7),
+        (Head::EMPTY, 0..7),
+    ] {
+        let file = desk.frontier_file(all[0].header.log, head);
+        assert_eq!(seqs(&desk.export(Some(file)).await), expected.collect::<Vec<_>>(), "{head:?} of {frontier:?}");
+    }
+    desk.node.stop().await;
+}
+
+/// A log of LT's node with an alert in each entry, flash but for the first.
+fn log_of_lt(config: &NodeConfig, count: usize) -> (LogDescriptor, Vec<Entry>) {
+    let descriptor = LogDescriptor {
+        certificate: config.certificate.encode(),
+        incarnation: Incarnation(5),
+        audience: AudienceId::FEDERATION,
+        realm: Realm::OPS,
+    };
+    let secret = config.key.secret();
+    let log = LogId::derive(&secret.node_key(), descriptor.incarnation, &descriptor.audience);
+    let mut prev = EntryHash::ZERO;
+    let mut entries = Vec::with_capacity(count);
+    for seq in 0..count as u64 {
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&seq.to_le_bytes());
+        let json = r#"{"kind":"outage","title":"dark","severity":"severe","sectors":["energy"],"tlp":"green"}"#;
+        let alert = AlertDraft::from_json(json.as_bytes()).expect("a valid draft");
+        let create = alert.into_create(config.member, nonce).expect("a small draft");
+        let draft = EntryDraft {
+            realm: Realm::OPS,
+            log,
+            seq: Seq(seq),
+            prev,
+            hlc: Hlc(seq),
+            class: if seq == 0 { Class::Routine } else { Class::Flash },
+            expires_hours: 0,
+        };
+        let entry = Entry::sign(&draft, vec![Change::Create(create).encode()], &secret).expect("small");
+        prev = entry.hash();
+        entries.push(entry.into_entry());
+    }
+    (descriptor, entries)
+}
+
+/// A bundle by LT's node of these entries in this order.
+fn bundle_of_lt(config: &NodeConfig, descriptor: &LogDescriptor, entries: &[&Entry]) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+
+    let charter = config.charter.encode();
+    let range = LogRange { log: entries[0].header.log, from: 0, height: 0, head: EntryHash::ZERO };
+    let manifest = Manifest {
+        founding: config.charter.founding_hash(),
+        certificate: config.certificate.encode(),
+        created: WallMs(0),
+        charter_epoch: 1,
+        charter_hash: Sha256::digest(&charter).into(),
+        software: "test".into(),
+        receiver: None,
+        logs: vec![range],
+    };
+    let secret = config.key.secret();
+    let mut writer = BundleWriter::begin(Vec::new(), &secret, &manifest, &charter).expect("small");
+    for entry in entries {
+        writer.add((*entry).clone(), descriptor).expect("small");
+    }
+    writer.finish().expect("memory takes it").0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_finds_no_room_beyond_a_gap_is_taken_when_the_gap_is_closed() {
+    let desk = Desk::new().await;
+    let count = AHEAD_ENTRIES_MAX + 40;
+    let (descriptor, entries) = log_of_lt(&desk.lt, count);
+    // Urgent ones first, as exporters do: the first entry of the log comes last.
+    let order: Vec<&Entry> = entries.iter().skip(1).chain([&entries[0]]).collect();
+    let file = bundle_of_lt(&desk.lt, &descriptor, &order);
+    let intake = desk.import(file).await.expect("a good bundle");
+    assert_eq!((intake.new, intake.held, intake.refused), (count as u64, 0, 0), "{:?}", intake.reasons);
+    let receipt = SignedReceipt::open(&intake.receipt).expect("our own");
+    let head = Head { height: count as u64, head: entries[count - 1].header.hash() };
+    assert_eq!(receipt.receipt().frontier.head(&entries[0].header.log), head);
+    assert!(spool_is_gone(desk.bundles.spool.parent().expect("a directory")));
+    desk.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_that_does_not_hold_at_its_end_leaves_nothing() {
+    let desk = Desk::new().await;
+    let (descriptor, entries) = log_of_lt(&desk.lt, 300);
+    let mut forged = entries.clone();
+    forged[299].signature = forged[0].signature;
+    let file = bundle_of_lt(&desk.lt, &descriptor, &forged.iter().collect::<Vec<_>>());
+    let refused = desk.import(file).await.expect_err("an entry that LT did not sign");
+    assert!(refused.detail.contains("entry 299") && refused.detail.contains("nothing was changed"), "{refused}");
+    assert!(desk.export(None).await.is_empty(), "299 good entries were kept");
+    assert!(spool_is_gone(desk.bundles.spool.parent().expect("a directory")));
+
+    let good = bundle_of_lt(&desk.lt, &descriptor, &entries.iter().collect::<Vec<_>>());
+    assert_eq!(desk.import(good[..good.len() - 1].to_vec()).await.expect_err("cut off").kind, RefusalKind::Invalid);
+    assert!(desk.export(None).await.is_empty());
+    assert_eq!(desk.import(good).await.expect("a good bundle").new, 300);
+    desk.node.stop().await;
+}
