@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod node;
 pub mod ports;
+pub mod relay;
 pub mod stream;
 pub mod usage;
 pub mod wire;
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 pub use self::cli::{Cli, Outcome};
 pub use self::client::{Answer, Client};
 pub use self::node::Node;
+pub use self::relay::{Relay, Way};
 pub use self::stream::{Event, Follower, Start};
 
 use self::ports::PortBlock;
@@ -147,6 +149,15 @@ impl Lab {
         let (mesh, api) = self.addresses(index);
         self.nodes.push(Node::open(name, member, dir, mesh, api, log, self.detached)?);
         Ok(index)
+    }
+
+    /// Puts a relay between two nodes that do not run yet: each is told that the other listens there.
+    pub fn relay(&self, first: usize, second: usize) -> anyhow::Result<Relay> {
+        let (here, there) = (self.node(first), self.node(second));
+        let relay = Relay::between(here.mesh(), there.mesh(), first as u64 * 100 + second as u64)?;
+        here.set_address_of_peer(there.mesh(), relay.address_of_second())?;
+        there.set_address_of_peer(here.mesh(), relay.address_of_first())?;
+        Ok(relay)
     }
 
     /// Where the node with this place listens for other nodes (UDP) and serves its API (TCP).

@@ -94,6 +94,15 @@ impl Node {
         &self.client
     }
 
+    /// Changes where its configuration says that a peer listens; it takes effect at its next start.
+    pub fn set_address_of_peer(&self, before: SocketAddr, now: SocketAddr) -> anyhow::Result<()> {
+        let path = self.dir.join("node.toml");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let (old, new) = (format!("address = \"{before}\""), format!("address = \"{now}\""));
+        anyhow::ensure!(text.contains(&old), "{} has no peer at {before}", self.name);
+        fs::write(&path, text.replace(&old, &new)).with_context(|| path.display().to_string())
+    }
+
     /// The process number while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)

@@ -14,12 +14,14 @@ mod alerts;
 mod bulk;
 mod bundles;
 mod contacts;
+mod doctor;
 mod health;
 mod links;
 mod streams;
 
 mod openapi;
 
+mod members;
 mod refusal;
 mod service;
 mod status;
@@ -36,13 +38,18 @@ pub use bundles::{
     BundleDownload, BundleIntake, BundleMaker, BundleOrder, BundlePiece, BundleProgress, BundleReason, BundleStage,
     BundleStep, BundleUpload,
 };
+pub use doctor::{Diagnosis, Finding, Gravity};
+pub use members::{
+    Delivery, ForkStatus, LifeStatus, MemberReach, MemberStatus, NodeReach, NodeStatus, QuarantineStatus, Reach,
+    Standing,
+};
 pub use metrics::ApiMetrics;
 pub use problem::Problem;
 pub use refusal::{Refusal, RefusalKind};
 pub use routes::{Access, Operation, ROUTES, Route};
 pub use server::{ServeError, ServerConfig, serve};
 pub use service::{
-    Closing, CutOrder, CutTarget, HistoryItem, HistoryOp, HistoryQuery, IDEMPOTENCY_KEY_BYTES_MAX, ListQuery,
-    MemberReach, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Roster, Service, ViewJson,
+    Closing, CutOrder, CutTarget, HistoryItem, HistoryOp, HistoryQuery, IDEMPOTENCY_KEY_BYTES_MAX, ListQuery, NewAlert,
+    NewContact, Page, Readiness, Receipt, Roster, Service, ViewJson,
 };
 pub use status::{Behind, CutStatus, FrontierStatus, LinkState, LinkStatus, Status, StoreState, StoreStatus};

@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 description, made from the table of routes.
 
+mod node;
 mod schemas;
 
 use axum::http::Method;
@@ -121,6 +122,7 @@ fn responses(operation: Operation) -> Value {
             "content": {"application/x-ndjson": {"schema": reference("Event")}},
         }}),
         Operation::ReadStatus => ok(reference("Status")),
+        Operation::Diagnose => ok(reference("Diagnosis")),
         Operation::CutLinks => ok(reference("Cut")),
         Operation::HealLinks => ok(json!({"type": "object", "properties": {"healed": {"type": "integer"}}})),
         Operation::ExportBundle => json!({"200": {

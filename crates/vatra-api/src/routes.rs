@@ -37,6 +37,7 @@ pub enum Operation {
     FollowStream,
     FollowStreamLines,
     ReadStatus,
+    Diagnose,
     CutLinks,
     HealLinks,
     ExportBundle,
@@ -131,6 +132,13 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/api/v1/stream", READ, Operation::FollowStream, "Follow the stream as server-sent events"),
     route(Method::GET, "/api/v1/stream.ndjson", READ, Operation::FollowStreamLines, "Follow the stream as NDJSON"),
     route(Method::GET, "/api/v1/status", READ, Operation::ReadStatus, "See how the node is"),
+    route(
+        Method::GET,
+        "/api/v1/doctor",
+        OPERATE,
+        Operation::Diagnose,
+        "See what is wrong with the node and what to do",
+    ),
     route(Method::POST, "/api/v1/links/cut", OPERATE, Operation::CutLinks, "Cut links for a drill"),
     route(Method::POST, "/api/v1/links/heal", OPERATE, Operation::HealLinks, "End every cut at once"),
     route(

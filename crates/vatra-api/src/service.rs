@@ -13,6 +13,8 @@ use vatra_stream::Filter;
 
 use crate::auth::Caller;
 use crate::bundles::{BundleDownload, BundleIntake, BundleOrder, BundleProgress, BundleUpload};
+use crate::doctor::Diagnosis;
+use crate::members::Reach;
 use crate::refusal::Refusal;
 use crate::status::Status;
 
@@ -99,6 +101,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// How the node is.
     fn status(&self) -> impl Future<Output = Result<Status, Refusal>> + Send;
+
+    /// What is wrong with the node, if anything, and what to do.
+    fn diagnosis(&self) -> impl Future<Output = Result<Diagnosis, Refusal>> + Send;
 
     /// Whether the node serves; asked often and without a token.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
@@ -329,28 +334,6 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::Int(value) => (*value).into(),
         Value::Text(value) => value.as_str().into(),
     }
-}
-
-/// Who holds a record.
-#[derive(Clone, Debug, Serialize)]
-pub struct Reach {
-    /// The record.
-    pub id: RecordId,
-    /// Every member of the federation, by code.
-    pub members: Vec<MemberReach>,
-}
-
-/// Whether a member holds a record.
-#[derive(Clone, Debug, Serialize)]
-pub struct MemberReach {
-    /// The member.
-    pub member: MemberCode,
-    /// Whether a node of it has said that it holds everything of the record that this node holds.
-    pub holds: bool,
-    /// Its nodes that said so.
-    pub nodes: Vec<NodeKey>,
-    /// When this node last heard of it.
-    pub heard_at: Option<WallMs>,
 }
 
 /// Whether the node serves.

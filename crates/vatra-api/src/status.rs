@@ -6,6 +6,8 @@ use serde::{Serialize, Serializer};
 use vatra_model::view::Digest;
 use vatra_model::{Incarnation, MemberCode, NodeKey, Position, WallMs};
 
+use crate::members::{ForkStatus, LifeStatus, MemberStatus, QuarantineStatus};
+
 /// How a node is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -36,6 +38,16 @@ pub struct Status {
     pub links: Vec<LinkStatus>,
     /// How far this node is behind each member, as far as it knows: zeros where nothing is missing.
     pub behind: BTreeMap<MemberCode, Behind>,
+    /// Every member of the federation, by code.
+    pub members: Vec<MemberStatus>,
+    /// The lives of the store that are remembered, the present one last.
+    pub lives: Vec<LifeStatus>,
+    /// Forked logs, by id.
+    pub forks: Vec<ForkStatus>,
+    /// Changes held that have no effect.
+    pub quarantined: u64,
+    /// The newest of them, newest first.
+    pub quarantine: Vec<QuarantineStatus>,
     /// Epoch of the charter in force.
     pub charter_epoch: u64,
     /// The store's health.
@@ -46,7 +58,7 @@ pub struct Status {
     pub frontier: FrontierStatus,
 }
 
-fn incarnation_hex<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn incarnation_hex<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{:016x}", incarnation.0))
 }
 
@@ -86,12 +98,16 @@ pub enum LinkState {
 }
 
 /// Distance to a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Behind {
     /// Entries that its logs have and this node lacks.
     pub entries: u64,
     /// For how long this node has lacked any.
     pub seconds: u64,
+    /// In how many seconds it will have caught up at the present pace; `None` when nothing is missing or nothing
+    /// comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<u64>,
 }
 
 /// Health of a store.
@@ -101,6 +117,8 @@ pub struct StoreStatus {
     pub state: StoreState,
     /// The engine's name.
     pub engine: String,
+    /// Version of the store's format.
+    pub format: u32,
     /// Why it cannot do everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -59,6 +59,8 @@ pub struct NodeStatus {
     pub member: Option<MemberCode>,
     /// When its last beacon came; `None` if none did.
     pub heard: Option<MonoMs>,
+    /// The life of its store, as that beacon tells.
+    pub incarnation: Option<Incarnation>,
     /// Its store takes writes.
     pub writable: bool,
     /// Its frontier hash.
@@ -100,6 +102,9 @@ pub struct Reach {
     pub holders: BTreeSet<NodeKey>,
     /// Admitted nodes that are not known to hold it.
     pub others: BTreeSet<NodeKey>,
+    /// Contiguous entries of the log that each node is known to hold; nodes that said nothing of the log are left
+    /// out.
+    pub heights: BTreeMap<NodeKey, u64>,
 }
 
 impl Replica {
@@ -142,6 +147,7 @@ impl Replica {
                 node,
                 member: self.trust.member(&node),
                 heard: heard.map(|heard| heard.heard),
+                incarnation: heard.map(|heard| heard.beacon.incarnation),
                 writable: heard.is_some_and(|heard| heard.beacon.writable),
                 frontier_hash: heard.map_or([0; 32], |heard| heard.beacon.frontier_hash),
                 reachable: self.topology.connected(&self.me, &node),
@@ -204,7 +210,20 @@ impl Replica {
         holders.extend(self.peers.iter().filter(|(_, peer)| peer.known(log) > seq.0).map(|(key, _)| *key));
         let admitted: BTreeSet<NodeKey> = self.trust.nodes().map(|certificate| certificate.key).collect();
         let others = admitted.difference(&holders).copied().collect();
-        Reach { holders, others }
+        Reach { holders, others, heights: self.known_heights(log) }
+    }
+
+    /// How far every node is known to hold a log, this one included.
+    fn known_heights(&self, log: &LogId) -> BTreeMap<NodeKey, u64> {
+        let own = self.logs.get(log).map(|state| (self.me, state.durable().height));
+        let announced = self.beacons.iter().filter_map(|(node, heard)| Some((*node, *heard.heights.get(log)?)));
+        let linked = self.peers.iter().map(|(node, peer)| (*node, peer.known(log)));
+        let mut heights = BTreeMap::new();
+        for (node, height) in own.into_iter().chain(announced).chain(linked.filter(|(_, height)| *height > 0)) {
+            let highest = heights.entry(node).or_insert(height);
+            *highest = height.max(*highest);
+        }
+        heights
     }
 
     /// Tells peers in beacons whether the store takes writes; while it does not, nothing is asked for.

@@ -105,6 +105,26 @@ fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", process {pid}"))
 }
 
+/// The lock of a store that nobody has open, so that its files can be copied or moved as they are. The store is
+/// not opened and nothing in it is changed. Dropping it lets go of the lock.
+#[derive(Debug)]
+pub struct StoreLock {
+    _lock: File,
+}
+
+impl StoreLock {
+    /// Locks the store in a directory; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] while another process has it open; [`OpenError::Io`] if the lock cannot be had.
+    pub fn acquire(dir: &Path) -> Result<Option<StoreLock>, OpenError> {
+        if !dir.join("FORMAT").try_exists().map_err(io_error(dir, "looked at"))? {
+            return Ok(None);
+        }
+        Ok(Some(StoreLock { _lock: lock(dir)? }))
+    }
+}
+
 /// A store directory held by this process. Dropping it lets go of the lock.
 #[derive(Debug)]
 pub(crate) struct StoreDirectory {

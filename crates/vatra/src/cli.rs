@@ -1,7 +1,6 @@
 //! The command line: the tree of commands, and how an outcome becomes an exit code.
 //!
-//! One file per command group. Nothing here opens a store or a link: what a running node knows is
-//! asked over its HTTP API.
+//! One file per command group. What a running node knows is asked over its HTTP API.
 
 pub(crate) mod exit;
 
@@ -10,6 +9,8 @@ mod api;
 mod bundle;
 mod charter;
 mod contact;
+mod copies;
+mod doctor;
 mod fields;
 mod fsck;
 mod input;
@@ -54,8 +55,10 @@ enum Command {
     Contact(contact::ContactCommand),
     /// Follow what a node stores, as it stores it.
     Tail(tail::TailArgs),
-    /// Show a node's links, lag, store and digest.
+    /// Show how a node is: members and since when they are linked or not, lag, forks, store, digest.
     Status,
+    /// Say what is wrong with a node, running or stopped, and what to do.
+    Doctor(doctor::DoctorArgs),
     /// Print the digest over all records of a node: equal digests, equal views.
     Digest,
     /// Drill: cut links on purpose and heal them.
@@ -64,7 +67,7 @@ enum Command {
     /// Carry entries by hand: write them as a file, look at one, take one in.
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
-    /// Run a node; make its directory, show it, check it, add its peers.
+    /// Run a node; make its directory, show it, check it, add its peers; back it up, restore or clone it.
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Check the store of a stopped node and say what is damaged.
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Contact(command) => contact::run(command, &target, &mut out)?,
         Command::Tail(args) => tail::run(&args, &target, &mut out)?,
         Command::Status => status::status(&target, &mut out)?,
+        Command::Doctor(args) => doctor::run(&args, &target, &mut out)?,
         Command::Digest => status::digest(&target, &mut out)?,
         Command::Link(command) => link::run(command, &target, &mut out)?,
         Command::Bundle(command) => bundle::run(command, &target, &mut out)?,

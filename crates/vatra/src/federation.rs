@@ -18,7 +18,7 @@ use anyhow::Context;
 pub(crate) use self::charter_draft::{CharterDraft, is_draft};
 pub(crate) use self::lab::{LabPlan, Topology};
 pub(crate) use self::member::{MemberKeys, PublicMember, fingerprint_of};
-pub(crate) use self::node::{NodePlan, PeerAddition, add_peer, certificate_text, read_certificate};
+pub(crate) use self::node::{NodePlan, PeerAddition, add_peer, add_peers, certificate_text, read_certificate};
 
 /// Makes a directory and its parents, open to its owner only; an existing one is kept as it is.
 fn create_private_dir(dir: &Path) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod doctor;
 mod federation;
 mod keys;
 mod node;

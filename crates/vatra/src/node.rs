@@ -6,6 +6,7 @@
 mod boot;
 mod bundles;
 mod clock;
+mod copies;
 mod drill;
 mod driver;
 mod egress;
@@ -16,6 +17,7 @@ mod intake;
 mod lifecycle;
 mod links;
 mod listing;
+mod lives;
 mod local;
 mod logging;
 mod mailbox;
@@ -30,6 +32,7 @@ mod recent;
 mod run;
 mod service;
 mod source;
+mod stopped;
 mod turns;
 mod views;
 mod wants;
@@ -37,6 +40,9 @@ mod wants;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use clock::wall;
+pub(crate) use copies::{back_up, put_back, take_along};
 pub(crate) use fsck::fsck;
 pub(crate) use logging::LogFormat;
 pub(crate) use run::run;
+pub(crate) use stopped::{StoppedStore, look};

@@ -14,7 +14,7 @@ use vatra_model::schema::{
 };
 use vatra_stream::FILTER_VALUE_BYTES_MAX;
 
-use super::reference;
+use super::{node, reference};
 use crate::limits::{CUT_SECONDS_MAX, REASON_CHARS_MAX};
 
 /// All schemas by name.
@@ -41,9 +41,10 @@ pub(super) fn all() -> Value {
     add("ContactPatch", closed(contact_patch, &[]));
     add("ContactView", view(contact_fields(), json!({"status": words(ContactStatus::ALL)})));
     add("HistoryItem", history_item());
-    add("Reach", reach());
+    add("Reach", node::reach());
     add("Event", event());
-    add("Status", status());
+    add("Status", node::status());
+    add("Diagnosis", node::diagnosis());
     add("Cut", cut());
     add("BundleLine", bundle_line());
     Value::Object(schemas)
@@ -315,20 +316,6 @@ fn history_item() -> Value {
     })
 }
 
-fn reach() -> Value {
-    json!({
-        "type": "object",
-        "properties": {"id": reference("RecordId"), "members": {"type": "array", "items": {
-            "type": "object",
-            "properties": {
-                "member": reference("Member"), "holds": boolean(),
-                "nodes": {"type": "array", "items": {"type": "string"}},
-                "heard_at": {"oneOf": [reference("Time"), {"type": "null"}]},
-            },
-        }}},
-    })
-}
-
 fn event() -> Value {
     let types = vatra_stream::EventType::ALL.map(vatra_stream::EventType::as_str).into_iter();
     let types: Vec<&str> = types.chain(["vatra.checkpoint", "vatra.lagged", "vatra.reset"]).collect();
@@ -346,34 +333,6 @@ fn event() -> Value {
             "recordedtime": reference("Time"),
             "cursor": reference("Cursor"),
             "data": {"oneOf": [reference("AlertView"), reference("ContactView"), {"type": "object"}]},
-        },
-    })
-}
-
-fn status() -> Value {
-    let number = json!({"type": "integer"});
-    let key = json!({"type": "string"});
-    json!({
-        "type": "object",
-        "required": ["node", "member", "incarnation", "digest", "alerts", "contacts", "links", "behind", "charter_epoch"],
-        "properties": {
-            "node": key, "name": key, "member": reference("Member"), "site": key, "incarnation": key, "version": key,
-            "started_at": reference("Time"), "digest": key, "alerts": number, "contacts": number, "position": number,
-            "links": {"type": "array", "items": {"type": "object", "properties": {
-                "node": key, "name": key, "member": reference("Member"), "state": {"enum": ["up", "down"]},
-                "since": {"oneOf": [reference("Time"), {"type": "null"}]}, "rtt_ms": {"type": ["number", "null"]},
-                "bytes_in": number, "bytes_out": number, "reason": key,
-            }}},
-            "behind": {"type": "object", "additionalProperties": {
-                "type": "object", "properties": {"entries": number, "seconds": number},
-            }},
-            "charter_epoch": number,
-            "store": {"type": "object", "properties": {
-                "state": {"enum": ["ok", "read-only", "failed"]}, "engine": key, "reason": key, "damaged": number,
-            }},
-            "cuts": {"type": "array", "items": {"type": "object"}},
-            "frontier": {"type": "object", "properties": {"logs": number, "entries": number, "hash": key}},
-            "streams": {"type": "object", "properties": {"subscribers": number, "lagged": number, "refused": number}},
         },
     })
 }

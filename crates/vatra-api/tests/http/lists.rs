@@ -104,6 +104,19 @@ fn the_status_has_its_pinned_fields() {
     assert_eq!(status["incarnation"], "00000000000000ff");
     assert_eq!(status["links"][0]["state"], "up");
     assert_eq!(status["behind"]["LT"], json!({"entries": 4, "seconds": 2}));
+    assert_eq!(status["members"][0]["behind"], json!({"entries": 4, "seconds": 2}));
+    assert_eq!(status["members"][0]["standing"], "linked");
+    assert_eq!(status["lives"][0]["incarnation"], "00000000000000ff");
     assert_eq!(status["digest"].as_str().unwrap().len(), 64);
     assert_eq!(status["streams"]["subscribers"], 0);
+}
+
+#[test]
+fn a_diagnosis_tells_the_gravest_first() {
+    let server = Server::start(&Plan::default());
+    let diagnosis = server.admin().get("/api/v1/doctor").json();
+    assert_eq!(diagnosis["healthy"], false);
+    let codes: Vec<&Value> = diagnosis["findings"].as_array().unwrap().iter().map(|found| &found["code"]).collect();
+    assert_eq!(codes, ["grave", "small"]);
+    assert_eq!(diagnosis["findings"][0]["severity"], "critical");
 }

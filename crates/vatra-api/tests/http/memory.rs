@@ -19,6 +19,8 @@ use vatra_model::{ChangeId, Incarnation, LogId, MemberCode, NodeKey, Position, R
 use vatra_store::ReadError;
 use vatra_stream::{EventBatch, EventSource, EventType, Hub, HubConfig, Origin, StoreId, StoredEvent};
 
+const BEHIND: Behind = Behind { entries: 4, seconds: 2, eta_seconds: None };
+
 use crate::client::Client;
 
 pub(crate) const STORE: StoreId = StoreId([7; 16]);
@@ -312,7 +314,13 @@ impl Service for Node {
 
     async fn reach(&self, id: RecordId) -> Result<Reach, Refusal> {
         let heard_at = Some(WallMs(5));
-        let members = vec![MemberReach { member: member("UA"), holds: true, nodes: vec![origin().node], heard_at }];
+        let members = vec![MemberReach {
+            member: member("UA"),
+            holds: true,
+            nodes: vec![origin().node],
+            heard_at,
+            delivery: Vec::new(),
+        }];
         Ok(Reach { id, members })
     }
 
@@ -340,12 +348,48 @@ impl Service for Node {
                 bytes_out: 2,
                 reason: None,
             }],
-            behind: [(member("LT"), Behind { entries: 4, seconds: 2 })].into(),
+            behind: [(member("LT"), BEHIND)].into(),
+            members: vec![MemberStatus {
+                member: member("LT"),
+                standing: Standing::Linked,
+                since: Some(WallMs(1)),
+                reason: None,
+                heard_at: Some(WallMs(1)),
+                behind: BEHIND,
+                forks: 0,
+                strays: 0,
+                quarantined: 0,
+                nodes: Vec::new(),
+            }],
+            lives: vec![LifeStatus { incarnation: Incarnation(0xff), opened: WallMs(1), reason: None }],
+            forks: Vec::new(),
+            quarantined: 0,
+            quarantine: Vec::new(),
             charter_epoch: 1,
-            store: StoreStatus { state: StoreState::Ok, engine: "memory".to_owned(), reason: None, damaged: 0 },
+            store: StoreStatus {
+                state: StoreState::Ok,
+                engine: "memory".to_owned(),
+                format: 1,
+                reason: None,
+                damaged: 0,
+            },
             cuts: Vec::new(),
             frontier: FrontierStatus { logs: 1, entries: 2, hash: "00".to_owned() },
         })
+    }
+
+    async fn diagnosis(&self) -> Result<Diagnosis, Refusal> {
+        let finding = |severity, code| Finding {
+            severity,
+            code,
+            subject: None,
+            what: "something is".to_owned(),
+            remedy: "do something".to_owned(),
+            since: None,
+        };
+        let findings = vec![finding(Gravity::Note, "small"), finding(Gravity::Critical, "grave")];
+        let node = (origin().node, "kyiv-1".to_owned(), member("UA"));
+        Ok(Diagnosis::new(node, WallMs(5), findings))
     }
 
     async fn readiness(&self) -> Readiness {

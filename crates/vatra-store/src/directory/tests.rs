@@ -116,3 +116,18 @@ fn ballast_takes_real_space_and_gives_it_back() {
     assert!(directory.release_ballast());
     assert!(!directory.release_ballast());
 }
+
+#[test]
+fn a_store_at_rest_is_locked_without_being_opened() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("store");
+    assert!(StoreLock::acquire(&dir).unwrap().is_none());
+    assert!(!dir.exists(), "looking makes no store");
+    made(&dir);
+    let lock = StoreLock::acquire(&dir).unwrap().expect("there is a store");
+    assert!(matches!(StoreDirectory::acquire(&dir, EngineKind::Redb), Err(OpenError::Locked { .. })));
+    drop(lock);
+    let open = StoreDirectory::acquire(&dir, EngineKind::Redb).unwrap();
+    assert!(matches!(StoreLock::acquire(&dir), Err(OpenError::Locked { .. })));
+    drop(open);
+}

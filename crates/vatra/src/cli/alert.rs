@@ -2,6 +2,7 @@
 
 mod import;
 mod publish;
+mod reach;
 mod read;
 mod respond;
 mod view;
@@ -34,8 +35,8 @@ pub(crate) enum AlertCommand {
     Cancel(CloseArgs),
     /// Close an alert: what it warned of is over.
     Resolve(CloseArgs),
-    /// Show which members hold an alert.
-    Reach(read::ReachArgs),
+    /// Show which members and nodes hold an alert, and which cannot have it.
+    Reach(reach::ReachArgs),
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ pub(crate) fn run(command: AlertCommand, target: &Target, out: &mut Printer) -> 
         AlertCommand::Respond(args) => respond::run(&args, target, out),
         AlertCommand::Cancel(args) => close(&args, "cancel", "cancelled", target, out),
         AlertCommand::Resolve(args) => close(&args, "resolve", "resolved", target, out),
-        AlertCommand::Reach(args) => read::reach(&args, target, out),
+        AlertCommand::Reach(args) => reach::reach(&args, target, out),
     }
 }
 

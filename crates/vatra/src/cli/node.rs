@@ -11,10 +11,11 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::copies::{self, BackupArgs, CloneArgs, RestoreArgs};
 use super::exit::Exit;
 use super::input;
 use super::print::{self, Printer};
-use crate::config::{ConfigFile, LinkProfile, NodeConfig};
+use crate::config::{ConfigFile, EngineKind, LinkProfile, NodeConfig};
 use crate::federation::{MemberKeys, NodePlan, PeerAddition, add_peer, certificate_text, read_certificate};
 use crate::keys::Purpose;
 use crate::node::LogFormat;
@@ -29,6 +30,12 @@ pub(crate) enum NodeCommand {
     Show(DirArgs),
     /// Check a node's configuration, keys, certificate and charter without starting it.
     Check(DirArgs),
+    /// Copy a stopped node's store into a new directory.
+    Backup(BackupArgs),
+    /// Put a backup's store in place of a stopped node's; the store that was there is kept.
+    Restore(RestoreArgs),
+    /// Make a second node, with a key of its own, from a stopped node's store.
+    Clone(CloneArgs),
     /// Keep the list of nodes that a node links with.
     #[command(subcommand)]
     Peer(PeerCommand),
@@ -106,7 +113,7 @@ pub(crate) struct PeerArgs {
 }
 
 /// An address as an argument, checked but kept as text.
-fn address_text(text: &str) -> Result<String, String> {
+pub(super) fn address_text(text: &str) -> Result<String, String> {
     text.parse::<SocketAddr>().map(|address| address.to_string()).map_err(|error| error.to_string())
 }
 
@@ -117,6 +124,9 @@ pub(crate) fn run(command: NodeCommand, out: &mut Printer) -> anyhow::Result<Exi
         NodeCommand::Init(args) => init(&args, out)?,
         NodeCommand::Show(args) => show(&args, out)?,
         NodeCommand::Check(args) => check(&args, out)?,
+        NodeCommand::Backup(args) => copies::backup(&args, out)?,
+        NodeCommand::Restore(args) => copies::restore(&args, out)?,
+        NodeCommand::Clone(args) => copies::clone(&args, out)?,
         NodeCommand::Peer(PeerCommand::Add(args)) => peer_add(&args, out)?,
     };
     Ok(exit.into())
@@ -134,6 +144,7 @@ fn init(args: &InitArgs, out: &mut Printer) -> anyhow::Result<Exit> {
         profile: LinkProfile::parse(&args.profile).context("the parser allows only known profiles")?,
         charter: charter.map(|charter| charter.encode()),
         purpose: Purpose::Real,
+        engine: EngineKind::Redb,
     };
     let certificate = plan.create(&args.dir, &member, input::now())?;
     let key = certificate.certificate().key;

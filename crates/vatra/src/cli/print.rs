@@ -138,6 +138,16 @@ pub(crate) fn health(is_good: bool, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// A text in the colour of a finding's severity.
+pub(crate) fn gravity(name: &str, text: &str) -> String {
+    let style = match name {
+        "critical" => RED,
+        "warning" => YELLOW,
+        _ => Style::new(),
+    };
+    format!("{style}{text}{style:#}")
+}
+
 /// A text in bold.
 pub(crate) fn bold(text: &str) -> String {
     format!("{BOLD}{text}{BOLD:#}")

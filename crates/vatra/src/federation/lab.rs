@@ -12,7 +12,7 @@ use vatra_model::{MemberCode, WallMs};
 
 use super::node::add_peers;
 use super::{CharterDraft, MemberKeys, NodePlan, PeerAddition, create_private_dir};
-use crate::config::{CHARTER_FILE, LinkProfile};
+use crate::config::{CHARTER_FILE, EngineKind, LinkProfile};
 use crate::keys::{Purpose, write_new};
 
 /// Most nodes of one lab.
@@ -116,6 +116,7 @@ impl LabPlan {
                 profile: LinkProfile::Wan,
                 charter: Some(charter.clone()),
                 purpose: Purpose::Lab,
+                engine: EngineKind::Redb,
             };
             certificates.push(plan.create(&node.dir, keys, now)?);
         }

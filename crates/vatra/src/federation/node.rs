@@ -13,7 +13,8 @@ use vatra_model::{NodeKey, WallMs};
 
 use super::{MemberKeys, create_private_dir, refuse_existing, replace_file};
 use crate::config::{
-    ADMIN_TOKEN_FILE, CHARTER_FILE, CONFIG_FILE, ConfigFile, KEY_FILE, decode_certificate, read_charter, read_file,
+    ADMIN_TOKEN_FILE, CHARTER_FILE, CONFIG_FILE, ConfigFile, EngineKind, KEY_FILE, decode_certificate, read_charter,
+    read_file,
 };
 use crate::keys::{Key, KeyKind, Purpose, write_new};
 
@@ -41,14 +42,15 @@ pub(crate) struct NodePlan {
     pub(crate) charter: Option<Vec<u8>>,
     /// Whether its keys are meant or made for a lab.
     pub(crate) purpose: Purpose,
+    /// What keeps its store.
+    pub(crate) engine: EngineKind,
 }
 
 impl NodePlan {
     /// Makes the node's directory. Nothing is written if any of its files exists.
     pub(crate) fn create(&self, dir: &Path, member: &MemberKeys, now: WallMs) -> anyhow::Result<SignedCertificate> {
-        self.check()?;
+        self.check(dir)?;
         let path = |name: &str| dir.join(name);
-        refuse_existing(&[path(CONFIG_FILE), path(KEY_FILE), path(ADMIN_TOKEN_FILE), path(CHARTER_FILE)])?;
         create_private_dir(dir)?;
         let key = Key::create(&path(KEY_FILE), KeyKind::Node, self.purpose)?;
         let certificate = NodeCertificate {
@@ -70,7 +72,10 @@ impl NodePlan {
         Ok(certificate)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Refuses what could not be made, before anything is written.
+    pub(crate) fn check(&self, dir: &Path) -> anyhow::Result<()> {
+        let path = |name: &str| dir.join(name);
+        refuse_existing(&[path(CONFIG_FILE), path(KEY_FILE), path(ADMIN_TOKEN_FILE), path(CHARTER_FILE)])?;
         check_name("site", &self.site)?;
         check_name("node", &self.node)?;
         for (option, address) in [("--mesh", self.mesh), ("--api", self.api)] {
@@ -100,7 +105,7 @@ impl NodePlan {
              [api]\nlisten = \"{api}\"\n{non_loopback}\n\
              # The token itself stands in {ADMIN_TOKEN_FILE}; keep it elsewhere and delete that file.\n\
              [[api.token]]\nname = \"admin\"\nsha256 = \"{sha256}\"\nrole = \"admin\"\ntlp = \"green\"\n\n\
-             [store]\npath = \"store\"\nengine = \"redb\"\ncache_mib = 32\n",
+             [store]\npath = \"store\"\nengine = \"{engine}\"\ncache_mib = 32\n",
             name = certified.node,
             member = certified.member,
             site = certified.site,
@@ -108,6 +113,7 @@ impl NodePlan {
             mesh = self.mesh,
             profile = self.profile.as_str(),
             api = self.api,
+            engine = self.engine.as_str(),
             sha256 = hex::encode(Sha256::digest(token)),
         )
     }

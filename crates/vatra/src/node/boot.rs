@@ -1,7 +1,7 @@
 //! Opening a node's store and finding out which life it is in.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use vatra_model::charter::Charter;
@@ -16,6 +16,7 @@ use vatra_stream::StoreId;
 
 use crate::config::{EngineKind, NodeConfig};
 use crate::node::clock::wall;
+use crate::node::lives::{self, Life, Order};
 use crate::node::packing::unpack_header;
 
 /// The life of the store and its starts.
@@ -67,7 +68,10 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
         None => StateRow::default(),
     };
     let stored = restore_logs(&reader)?;
-    let (life, new_life) = next_life(&reader, &fence, &stored, config.certificate.certificate().key)?;
+    let (life, new_life) = match Order::read(&reader)? {
+        Some(order) => (first_life()?, Some(order.reason())),
+        None => next_life(&reader, &fence, &stored, config.certificate.certificate().key)?,
+    };
     let store_id = match reader.meta(MetaKey::STORE_ID)? {
         Some(bytes) if new_life.is_none() => {
             StoreId(bytes.try_into().ok().context("the store's id is damaged; run `vatra fsck`")?)
@@ -80,6 +84,9 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
         }
     };
     commit.meta.push((LIFE, codec::encode(&life)));
+    Order::carried_out(&mut commit);
+    let noted = Life { incarnation: life.incarnation, opened: life.opened, reason: new_life.map(str::to_owned) };
+    lives::note(&mut commit, lives::read(&reader)?, noted);
     let charter = newest_charter(&reader, &config.charter)?;
     commit.meta.push((MetaKey::CHARTER, charter.encode()));
     // A full disk does not keep a node from serving what it holds; the start is then not noted. The fence must
@@ -101,6 +108,11 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
 
 /// Opens the store alone, for the node and for checks.
 pub(crate) fn open(config: &NodeConfig) -> anyhow::Result<Store> {
+    open_at(config, &config.store.path)
+}
+
+/// Opens a store with the engine that a node uses, wherever it is.
+pub(crate) fn open_at(config: &NodeConfig, path: &Path) -> anyhow::Result<Store> {
     let options = OpenOptions {
         engine: match config.store.engine {
             EngineKind::Redb => vatra_store::EngineKind::Redb,
@@ -112,7 +124,7 @@ pub(crate) fn open(config: &NodeConfig) -> anyhow::Result<Store> {
     if config.store.engine == EngineKind::Memory {
         return Ok(Store::open_memory(&MemoryDisk::new())?);
     }
-    Ok(Store::open(&config.store.path, options)?)
+    Ok(Store::open(path, options)?)
 }
 
 /// The fence stands beside the store directory, so that restoring the one does not restore the other.
@@ -127,13 +139,36 @@ fn next_life(
     stored: &StoredLogs,
     me: NodeKey,
 ) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
-    let new = || -> anyhow::Result<LifeRow> {
-        Ok(LifeRow { incarnation: Incarnation(u64::from_le_bytes(random()?)), opened: wall(), boot: 1 })
+    let Some(life) = present_life(reader)? else {
+        let lost = "the store is empty, but the fence beside it tells of an earlier one: it was lost or removed";
+        return Ok((first_life()?, (*fence.state() != FenceState::Absent).then_some(lost)));
     };
-    let Some(bytes) = reader.meta(LIFE)? else { return Ok((new()?, None)) };
-    let life: LifeRow = codec::decode(&bytes, "the store's life")?;
+    match why_a_new_life(reader, fence, stored, me, life)? {
+        None => Ok((LifeRow { boot: life.boot + 1, ..life }, None)),
+        Some(reason) => Ok((first_life()?, Some(reason))),
+    }
+}
+
+/// The life that a store was last written in; none if it is new.
+pub(crate) fn present_life(reader: &Reader) -> anyhow::Result<Option<LifeRow>> {
+    let bytes = reader.meta(LIFE)?;
+    Ok(bytes.map(|bytes| codec::decode(&bytes, "the store's life")).transpose()?)
+}
+
+fn first_life() -> anyhow::Result<LifeRow> {
+    Ok(LifeRow { incarnation: Incarnation(u64::from_le_bytes(random()?)), opened: wall(), boot: 1 })
+}
+
+/// Why a start must open a new life instead of going on in this one, if it must.
+pub(crate) fn why_a_new_life(
+    reader: &Reader,
+    fence: &Fence,
+    stored: &StoredLogs,
+    me: NodeKey,
+    life: LifeRow,
+) -> anyhow::Result<Option<&'static str>> {
     let own_log = LogId::derive(&me, life.incarnation, &AudienceId::FEDERATION);
-    let reason = match fence.state() {
+    Ok(match fence.state() {
         // Where the own log ends is not known: numbering its entries again would be a fork.
         _ if !stored.tells_end_of(&own_log) => Some("a row of a log, or one of the newest entries, is damaged"),
         FenceState::Held(mark) if mark.incarnation == life.incarnation && mark.starts <= life.boot => None,
@@ -145,11 +180,7 @@ fn next_life(
         FenceState::Absent if reader.counts()?.entries == 0 => None,
         FenceState::Absent => Some("the store has entries but no fence beside it: it was copied here"),
         FenceState::Damaged { .. } => Some("the fence is damaged"),
-    };
-    match reason {
-        None => Ok((LifeRow { boot: life.boot + 1, ..life }, None)),
-        Some(reason) => Ok((new()?, Some(reason))),
-    }
+    })
 }
 
 /// The newer of the charters in the store and beside the configuration; they must be of one federation.

@@ -56,6 +56,7 @@ async fn take_news(event: LinkEvent, mailbox: &Mailbox<Item>, links: &Links, cos
         }
         LinkEvent::Refused { node, remote, reason, count } => {
             tracing::warn!(peer = %node, %remote, %reason, count, "a connection was refused");
+            links.note_refusal(node, Ended { at: wall(), reason: format!("refused: {reason}") });
         }
     }
 }

@@ -77,6 +77,19 @@ impl Links {
         }
     }
 
+    /// Remembers why no link to a node comes about. When the last one ended is kept.
+    pub(crate) fn note_refusal(&self, node: NodeKey, refused: Ended) {
+        if lock(&self.links).contains_key(&node) {
+            return;
+        }
+        let mut all = lock(&self.ended);
+        if let Some(ended) = all.get_mut(&node) {
+            ended.reason = refused.reason;
+        } else if all.len() < ENDED_MAX {
+            all.insert(node, refused);
+        }
+    }
+
     /// How the last link to a node ended, if one did since the start.
     pub(crate) fn ended(&self, node: &NodeKey) -> Option<Ended> {
         lock(&self.ended).get(node).cloned()
@@ -120,4 +133,23 @@ pub(crate) fn encode(packer: &mut Packer, message: &Message) -> Bytes {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_why_but_not_since_when() {
+        let (links, node) = (Links::default(), NodeKey([1; 32]));
+        let ended = |at: u64, reason: &str| Ended { at: WallMs(at), reason: reason.to_owned() };
+        let told = || links.ended(&node).map(|ended| (ended.at.0, ended.reason));
+        links.up(node, LinkId(1));
+        links.note_refusal(node, ended(1, "surplus"));
+        assert_eq!(told(), None, "a link is up: a second connection is nobody's concern");
+        links.down(node, LinkId(1));
+        links.note_end(node, ended(2, "silent"));
+        links.note_refusal(node, ended(3, "refused"));
+        assert_eq!(told(), Some((2, "refused".to_owned())));
+    }
 }

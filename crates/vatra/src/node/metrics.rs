@@ -1,6 +1,7 @@
 //! The node's own counters, served at `/metrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -35,6 +36,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Metrics {
     /// Frames, messages and entries of peers that were refused, by reason.
     pub(crate) rejects: Family<Reason, Counter>,
+    /// The reasons that have come up, since a family does not list its labels.
+    reasons: Mutex<BTreeSet<&'static str>>,
     /// Entries pushed to peers, counted once per peer.
     pub(crate) pushed: Counter,
     /// Entries sent as answers to requests.
@@ -84,6 +87,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Metrics {
         let metrics = Metrics {
             rejects: Family::default(),
+            reasons: Mutex::default(),
             pushed: Counter::default(),
             served: Counter::default(),
             shed: Counter::default(),
@@ -158,6 +162,14 @@ impl Metrics {
     pub(crate) fn rejected(&self, reject: &Reject) {
         let reason = reason_of(reject);
         self.rejects.get_or_create(&Reason { reason }).inc();
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(reason);
+    }
+
+    /// Refusals so far, by reason.
+    pub(crate) fn refusals(&self) -> Vec<(&'static str, u64)> {
+        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let count = |reason| self.rejects.get(&Reason { reason }).map_or(0, |count| count.get());
+        reasons.into_iter().map(|reason| (reason, count(reason))).collect()
     }
 }
 

@@ -179,7 +179,6 @@ impl Quarantine {
     }
 
     /// The newest changes without effect, newest first.
-    #[cfg(test)]
     pub(crate) fn newest(&self) -> Vec<QuarantinedChange> {
         self.lock().newest.iter().take(NEWEST_MAX).cloned().collect()
     }

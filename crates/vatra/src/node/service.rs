@@ -1,7 +1,10 @@
 //! The node as the API sees it: writes go to the driver, reads to snapshots of the store.
 
 mod carrying;
+mod doctor;
 mod lists;
+mod members;
+mod reach;
 mod reports;
 
 use std::sync::Arc;
@@ -10,8 +13,8 @@ use std::sync::PoisonError;
 use tokio::sync::{Semaphore, oneshot};
 use vatra_api::{
     BundleDownload, BundleIntake, BundleOrder, BundleProgress, BundleUpload, Caller, Closing, CutOrder, CutTarget,
-    HistoryItem, HistoryQuery, ListQuery, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Refusal, RefusalKind,
-    Roster, Service, Status, ViewJson,
+    Diagnosis, HistoryItem, HistoryQuery, ListQuery, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Refusal,
+    RefusalKind, Roster, Service, Status, ViewJson,
 };
 use vatra_mesh::Mesh;
 use vatra_model::draft::{AlertPatch, ContactPatch, Patched, ResponseDraft, SetPatch};
@@ -48,6 +51,7 @@ struct Inner {
     site: String,
     member: MemberCode,
     peers: Vec<vatra_model::NodeKey>,
+    place: doctor::Place,
     room: Semaphore,
     bundles: Arc<Bundles>,
 }
@@ -64,6 +68,7 @@ impl NodeService {
             site: config.site.clone(),
             member: config.member,
             peers: config.peers.iter().map(|peer| peer.certificate.certificate().key).collect(),
+            place: doctor::Place::of(config),
             room: Semaphore::new(OPS_WAITING_MAX),
             bundles: Arc::new(Bundles::new(node.shared.clone(), config)),
         };
@@ -226,6 +231,10 @@ impl Service for NodeService {
 
     async fn status(&self) -> Result<Status, Refusal> {
         self.report().await
+    }
+
+    async fn diagnosis(&self) -> Result<Diagnosis, Refusal> {
+        self.diagnose().await
     }
 
     async fn readiness(&self) -> Readiness {

@@ -1,4 +1,4 @@
-//! `vatra alert list`, `show` and `reach`.
+//! `vatra alert list` and `show`.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::fields::word;
 use crate::cli::input;
 use crate::cli::print::{self, Printer};
-use crate::cli::status::{flat, text};
+use crate::cli::status::text;
 use crate::cli::target::Target;
 
 /// Most alerts that one request asks for.
@@ -61,13 +61,6 @@ pub(crate) struct ShowArgs {
     /// Show the alert's changes, who made them and when, instead.
     #[arg(long)]
     history: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReachArgs {
-    /// Id of the alert.
-    #[arg(value_parser = input::record_id)]
-    id: RecordId,
 }
 
 /// Lists alerts page by page until the limit.
@@ -161,42 +154,6 @@ fn op(op: &Value) -> String {
     }
 }
 
-/// Shows which members hold an alert.
-pub(crate) fn reach(args: &ReachArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
-    let answer = target.connect()?.get(&format!("/api/v1/alerts/{}/reach", args.id))?;
-    if out.is_json() {
-        out.json(&answer)?;
-        return Ok(Exit::Done);
-    }
-    out.table(&["member", "holds it", "detail"], reach_rows(&answer))?;
-    Ok(Exit::Done)
-}
-
-/// Members come as a list of objects, or as an object by member code.
-fn reach_rows(answer: &Value) -> Vec<Vec<String>> {
-    let members = answer.get("members").or_else(|| answer.get("items")).unwrap_or(answer);
-    let row = |member: String, state: &Value| {
-        let holds = state.get("holds").unwrap_or(state);
-        let holds = holds.as_bool().map_or_else(|| flat(holds), |holds| if holds { "yes" } else { "no" }.to_owned());
-        let rest: Vec<String> = state.as_object().map_or_else(Vec::new, |fields| {
-            let shown = fields.iter().filter(|(name, value)| *name != "member" && *name != "holds" && !value.is_null());
-            shown.map(|(name, value)| format!("{name} {}", flat(value))).collect()
-        });
-        vec![member, holds, rest.join(", ")]
-    };
-    match members {
-        Value::Object(by_code) => by_code.iter().map(|(code, state)| row(code.clone(), state)).collect(),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| match item {
-                Value::String(code) => vec![code.clone(), "yes".to_owned(), String::new()],
-                item => row(text(item, "member"), item),
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,17 +166,5 @@ mod tests {
         let ops = "set note = n; add advisories u; remove advisories v; something that this version does not know";
         let expected = ["2026-11-24 02:30", "LT", "response(LT)", ops].map(str::to_owned).to_vec();
         assert_eq!(history_rows(&json!({"items": [item]})), [expected]);
-    }
-
-    #[test]
-    fn reach_comes_as_object_or_list() {
-        let row = |member: &str, holds: &str, rest: &str| vec![member.to_owned(), holds.to_owned(), rest.to_owned()];
-        let expected = vec![row("LT", "yes", "since 5"), row("PL", "no", "")];
-        let list = json!({"members": [
-            {"member": "LT", "holds": true, "since": 5}, {"member": "PL", "holds": false, "since": null}]});
-        assert_eq!(reach_rows(&list), expected);
-        let object = json!({"members": {"LT": {"holds": true, "since": 5}, "PL": {"holds": false}}});
-        assert_eq!(reach_rows(&object), expected);
-        assert_eq!(reach_rows(&json!({"members": {"LT": true}})), vec![row("LT", "yes", "")]);
     }
 }

@@ -7,6 +7,7 @@ use vatra_store::MetaKey;
 use super::round::Round;
 use super::{PART_DOCUMENT_BYTES_MAX, Projected, Projector};
 use crate::node::boot::{LifeRow, STATE};
+use crate::node::lives::{self, Life};
 use crate::node::pending;
 use crate::node::views::{DocumentRow, FLAG_EDITED, FLAG_PENDING};
 
@@ -76,6 +77,8 @@ impl Projector {
         if let Some((incarnation, opened)) = round.batch.incarnation {
             let life = LifeRow { incarnation, opened, boot: self.life.boot };
             out.commit.meta.push((MetaKey::INCARNATION, codec::encode(&life)));
+            let noted = Life { incarnation, opened, reason: Some(lives::REVEALED.to_owned()) };
+            lives::note(&mut out.commit, lives::read(&self.views.reader)?, noted);
         }
         out.commit.meta.push((STATE, codec::encode(&out.state)));
         Ok(round.out)

@@ -5,21 +5,20 @@ use std::sync::PoisonError;
 
 use tokio::sync::oneshot;
 use vatra_api::{
-    Behind, CutStatus, FrontierStatus, LinkState, LinkStatus, MemberReach, Reach, Refusal, RefusalKind, Status,
-    StoreState, StoreStatus,
+    Behind, CutStatus, FrontierStatus, LifeStatus, LinkState, LinkStatus, Refusal, Status, StoreState, StoreStatus,
 };
 use vatra_mesh::LinkInfo;
 use vatra_model::view::Digest;
-use vatra_model::{LogId, MemberCode, NodeKey, RecordId, Seq, WallMs};
-use vatra_replica::ReplicaStatus;
-use vatra_store::Health;
+use vatra_model::{MemberCode, NodeKey, WallMs};
+use vatra_replica::{MemberLag, ReplicaStatus};
+use vatra_store::{FORMAT_VERSION, Health};
 
 use super::{NodeService, stopping};
 use crate::node::driver::Item;
 use crate::node::mailbox::{Urgency, Weight};
 
 impl NodeService {
-    async fn replica_status(&self) -> Result<(ReplicaStatus, Health), Refusal> {
+    pub(super) async fn replica_status(&self) -> Result<(ReplicaStatus, Health), Refusal> {
         let (reply, answer) = oneshot::channel();
         let posted = self.inner.shared.mailbox.try_post(Urgency::Control, Weight::SMALL, Item::Status(reply));
         posted.map_err(|_| stopping())?;
@@ -31,10 +30,12 @@ impl NodeService {
         let shared = &self.inner.shared;
         let state = *shared.state.borrow();
         let reader = &shared.views.reader;
-        let behind = replica
-            .behind
-            .iter()
-            .map(|(member, lag)| (*member, Behind { entries: lag.entries, seconds: lag.behind_ms / 1000 }));
+        let behind = replica.behind.iter().map(|(member, lag)| (*member, behind(lag)));
+        let members = self.members(&replica);
+        let lives = crate::node::lives::read(reader).unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "the lives of the store cannot be read");
+            Vec::new()
+        });
         let heights = replica.logs.iter().map(|log| log.head.height);
         Ok(Status {
             node: replica.node,
@@ -50,16 +51,13 @@ impl NodeService {
             position: *shared.durable.borrow(),
             links: self.links(&replica),
             behind: behind.collect(),
+            members,
+            lives: lives.into_iter().map(life_status).collect(),
+            forks: self.forks(&replica),
+            quarantined: shared.quarantine.by_member().values().sum(),
+            quarantine: self.quarantine(),
             charter_epoch: replica.charter_epoch,
-            store: StoreStatus {
-                state: if matches!(health, Health::Writable) { StoreState::Ok } else { StoreState::ReadOnly },
-                engine: reader.engine().to_string(),
-                reason: match health {
-                    Health::Writable => None,
-                    Health::ReadOnly { reason, .. } => Some(reason.to_string()),
-                },
-                damaged: reader.damaged_count(),
-            },
+            store: self.store_status(&health),
             cuts: self.inner.drills.present().into_iter().map(cut_status).collect(),
             frontier: FrontierStatus {
                 logs: replica.logs.len() as u64,
@@ -69,8 +67,22 @@ impl NodeService {
         })
     }
 
+    pub(super) fn store_status(&self, health: &Health) -> StoreStatus {
+        let reader = &self.inner.shared.views.reader;
+        StoreStatus {
+            state: if matches!(health, Health::Writable) { StoreState::Ok } else { StoreState::ReadOnly },
+            engine: reader.engine().to_string(),
+            format: FORMAT_VERSION,
+            reason: match health {
+                Health::Writable => None,
+                Health::ReadOnly { reason, .. } => Some(reason.to_string()),
+            },
+            damaged: reader.damaged_count(),
+        }
+    }
+
     /// Links that are up, and those of configured peers that are not.
-    fn links(&self, replica: &ReplicaStatus) -> Vec<LinkStatus> {
+    pub(super) fn links(&self, replica: &ReplicaStatus) -> Vec<LinkStatus> {
         let trust = self.inner.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone();
         let live: BTreeMap<NodeKey, LinkInfo> =
             self.inner.mesh.links().into_iter().map(|link| (link.node, link)).collect();
@@ -108,62 +120,24 @@ impl NodeService {
         Ok(self.heard(&replica, member))
     }
 
-    fn heard(&self, replica: &ReplicaStatus, member: MemberCode) -> Option<WallMs> {
+    pub(super) fn heard(&self, replica: &ReplicaStatus, member: MemberCode) -> Option<WallMs> {
         if member == replica.member {
             return Some(crate::node::clock::wall());
         }
         let nodes = replica.nodes.iter().filter(|node| node.member == Some(member));
         nodes.filter_map(|node| node.heard).max().map(|at| self.inner.clock.wall_of(at))
     }
-
-    /// Which members hold everything of a record that this node holds.
-    pub(super) async fn reach_of(&self, record: RecordId) -> Result<Reach, Refusal> {
-        let places = self
-            .read(move |inner| {
-                let snapshot = inner.shared.views.reader.snapshot()?;
-                let positions = crate::node::views::all_positions(&snapshot, record)?;
-                let mut highest: BTreeMap<LogId, Seq> = BTreeMap::new();
-                for position in positions {
-                    if let Some(row) = snapshot.stream_row(position)? {
-                        let seq = highest.entry(row.log).or_insert(row.seq);
-                        *seq = (*seq).max(row.seq);
-                    }
-                }
-                Ok(highest)
-            })
-            .await?;
-        if places.is_empty() {
-            return Err(Refusal::new(RefusalKind::NotFound, format!("record {record} is not known here")));
-        }
-        let mut holders: Option<BTreeSet<NodeKey>> = None;
-        for (log, seq) in places {
-            let (reply, answer) = oneshot::channel();
-            let item = Item::Reach(log, seq, reply);
-            self.inner.shared.mailbox.try_post(Urgency::Control, Weight::SMALL, item).map_err(|_| stopping())?;
-            let reach = answer.await.map_err(|_| stopping())?;
-            holders = Some(match holders {
-                None => reach.holders,
-                Some(before) => before.intersection(&reach.holders).copied().collect(),
-            });
-        }
-        let holders = holders.unwrap_or_default();
-        let (replica, _) = self.replica_status().await?;
-        let trust = self.inner.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let members = trust.charter().current().members.iter().map(|member| {
-            let of_member = |node: &&NodeKey| trust.member(node) == Some(member.code);
-            let nodes: Vec<NodeKey> = holders.iter().filter(of_member).copied().collect();
-            MemberReach {
-                member: member.code,
-                holds: !nodes.is_empty(),
-                nodes,
-                heard_at: self.heard(&replica, member.code),
-            }
-        });
-        Ok(Reach { id: record, members: members.collect() })
-    }
 }
 
-fn cut_status(drill: crate::node::drill::Drill) -> CutStatus {
+pub(super) fn behind(lag: &MemberLag) -> Behind {
+    Behind { entries: lag.entries, seconds: lag.behind_ms / 1000, eta_seconds: None }
+}
+
+fn life_status(life: crate::node::lives::Life) -> LifeStatus {
+    LifeStatus { incarnation: life.incarnation, opened: life.opened, reason: life.reason }
+}
+
+pub(super) fn cut_status(drill: crate::node::drill::Drill) -> CutStatus {
     CutStatus {
         members: drill.members.into_iter().collect(),
         since: drill.since,
@@ -173,7 +147,7 @@ fn cut_status(drill: crate::node::drill::Drill) -> CutStatus {
     }
 }
 
-fn wall_of(link: &LinkInfo) -> WallMs {
+pub(super) fn wall_of(link: &LinkInfo) -> WallMs {
     let since = link.since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     WallMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

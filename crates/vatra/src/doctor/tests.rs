@@ -1,0 +1,274 @@
+use std::path::PathBuf;
+
+use vatra_api::{Behind, CutStatus, ForkStatus, MemberStatus, NodeStatus, QuarantineStatus, Standing};
+use vatra_model::certificate::NodeCertificate;
+use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, Seq};
+
+use super::*;
+
+const NOW: WallMs = WallMs(1_800_000_000_000);
+const ME: NodeKey = NodeKey([1; 32]);
+const PEER: NodeKey = NodeKey([2; 32]);
+
+fn code(text: &str) -> MemberCode {
+    text.parse().unwrap()
+}
+
+fn ago(ms: u64) -> WallMs {
+    WallMs(NOW.0 - ms)
+}
+
+fn certificate(member: &str, node: &str, key: NodeKey) -> NodeCertificate {
+    NodeCertificate {
+        member: code(member),
+        site: "site".to_owned(),
+        node: node.to_owned(),
+        key,
+        not_before: WallMs(5),
+        serial: 5,
+    }
+}
+
+fn node(name: &str, key: NodeKey, standing: Standing) -> NodeStatus {
+    NodeStatus {
+        node: key,
+        name: name.to_owned(),
+        standing,
+        since: Some(ago(90_000)),
+        reason: None,
+        heard_at: Some(ago(100)),
+        writable: Some(true),
+        clock_ahead_ms: (standing == Standing::Linked).then_some(12),
+    }
+}
+
+fn member(member: &str, node: NodeStatus) -> MemberStatus {
+    MemberStatus {
+        member: code(member),
+        standing: node.standing,
+        since: node.since,
+        reason: None,
+        heard_at: node.heard_at,
+        behind: Behind::default(),
+        forks: 0,
+        strays: 0,
+        quarantined: 0,
+        nodes: vec![node],
+    }
+}
+
+/// A node that is as it should be, with two linked members.
+fn well() -> Facts {
+    let certificates = vec![certificate("UA", "ua-1", ME), certificate("LT", "lt-1", PEER)];
+    Facts {
+        at: NOW,
+        who: (ME, "ua-1".to_owned(), code("UA")),
+        place: Place { dir: PathBuf::from("DIR"), store: PathBuf::from("DIR/store"), is_lab: false },
+        running_since: Some(ago(3_600_000)),
+        lives: vec![Life { incarnation: Incarnation(7), opened: ago(9_000_000), reason: None }],
+        next_life: None,
+        store: StoreFacts { exists: true, free_bytes: Some(1 << 40), ..StoreFacts::default() },
+        forks: Vec::new(),
+        members: vec![
+            member("LT", node("lt-1", PEER, Standing::Linked)),
+            member("PL", node("pl-1", NodeKey([3; 32]), Standing::Linked)),
+            member("UA", node("ua-1", ME, Standing::Own)),
+        ],
+        peers: vec![PEER],
+        heard_certificates: certificates.clone(),
+        certificates,
+        charter_epochs: (1, 1),
+        twin: None,
+        quarantine: Vec::new(),
+        traffic: Traffic::default(),
+        cuts: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn fork(key: NodeKey, settled: bool) -> ForkStatus {
+    let (name, member) = ("lt-1".to_owned(), code("LT"));
+    ForkStatus { log: LogId([9; 16]), node: key, name, member, seq: 4, strays: 2, settled }
+}
+
+fn life(age: u64, reason: &str) -> Life {
+    Life { incarnation: Incarnation(age), opened: ago(age), reason: Some(reason.to_owned()) }
+}
+
+/// Gravity and kind of what is found when something is not as it should be.
+fn check(change: impl FnOnce(&mut Facts), expected: &[(Gravity, &str)]) {
+    let mut facts = well();
+    change(&mut facts);
+    let diagnosis = diagnose(&facts);
+    let found: Vec<(Gravity, &str)> = diagnosis.findings.iter().map(|found| (found.severity, found.code)).collect();
+    assert_eq!(found, expected, "{:#?}", diagnosis.findings);
+    assert_eq!(diagnosis.healthy, expected.iter().all(|(gravity, _)| *gravity == Gravity::Note));
+    for finding in &diagnosis.findings {
+        assert!(!finding.remedy.is_empty() && !finding.what.contains("  "), "{finding:?}");
+    }
+}
+
+use Gravity::{Critical, Note, Warning};
+
+#[test]
+fn a_well_node_has_no_findings() {
+    check(|_| {}, &[]);
+}
+
+#[test]
+fn the_store_and_its_disk_are_judged() {
+    check(|facts| facts.store.exists = false, &[(Note, "store-new")]);
+    check(|facts| facts.store.refuses_writes = Some("the disk is full".into()), &[(Critical, "store-read-only")]);
+    check(|facts| facts.store.damaged = 1, &[(Warning, "store-damaged")]);
+    check(|facts| facts.store.free_bytes = Some((1 << 30) - 1), &[(Warning, "disk-low")]);
+    check(|facts| facts.store.free_bytes = Some(1), &[(Critical, "disk-low")]);
+    check(|facts| facts.store.free_bytes = None, &[]);
+    check(|facts| facts.store.old_copies = vec![(PathBuf::from("DIR/store.x"), 1)], &[(Note, "old-copy")]);
+}
+
+#[test]
+fn lives_and_twins_are_judged() {
+    check(|facts| facts.lives = vec![life(5, "it was restored")], &[(Note, "incarnation")]);
+    check(|facts| facts.next_life = Some("it was restored".into()), &[(Note, "next-incarnation")]);
+    let young: Vec<Life> = (1..=4).map(|age| life(age * 1000, "peers showed more")).collect();
+    check(|facts| facts.lives = young, &[(Warning, "incarnations-many"), (Note, "incarnation")]);
+    let old: Vec<Life> = (1..=4).map(|age| life(age * 86_400_000, "peers showed more")).collect();
+    check(|facts| facts.lives = old, &[(Note, "incarnation")]);
+    check(|facts| facts.twin = Some((NOW, Incarnation(8))), &[(Critical, "twin")]);
+}
+
+#[test]
+fn traffic_is_judged() {
+    check(|facts| facts.traffic.panics = 1, &[(Critical, "faults")]);
+    check(|facts| facts.traffic.commits_failed = 1, &[(Warning, "commits-failed")]);
+    check(|facts| facts.traffic.waiting = 10_000, &[(Warning, "queue-long")]);
+    check(|facts| facts.traffic.waiting = 9_999, &[]);
+    check(
+        |facts| (facts.traffic.shed, facts.traffic.throttled, facts.traffic.newer) = (1, 1, 1),
+        &[(Note, "pushes-shed"), (Note, "pushes-throttled"), (Note, "newer-changes")],
+    );
+    check(|facts| facts.traffic.refused = vec![("malformed", 2), ("full", 0)], &[(Note, "refusals")]);
+}
+
+#[test]
+fn members_out_of_reach_are_named_with_since_when() {
+    let gone = |facts: &mut Facts| facts.members[0] = member("LT", node("lt-1", PEER, Standing::Unreachable));
+    check(gone, &[(Warning, "member-unreachable")]);
+    let mut facts = well();
+    gone(&mut facts);
+    facts.members[0].reason = Some("silent for 2.2 s".to_owned());
+    let found = diagnose(&facts).findings.remove(0);
+    assert_eq!((found.subject.as_deref(), found.since), (Some("LT"), Some(ago(90_000))));
+    assert!(found.what.starts_with("LT is out of reach (last: silent for 2.2 s);"), "{}", found.what);
+
+    check(
+        |facts| {
+            gone(facts);
+            facts.running_since = Some(ago(1_000));
+        },
+        &[],
+    );
+    let cut = CutStatus { members: vec![code("LT")], since: NOW, until: NOW, reason: "r".into(), by: "b".into() };
+    check(
+        |facts| {
+            gone(facts);
+            facts.cuts = vec![cut];
+        },
+        &[(Note, "drill")],
+    );
+    check(|facts| facts.members[0].nodes.clear(), &[]);
+    check(|facts| facts.members[0] = member("LT", node("lt-1", PEER, Standing::Relayed)), &[(Warning, "link-down")]);
+    check(|facts| facts.members[1] = member("PL", node("pl-1", NodeKey([3; 32]), Standing::Relayed)), &[]);
+}
+
+#[test]
+fn lag_counts_after_a_minute() {
+    let behind = |seconds| Behind { entries: 4, seconds, eta_seconds: Some(3) };
+    check(|facts| facts.members[0].behind = behind(59), &[]);
+    check(|facts| facts.members[0].behind = behind(60), &[(Warning, "behind")]);
+}
+
+#[test]
+fn forks_are_told_apart_by_whose_they_are() {
+    check(|facts| facts.forks = vec![fork(PEER, false)], &[(Warning, "fork")]);
+    check(|facts| facts.forks = vec![fork(PEER, true)], &[(Note, "fork")]);
+    check(|facts| facts.forks = vec![fork(ME, false)], &[(Warning, "fork")]);
+    check(
+        |facts| {
+            facts.forks = vec![fork(ME, true)];
+            facts.lives = vec![life(1_000, "peers showed more")];
+        },
+        &[(Warning, "fork"), (Note, "incarnation")],
+    );
+    check(
+        |facts| {
+            facts.forks = vec![fork(ME, true)];
+            facts.lives = vec![life(8 * 86_400_000, "peers showed more")];
+        },
+        &[(Note, "incarnation"), (Note, "fork")],
+    );
+}
+
+#[test]
+fn changes_without_effect_are_told_by_member() {
+    let change = |member: &str, is_fault: bool, age: u64| QuarantineStatus {
+        log: LogId([9; 16]),
+        seq: Seq(4),
+        index: Some(0),
+        member: code(member),
+        node: PEER,
+        reason: "not_writer",
+        is_fault,
+        at: ago(age),
+    };
+    let day = 86_400_000;
+    check(|facts| facts.quarantine = vec![change("LT", false, day)], &[(Note, "quarantined")]);
+    check(
+        |facts| facts.quarantine = vec![change("LT", false, 5), change("LT", false, day), change("PL", false, day)],
+        &[(Warning, "quarantined"), (Note, "quarantined")],
+    );
+    check(|facts| facts.quarantine = vec![change("LT", true, day)], &[(Critical, "held-back")]);
+}
+
+#[test]
+fn a_clock_is_blamed_on_whoever_differs_from_the_rest() {
+    let ahead = |facts: &mut Facts, ms: [i64; 2]| {
+        for (member, ms) in facts.members.iter_mut().zip(ms) {
+            member.nodes[0].clock_ahead_ms = Some(ms);
+        }
+    };
+    check(|facts| ahead(facts, [400_000, 5]), &[(Warning, "peer-clock")]);
+    check(|facts| ahead(facts, [-400_000, 5]), &[(Warning, "peer-clock")]);
+    check(|facts| ahead(facts, [400_000, 300_001]), &[(Warning, "clock")]);
+    check(|facts| ahead(facts, [400_000, -400_000]), &[(Warning, "peer-clock"), (Warning, "peer-clock")]);
+    check(|facts| ahead(facts, [300_000, -300_000]), &[]);
+}
+
+#[test]
+fn certificates_never_expire_but_are_superseded() {
+    let newer = |key| NodeCertificate { serial: 6, ..certificate("LT", "lt-1", key) };
+    check(|facts| facts.heard_certificates.push(newer(PEER)), &[(Note, "certificate-superseded")]);
+    check(|facts| facts.heard_certificates.push(newer(NodeKey([8; 32]))), &[(Warning, "certificate-superseded")]);
+    check(|facts| facts.certificates[1].not_before = WallMs(NOW.0 + 5_000), &[(Warning, "certificate-early")]);
+    let late = NodeCertificate { not_before: WallMs(0), ..certificate("UA", "ua-1", ME) };
+    check(|facts| facts.certificates[0] = late, &[]);
+}
+
+#[test]
+fn odd_files_are_told() {
+    check(|facts| facts.warnings = vec!["peer x is not admitted".into()], &[(Warning, "configuration")]);
+    check(|facts| facts.peers.clear(), &[(Note, "no-peers")]);
+    check(|facts| facts.charter_epochs = (3, 2), &[(Note, "charter-file-old")]);
+    check(|facts| facts.charter_epochs = (2, 3), &[]);
+    check(|facts| facts.place.is_lab = true, &[(Note, "lab-key")]);
+}
+
+#[test]
+fn findings_are_bounded() {
+    let mut facts = well();
+    facts.warnings = (0..300).map(|number| format!("warning {number}")).collect();
+    let diagnosis = diagnose(&facts);
+    assert_eq!(diagnosis.findings.len(), FINDINGS_MAX + 1);
+    assert!(diagnosis.findings.last().unwrap().what.starts_with("100 more"), "{:?}", diagnosis.findings.last());
+    assert!(!diagnosis.healthy);
+}

@@ -1,0 +1,75 @@
+//! What a stopped node's store tells of itself. Nothing in it is changed but what opening it repairs.
+
+use vatra_api::ForkStatus;
+use vatra_model::certificate::{NodeCertificate, SignedCertificate};
+use vatra_model::charter::Charter;
+use vatra_store::{Fence, Health, MetaKey, Reader};
+
+use crate::config::NodeConfig;
+use crate::doctor::Life;
+use crate::node::boot::{self, StoredLogs, fence_path, present_life, restore_logs, why_a_new_life};
+use crate::node::lives::{self, Order};
+
+/// A store that no node has open.
+#[derive(Debug, Default)]
+pub(crate) struct StoppedStore {
+    /// The lives of the store, the latest last.
+    pub(crate) lives: Vec<Life>,
+    /// Why the next start opens a new one, if it does.
+    pub(crate) next_life: Option<String>,
+    /// Why it takes no writes, if it does not.
+    pub(crate) refuses_writes: Option<String>,
+    /// Damaged rows among those that a start reads.
+    pub(crate) damaged: u64,
+    /// Forked logs.
+    pub(crate) forks: Vec<ForkStatus>,
+    /// Epoch of the charter in the store.
+    pub(crate) charter_epoch: Option<u64>,
+    /// Certificates of the nodes that wrote logs.
+    pub(crate) certificates: Vec<NodeCertificate>,
+}
+
+/// Opens a stopped node's store and reads what a start would read.
+///
+/// # Errors
+/// The store cannot be opened or read, or a node has it open.
+pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
+    let store = boot::open(config)?;
+    let reader = store.reader();
+    let fence = Fence::load(&fence_path(config))?;
+    let stored = restore_logs(&reader)?;
+    let charter = reader.meta(MetaKey::CHARTER)?.map(|bytes| Charter::decode(&bytes)).transpose()?;
+    let lives = lives::read(&reader)?.into_iter();
+    Ok(StoppedStore {
+        lives: lives
+            .map(|life| Life { incarnation: life.incarnation, opened: life.opened, reason: life.reason })
+            .collect(),
+        next_life: next_life(config, &reader, &fence, &stored)?,
+        refuses_writes: match store.health() {
+            Health::Writable => None,
+            Health::ReadOnly { reason, .. } => Some(reason.to_string()),
+        },
+        damaged: reader.damaged_count(),
+        forks: Vec::new(),
+        charter_epoch: charter.map(|charter| charter.current().epoch),
+        certificates: stored.logs.iter().filter_map(|log| certificate(&log.row.descriptor.certificate)).collect(),
+    })
+}
+
+fn certificate(bytes: &[u8]) -> Option<NodeCertificate> {
+    SignedCertificate::decode(bytes).ok().map(|signed| signed.certificate().clone())
+}
+
+fn next_life(
+    config: &NodeConfig,
+    reader: &Reader,
+    fence: &Fence,
+    stored: &StoredLogs,
+) -> anyhow::Result<Option<String>> {
+    if let Some(order) = Order::read(reader)? {
+        return Ok(Some(order.reason().to_owned()));
+    }
+    let Some(life) = present_life(reader)? else { return Ok(None) };
+    let me = config.certificate.certificate().key;
+    Ok(why_a_new_life(reader, fence, stored, me, life)?.map(str::to_owned))
+}
