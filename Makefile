@@ -23,7 +23,7 @@ RUST_MIN := 1.90
 
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo test bench check fix audit install clean policy deny-tool
+.PHONY: help setup demo test bench fuzz check fix audit install clean policy deny-tool
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ bench: setup ## Measure latency, throughput, healing and restart; BENCH_ARGS="--
 	$(CARGO) build --release --locked -p vatra -p chaos-tests
 	@mkdir -p bench-out
 	@$(OUT)/release/vatra-chaos bench --json bench-out/bench.json $(BENCH_ARGS)
+
+fuzz: setup ## Try the decoders with bad bytes: SECONDS_EACH=60 for each target, TARGET=all.
+	$(CARGO) run --locked -p chaos-tests --bin vatra-fuzz -- $(or $(TARGET),all) --seconds $(or $(SECONDS_EACH),60)
 
 check: setup ## Check format, lints, docs and dependency policy; changes nothing.
 	$(CARGO) fmt --all --check

@@ -9,4 +9,5 @@ pub mod corpus;
 pub mod bench;
 pub mod demo;
 
+pub mod fuzz;
 pub mod sim;

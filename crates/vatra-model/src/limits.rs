@@ -38,3 +38,9 @@ pub const AHEAD_ENTRIES_MAX: usize = 16_384;
 pub const PENDING_CHANGES_MAX: usize = 256;
 /// Skew between clocks that is flagged, in milliseconds.
 pub const CLOCK_SKEW_FLAG_MS: u64 = 5 * 60 * 1000;
+/// Entries in one frame: as many signatures as a receiver checks in one go.
+pub const FRAME_ENTRIES_MAX: usize = 4096;
+/// A node's announcement, encoded.
+pub const BEACON_BYTES_MAX: usize = 128 * 1024;
+/// Software version in a hello.
+pub const SOFTWARE_BYTES_MAX: usize = 128;

@@ -4,6 +4,8 @@
 //! can work out for itself (log, seq, `prev` within a run, sizes, `changes_root`) is left out, so that a
 //! single small alert costs little more than its text and one signature.
 
+mod bounds;
+
 use bincode::{Decode, Encode};
 
 use crate::class::Class;
@@ -13,6 +15,8 @@ use crate::ids::{AudienceId, EntryHash, Incarnation, LogId, NodeKey, Realm, Seq}
 use crate::keys::{LABEL_BEACON, Public, Secret, SignatureBytes, VerifyError};
 use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::time::{Hlc, WallMs};
+
+pub use bounds::MessageTooLarge;
 
 /// Version of the messages that this node speaks. Version 2 knows forks, strays and short frontiers.
 pub const PROTOCOL_VERSION: u16 = 2;

@@ -127,6 +127,7 @@ impl Ingest {
         #[cfg(test)]
         assert_ne!(plain, b"panic, please", "a test asked for a panic");
         let message: Message = codec::decode(&plain, "a message").map_err(|e| malformed(e.to_string()))?;
+        message.check().map_err(|e| malformed(e.to_string()))?;
         let trust = self.trust.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         Ok(match message {
             // On the control lane they would overtake everything and be checked on the runtime's thread.
