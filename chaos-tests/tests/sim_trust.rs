@@ -272,7 +272,7 @@ fn duplicates_and_disorder_are_harmless() {
         fresh.converge(SETTLE_MS);
         assert_eq!(fresh.nodes[0].disk.durable().frontier(), world.nodes[0].disk.durable().frontier(), "seed {seed}");
         let refused = fresh.notes.iter().find(|(_, note)| {
-            matches!(note, Event::Rejected { reject: Reject::Unchained { .. } | Reject::NotEntitled { .. }, .. })
+            matches!(note, Event::Forked { .. } | Event::Rejected { reject: Reject::NotEntitled { .. }, .. })
         });
         assert_eq!(refused, None, "seed {seed}");
     }

@@ -2,19 +2,24 @@
 
 mod damage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vatra_model::{CheckedEntry, EntryHash, Frontier, Hlc, Incarnation, LogId, WallMs};
-use vatra_replica::{AheadRow, Batch, LogRow, RestoredLog};
+use vatra_model::fork::fork_head;
+use vatra_model::{CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, SignedHeader, WallMs};
+use vatra_replica::{AheadRow, Batch, CheckedFork, LogRow, RestoredLog};
 
 /// What a store holds at one moment; cheap enough to be copied as a backup.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Entries by place.
     pub entries: BTreeMap<(LogId, u64), Arc<CheckedEntry>>,
+    /// Entries kept beside their forked logs.
+    pub strays: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
     /// Rows of logs.
     pub logs: BTreeMap<LogId, LogRow>,
+    /// Forks that were proved.
+    pub forks: BTreeMap<LogId, CheckedFork>,
     /// The newest charter.
     pub charter: Option<Vec<u8>>,
     /// The life of the store; `None` before the first start.
@@ -101,6 +106,12 @@ impl Disk {
         self.durable = image;
     }
 
+    /// Puts a backup in the place of the store and of the fence: nothing shows that they are old.
+    pub fn roll_back(&mut self, image: Image) {
+        self.fence = image.life.map(|life| (life.incarnation, life.boot));
+        self.put_back(image);
+    }
+
     /// Notes a start: the same life as before, unless the store is not the one that ran last.
     pub fn start(&mut self, fresh: Incarnation, now: WallMs) -> Life {
         let life = match self.durable.life {
@@ -122,16 +133,28 @@ impl Disk {
     /// What the node tells its core at a start.
     #[must_use]
     pub fn logs(&self) -> Vec<RestoredLog> {
-        self.durable
-            .logs
-            .iter()
-            .map(|(log, row)| RestoredLog { row: row.clone(), ahead: self.ahead(log, row) })
-            .collect()
+        let log = |(log, row): (&LogId, &LogRow)| {
+            let fork = self.durable.forks.get(log);
+            let (end, head) = (fork.map_or(u64::MAX, |fork| fork.place), self.durable.trunk(log));
+            let main = self.durable.entries.range((*log, head.height)..=(*log, u64::MAX));
+            let rows: Vec<AheadRow> = main.map(|(_, entry)| row_of(entry)).collect();
+            let mut strays: Vec<AheadRow> = rows.iter().copied().filter(|row| row.seq >= end).collect();
+            strays.extend(self.durable.strays_of(log).map(|entry| row_of(entry)));
+            RestoredLog {
+                row: LogRow { head, ..row.clone() },
+                ahead: rows.into_iter().filter(|row| row.seq < end).collect(),
+                fork: fork.map(|fork| fork.proof.clone()),
+                strays,
+            }
+        };
+        self.durable.logs.iter().map(log).collect()
     }
 
-    fn ahead(&self, log: &LogId, row: &LogRow) -> Vec<AheadRow> {
-        let beyond = self.durable.entries.range((*log, row.head.height)..=(*log, u64::MAX));
-        beyond.map(|((_, seq), entry)| AheadRow { seq: *seq, hash: entry.hash(), prev: entry.header().prev }).collect()
+    /// Signed headers of a log from a place on, over gaps.
+    #[must_use]
+    pub fn recall(&self, log: LogId, from: u64, count_max: usize) -> Vec<SignedHeader> {
+        let main = self.durable.entries.range((log, from)..=(log, u64::MAX));
+        main.take(count_max).map(|(_, entry)| SignedHeader::of(entry.entry())).collect()
     }
 
     /// The life in force, kept with the fence; called when a batch with a new one is durable.
@@ -155,9 +178,15 @@ impl Image {
     fn apply(&mut self, batch: &Batch) {
         for entry in &batch.entries {
             let header = entry.header();
-            self.stream.push((header.log, header.seq.0, entry.hash()));
-            self.entries.insert((header.log, header.seq.0), entry.clone());
+            let (log, seq) = (header.log, header.seq.0);
+            self.stream.push((log, seq, entry.hash()));
+            if batch.strays.contains(&entry.hash()) {
+                self.strays.insert((log, seq, entry.hash()), entry.clone());
+            } else {
+                self.entries.insert((log, seq), entry.clone());
+            }
         }
+        self.forks.extend(batch.forks.iter().map(|fork| (fork.log, fork.clone())));
         self.logs.extend(batch.logs.iter().map(|(log, row)| (*log, row.clone())));
         if let Some(charter) = &batch.charter {
             self.charter = Some(charter.clone());
@@ -169,17 +198,63 @@ impl Image {
         self.hlc = batch.hlc;
     }
 
-    /// Contiguous heights and heads.
+    /// What a node that holds this tells others of it.
     #[must_use]
     pub fn frontier(&self) -> Frontier {
-        let held = self.logs.iter().filter(|(_, row)| row.head.height > 0);
-        Frontier(held.map(|(log, row)| (*log, row.head)).collect())
+        let told = |log: &LogId| {
+            let trunk = self.trunk(log);
+            match self.forks.get(log) {
+                Some(fork) if trunk.height == fork.place => {
+                    let strays: BTreeSet<(u64, EntryHash)> = self.stray_places(log, fork.place).collect();
+                    Head { height: fork.place, head: fork_head(*log, fork.place, trunk.head, &strays) }
+                }
+                _ => trunk,
+            }
+        };
+        let heads = self.logs.keys().map(|log| (*log, told(log)));
+        Frontier(heads.filter(|(_, head)| *head != Head::EMPTY).collect())
+    }
+
+    /// Contiguous entries of a log, up to its fork.
+    #[must_use]
+    pub fn trunk(&self, log: &LogId) -> Head {
+        let end = self.forks.get(log).map_or(u64::MAX, |fork| fork.place);
+        let mut head = self.logs.get(log).map_or(Head::EMPTY, |row| row.head);
+        if head.height > end {
+            let last = end.checked_sub(1).and_then(|seq| self.hash(*log, seq));
+            head = last.map_or(Head::EMPTY, |head| Head { height: end, head });
+        }
+        while head.height < end
+            && let Some(next) = self.entries.get(&(*log, head.height))
+            && next.header().prev == head.head
+        {
+            head = Head { height: head.height + 1, head: next.hash() };
+        }
+        head
+    }
+
+    fn strays_of(&self, log: &LogId) -> impl Iterator<Item = &Arc<CheckedEntry>> {
+        let range = (*log, 0, EntryHash::ZERO)..=(*log, u64::MAX, EntryHash([0xff; 32]));
+        self.strays.range(range).map(|(_, entry)| entry)
+    }
+
+    /// Entries at and past a fork, wherever they are kept.
+    fn stray_places(&self, log: &LogId, place: u64) -> impl Iterator<Item = (u64, EntryHash)> {
+        let main = self.entries.range((*log, place)..=(*log, u64::MAX)).map(|(_, entry)| entry);
+        main.chain(self.strays_of(log)).map(|entry| (entry.header().seq.0, entry.hash()))
     }
 
     /// Contiguous entries of a log.
     #[must_use]
     pub fn height(&self, log: &LogId) -> u64 {
-        self.logs.get(log).map_or(0, |row| row.head.height)
+        self.trunk(log).height
+    }
+
+    /// An entry by place and hash, wherever it is kept.
+    #[must_use]
+    pub fn entry(&self, log: LogId, seq: u64, hash: EntryHash) -> Option<&Arc<CheckedEntry>> {
+        let main = self.entries.get(&(log, seq)).filter(|entry| entry.hash() == hash);
+        main.or_else(|| self.strays.get(&(log, seq, hash)))
     }
 
     /// The hash of the entry at a place, if it is held.
@@ -188,8 +263,20 @@ impl Image {
         self.entries.get(&(log, seq)).map(|entry| entry.hash())
     }
 
-    /// Places and hashes of everything held.
-    pub fn held(&self) -> impl Iterator<Item = (LogId, u64, EntryHash)> + '_ {
-        self.entries.iter().map(|((log, seq), entry)| (*log, *seq, entry.hash()))
+    /// Places and hashes of everything held, in order.
+    #[must_use]
+    pub fn held(&self) -> BTreeSet<(LogId, u64, EntryHash)> {
+        let main = self.entries.iter().map(|((log, seq), entry)| (*log, *seq, entry.hash()));
+        main.chain(self.strays.keys().copied()).collect()
     }
+
+    /// Whether an entry is at or past the fork place of its log.
+    #[must_use]
+    pub fn is_stray(&self, log: &LogId, seq: u64) -> bool {
+        self.forks.get(log).is_some_and(|fork| seq >= fork.place)
+    }
+}
+
+fn row_of(entry: &Arc<CheckedEntry>) -> AheadRow {
+    AheadRow { seq: entry.header().seq.0, hash: entry.hash(), prev: entry.header().prev }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vatra_model::charter::Charter;
 use vatra_model::wire::{FRAME_ENTRIES_BYTES, PROTOCOL_VERSION, Want};
-use vatra_model::{CheckedEntry, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, WallMs};
+use vatra_model::{CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, WallMs};
 use vatra_replica::{Heard, Now, Replica, ReplicaConfig, Restored, Told};
 
 use crate::sim::chance::{self, Chance};
@@ -54,7 +54,7 @@ pub struct Node {
     /// Its disk was or is in trouble until then, in microseconds: nobody promises a quick write.
     pub trouble_until_us: u64,
     /// Places that were acknowledged here and must stay.
-    pub acknowledged: BTreeSet<(LogId, u64)>,
+    pub acknowledged: BTreeSet<(LogId, u64, EntryHash)>,
     /// Publications that wait for their answer.
     pub pending: BTreeSet<u64>,
     /// Next token.
@@ -165,7 +165,8 @@ impl Node {
         self.views.is_rebuilding = true;
         if setup.views {
             // In any order: views must not depend on it.
-            let mut entries: Vec<_> = self.disk.durable().entries.values().cloned().collect();
+            let image = self.disk.durable();
+            let mut entries: Vec<_> = image.entries.values().chain(image.strays.values()).cloned().collect();
             chance.shuffle(&mut entries);
             for entry in entries {
                 self.show(&entry);
@@ -243,6 +244,15 @@ impl Node {
         portions.push(Portion::Done { request: want.request, more });
         self.serving.entry((peer, lane)).or_default().extend(portions);
         unreadable
+    }
+
+    /// Reads strays that a peer asked for from the disk and puts them in line.
+    pub fn serve_strays(&mut self, peer: usize, lane: usize, request: u32, log: LogId, items: &[(u64, EntryHash)]) {
+        let held = items.iter().filter_map(|(seq, hash)| self.disk.durable().entry(log, *seq, *hash).cloned());
+        let groups = frames_of(&held.collect::<Vec<_>>());
+        let portions = groups.into_iter().map(|group| Portion::Entries(request, group));
+        let done = Portion::Done { request, more: false };
+        self.serving.entry((peer, lane)).or_default().extend(portions.chain([done]));
     }
 
     /// The key of the node, for checks.

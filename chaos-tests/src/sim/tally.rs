@@ -31,6 +31,8 @@ pub struct Tally {
     pub lost: u64,
     /// Pushes that found their lane full.
     pub shed: u64,
+    /// Forks that nodes learned of, each node's first or lower place counted.
+    pub forks: u64,
     /// Connections that were made.
     pub connections: u64,
     /// Crashes, and those that lost a batch.

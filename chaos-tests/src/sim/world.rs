@@ -139,7 +139,7 @@ pub struct World {
     pub(crate) packer: Packer,
     pub(crate) works: u64,
     /// Acknowledged on a store that was replaced since, and held elsewhere then.
-    pub(crate) owed: BTreeSet<(LogId, u64)>,
+    pub(crate) owed: BTreeSet<(LogId, u64, EntryHash)>,
     /// Copies of stores from earlier runs.
     pub(crate) backups: BTreeMap<usize, crate::sim::disk::Image>,
 }

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod draft;
 pub mod view;
 
+pub mod fork;
 pub mod frontier;
 pub mod wire;
 
@@ -33,6 +34,7 @@ mod cbor;
 pub use change::{Change, ChangeError, Create, Edit, Naming, Op, RecordKind, SectionId, Value, record_id};
 pub use class::Class;
 pub use entry::{CheckedEntry, Entry, EntryDraft, EntryError, EntryHeader, Slot};
+pub use fork::{ForkProof, SignedHeader};
 pub use frontier::{Frontier, Head};
 pub use ids::{
     AudienceId, ChangeId, EntryHash, Incarnation, LogId, MemberCode, NodeKey, Position, Realm, RecordId, RootKey, Seq,

@@ -32,6 +32,16 @@ pub const LINKS_MAX: usize = 64;
 pub const MEMBERS_MAX: usize = 64;
 /// Logs of which a node keeps heights.
 pub const LOGS_MAX: usize = 4096;
+/// Logs of one node, over all lives of its store.
+pub const NODE_LOGS_MAX: usize = 1024;
+/// Logs of all nodes of one member.
+pub const MEMBER_LOGS_MAX: usize = 2048;
+/// Entries at and past a log's fork place that are kept: those of the lowest places.
+pub const STRAYS_MAX: usize = 10_000;
+/// Strays that one message names.
+pub const MESSAGE_STRAYS_MAX: usize = 4096;
+/// Strays that one request asks for.
+pub const WANT_STRAYS_MAX: usize = 256;
 /// Entries of one log held beyond a gap.
 pub const AHEAD_ENTRIES_MAX: usize = 16_384;
 /// Changes of one record that wait for others they rest on.

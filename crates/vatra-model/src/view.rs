@@ -79,6 +79,15 @@ impl View {
         }
     }
 
+    /// Shows that a change of the record lies past a fork. Whether one does follows from the forks known, not from the
+    /// record's changes, so the mark is no part of what the digest adds up.
+    pub fn mark_forked(&mut self) {
+        match self {
+            View::Alert(alert) => alert.forked = true,
+            View::Contact(contact) => contact.forked = true,
+        }
+    }
+
     /// The view as JSON; equal views have equal bytes on every node.
     #[must_use]
     pub fn canonical_bytes(&self) -> Vec<u8> {

@@ -11,6 +11,7 @@ use bincode::{Decode, Encode};
 use crate::class::Class;
 use crate::codec::{self, DecodeError};
 use crate::entry::{Entry, EntryDraft, EntryError, EntryHeader, Slot};
+use crate::fork::{ForkProof, SignedHeader};
 use crate::ids::{AudienceId, EntryHash, Incarnation, LogId, NodeKey, Realm, Seq};
 use crate::keys::{LABEL_BEACON, Public, Secret, SignatureBytes, VerifyError};
 use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX};
@@ -63,6 +64,57 @@ pub enum Message {
         /// The server stopped at its byte budget; ask again for the rest.
         more: bool,
     },
+    /// Two signed headers that cannot be of one chain: the log ends before them. Since version 2, like all that follow.
+    Fork(Box<ForkProof>),
+    /// Asks for the header that the receiver holds at a place of a log, to find where two chains part.
+    Probe {
+        /// The log.
+        log: LogId,
+        /// The place.
+        seq: u64,
+    },
+    /// Answers a probe.
+    Header {
+        /// The log.
+        log: LogId,
+        /// The place.
+        seq: u64,
+        /// The header there; `None` if nothing is held.
+        header: Option<SignedHeader>,
+    },
+    /// Asks which strays of a forked log the receiver holds.
+    WantStrayList {
+        /// The log.
+        log: LogId,
+    },
+    /// Strays that the sender holds.
+    StrayList(StrayList),
+    /// Asks for strays; answered with entries and [`Message::Done`].
+    WantStrays {
+        /// Number of the request on this link.
+        request: u32,
+        /// The log.
+        log: LogId,
+        /// Place and hash of each.
+        items: Vec<(u64, EntryHash)>,
+    },
+}
+
+/// Strays of a forked log that the sender holds: all of them in answer to a question, else those that are new.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StrayList {
+    /// The log.
+    pub log: LogId,
+    /// The fork place that the sender knows.
+    pub place: u64,
+    /// Hash of the last entry of the trunk (zero for a trunk of none); `None` while the sender lacks a part of it.
+    pub trunk: Option<EntryHash>,
+    /// The head of the log in the sender's frontier.
+    pub head: EntryHash,
+    /// With the messages just before it, this one names all of the sender's strays.
+    pub whole: bool,
+    /// Place and hash of each stray, in order; at most [`crate::limits::MESSAGE_STRAYS_MAX`].
+    pub items: Vec<(u64, EntryHash)>,
 }
 
 /// Introduces a node on a link.

@@ -1,12 +1,17 @@
 //! What happens to a replica and what it wants done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thiserror::Error;
 use vatra_model::charter::AdmitError;
+use vatra_model::fork::ForkError;
 use vatra_model::wire::{Message, Want};
-use vatra_model::{CheckedEntry, Class, EntryError, LogId, MonoMs, NodeKey, Seq, WallMs};
+use vatra_model::{
+    CheckedEntry, Class, EntryError, EntryHash, ForkProof, LogId, MonoMs, NodeKey, Seq, SignedHeader, WallMs,
+};
 
+use crate::fork::CheckedFork;
 use crate::logs::{AheadRow, LogRow};
 use crate::topology::Cost;
 use crate::trust::{CheckedBeacon, CheckedLog};
@@ -98,6 +103,26 @@ pub enum Input {
         /// Encoded charter.
         bytes: Vec<u8>,
     },
+    /// A fork whose proof was checked came in a file; those from peers come as messages.
+    Fork {
+        /// The log.
+        log: CheckedLog,
+        /// The proof.
+        fork: Box<CheckedFork>,
+    },
+    /// Answers [`Effect::Recall`].
+    Recalled {
+        /// The log.
+        log: LogId,
+        /// First place that was looked for.
+        from: u64,
+        /// How many headers were asked for.
+        count_max: usize,
+        /// Signed headers of the log in their order.
+        headers: Vec<SignedHeader>,
+        /// The stray's signed header, if one was asked for and is kept beside the log.
+        stray: Option<SignedHeader>,
+    },
     /// Time has passed; due at [`crate::Replica::deadline`] at the latest.
     Tick,
 }
@@ -107,8 +132,12 @@ pub enum Input {
 pub struct RestoredLog {
     /// Its row.
     pub row: LogRow,
-    /// Entries beyond its contiguous height.
+    /// Entries beyond its contiguous height, and below its fork place.
     pub ahead: Vec<AheadRow>,
+    /// The proof of its fork. The row's head is then of the trunk.
+    pub fork: Option<ForkProof>,
+    /// Entries at and past the fork place.
+    pub strays: Vec<AheadRow>,
 }
 
 /// Something to do. The order matters; a `Persist` comes alone in its flush.
@@ -138,6 +167,38 @@ pub enum Effect {
         peer: NodeKey,
         /// What it wants. Places that are not held are left out.
         want: Want,
+    },
+    /// Answer a request for strays from the store, as with [`Effect::Serve`].
+    ServeStrays {
+        /// To whom.
+        peer: NodeKey,
+        /// The request.
+        request: u32,
+        /// The log.
+        log: LogId,
+        /// Place and hash of each, all durable.
+        items: Vec<(u64, EntryHash)>,
+    },
+    /// Answer [`vatra_model::wire::Message::Probe`] with the signed header at a place.
+    ServeHeader {
+        /// To whom.
+        peer: NodeKey,
+        /// The log.
+        log: LogId,
+        /// The place.
+        seq: u64,
+    },
+    /// Look through a log's places in the store and answer [`Input::Recalled`] with the headers of its entries from a
+    /// place on, over gaps, and of one stray kept beside it.
+    Recall {
+        /// The log.
+        log: LogId,
+        /// First place.
+        from: u64,
+        /// Headers of the log to give at most.
+        count_max: usize,
+        /// Place and hash of the stray.
+        stray: Option<(u64, EntryHash)>,
     },
     /// A local publication is durable.
     Published {
@@ -173,6 +234,10 @@ pub struct Batch {
     pub id: u64,
     /// New entries, in the order in which they were accepted.
     pub entries: Vec<Arc<CheckedEntry>>,
+    /// Those of them that are kept beside their log, under [`vatra_model::fork::stray_log`].
+    pub strays: BTreeSet<EntryHash>,
+    /// Forks that were proved. Records of entries at and past their places are shown as forked from now on.
+    pub forks: Vec<CheckedFork>,
     /// Logs whose contiguous height or descriptor changed.
     pub logs: Vec<(LogId, LogRow)>,
     /// A newer charter.
@@ -198,7 +263,7 @@ pub enum Event {
         /// Why.
         reject: Reject,
     },
-    /// Two different entries claim one place.
+    /// A log's origin contradicted itself, and that is proved: nothing belongs to the log from this place on.
     Forked {
         /// The log.
         log: LogId,
@@ -288,13 +353,14 @@ pub enum Reject {
         /// The place.
         seq: u64,
     },
-    /// An entry that does not chain to the one before it.
-    #[error("entry {seq} of log {log} does not follow the entry before it")]
-    Unchained {
+    /// A fork proof that proves nothing.
+    #[error("a fork proof of log {log}: {source}")]
+    Fork {
         /// The log.
         log: LogId,
-        /// The place.
-        seq: u64,
+        /// Why not.
+        #[source]
+        source: ForkError,
     },
     /// A bound was reached; what was refused will be asked for again.
     #[error("{what} are at their limit of {limit}")]

@@ -11,6 +11,8 @@ mod input;
 mod talk;
 
 mod beacons;
+mod fork;
+mod forks;
 mod held;
 mod logs;
 mod peers;
@@ -18,6 +20,7 @@ mod planner;
 mod publish;
 mod spread;
 mod stranded;
+mod strays;
 mod topology;
 mod weight;
 
@@ -26,6 +29,7 @@ mod seeded;
 mod status;
 mod trust;
 
+pub use fork::CheckedFork;
 pub use input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
 pub use link::{Heard, Received, Told};
 pub use logs::{AheadRow, LogRow};

@@ -27,8 +27,12 @@ impl Told {
     ) -> EntriesFrame {
         let mut groups: Vec<Vec<&Entry>> = Vec::new();
         for entry in entries {
-            let follows =
-                |last: &&Entry| last.header.log == entry.header.log && last.header.seq.next() == Some(entry.header.seq);
+            // Neighbours of two branches of a fork are no run: the receiver works `prev` out.
+            let follows = |last: &&Entry| {
+                last.header.log == entry.header.log
+                    && last.header.seq.next() == Some(entry.header.seq)
+                    && last.header.hash() == entry.header.prev
+            };
             match groups.last_mut() {
                 Some(group) if group.last().is_some_and(follows) => group.push(entry),
                 _ => groups.push(vec![entry]),

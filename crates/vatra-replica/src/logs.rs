@@ -1,16 +1,19 @@
 //! What is held of each log: contiguous heights, entries beyond a gap, and what is staged but not yet durable.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod offering;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use bincode::{Decode, Encode};
-use vatra_model::charter::MemberRole;
-use vatra_model::limits::{AHEAD_ENTRIES_MAX, LOGS_MAX};
+use vatra_model::limits::{LOGS_MAX, MEMBER_LOGS_MAX, NODE_LOGS_MAX};
 use vatra_model::wire::LogDescriptor;
-use vatra_model::{CheckedEntry, EntryHash, Frontier, Head, LogId, MemberCode, MonoMs, NodeKey, Seq};
+use vatra_model::{EntryHash, Frontier, Head, LogId, MemberCode, MonoMs, NodeKey, Seq};
 
-use crate::input::Reject;
-use crate::trust::{CheckedLog, Trust};
+use crate::fork::{CheckedFork, Fork};
+use crate::input::{Batch, Reject};
+use crate::trust::CheckedLog;
+
+pub(crate) use offering::Accepted;
 
 /// Logs that only this node's own lives may take.
 const OWN_LOGS_RESERVED: usize = 64;
@@ -51,19 +54,16 @@ pub(crate) struct LogState {
     /// Contiguous entries on disk: what may be told.
     durable: Head,
     ahead: BTreeMap<u64, Ahead>,
-    /// The place of the first conflict seen, if any.
-    pub(crate) forked: Option<u64>,
+    /// Latest entries of the contiguous part: most that come twice are among them.
+    recent: VecDeque<(u64, EntryHash)>,
+    /// Where the log ends and why, if its origin contradicted itself.
+    pub(crate) fork: Option<Fork>,
+    /// An entry beyond the gap turned out not to follow; its place.
+    broken: Option<u64>,
     /// The descriptor is not yet on disk.
     unsaved: bool,
     /// When a push last made the contiguous part longer: more of them are likely to be on their way.
     pub(crate) grew: Option<MonoMs>,
-}
-
-/// What became of an offered entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepted {
-    New,
-    Duplicate,
 }
 
 /// All logs.
@@ -74,7 +74,17 @@ pub(crate) struct Logs {
 
 impl LogState {
     fn new(checked: CheckedLog, head: Head, unsaved: bool) -> LogState {
-        LogState { checked, accepted: head, durable: head, ahead: BTreeMap::new(), forked: None, unsaved, grew: None }
+        LogState {
+            checked,
+            accepted: head,
+            durable: head,
+            ahead: BTreeMap::new(),
+            recent: VecDeque::new(),
+            fork: None,
+            broken: None,
+            unsaved,
+            grew: None,
+        }
     }
 
     pub(crate) fn origin(&self) -> NodeKey {
@@ -179,65 +189,64 @@ impl LogState {
         self.accepted.height
     }
 
-    fn offer(&mut self, entry: &CheckedEntry) -> Result<Accepted, Reject> {
-        let header = entry.header();
-        let (log, seq) = (header.log, header.seq.0);
-        if seq < self.accepted.height {
-            return Ok(Accepted::Duplicate);
-        }
-        if let Some(held) = self.ahead.get(&seq) {
-            if held.hash == entry.hash() {
-                return Ok(Accepted::Duplicate);
-            }
-            self.forked.get_or_insert(seq);
-            return Err(Reject::Unchained { log, seq });
-        }
-        if seq == self.accepted.height {
-            if header.prev != self.accepted.head {
-                self.forked.get_or_insert(seq.saturating_sub(1));
-                return Err(Reject::Unchained { log, seq });
-            }
-            self.accepted = Head { height: seq + 1, head: entry.hash() };
-            self.close_gap();
-            return Ok(Accepted::New);
-        }
-        if seq == u64::MAX || self.ahead.len() >= AHEAD_ENTRIES_MAX {
-            return Err(Reject::Full { what: "entries beyond a gap", limit: AHEAD_ENTRIES_MAX });
-        }
-        self.ahead.insert(seq, Ahead { hash: entry.hash(), prev: header.prev, durable: false });
-        Ok(Accepted::New)
+    /// The fork place, past which nothing belongs to the log any more; without a fork, past everything.
+    pub(crate) fn end(&self) -> u64 {
+        self.fork.as_ref().map_or(u64::MAX, |fork| fork.place)
     }
 
-    /// Moves entries from beyond the gap into the contiguous part as far as they chain.
-    fn close_gap(&mut self) {
-        while let Some(next) = self.ahead.get(&self.accepted.height) {
-            if next.prev != self.accepted.head {
-                self.forked.get_or_insert(self.accepted.height);
-                return;
-            }
-            self.accepted = Head { height: self.accepted.height + 1, head: next.hash };
-            self.ahead.remove(&(self.accepted.height - 1));
+    /// What of the log is compared with others: contiguous entries, or all of the trunk together with the strays.
+    fn told(&self) -> Option<Head> {
+        match &self.fork {
+            Some(fork) if !fork.is_settled || !fork.is_saved => None,
+            Some(fork) if self.durable.height >= fork.place => Some(Head { height: fork.place, head: fork.head()? }),
+            _ => Some(self.durable),
         }
     }
 
-    pub(crate) fn row(&self) -> LogRow {
-        LogRow { descriptor: self.checked.descriptor.clone(), head: self.accepted }
+    /// Whether the trunk is whole and durable; its last hash then.
+    pub(crate) fn whole_trunk(&self) -> Option<EntryHash> {
+        let fork = self.fork.as_ref().filter(|fork| fork.is_settled && fork.is_saved)?;
+        (self.durable.height == fork.place).then_some(self.durable.head)
     }
 
-    pub(crate) fn is_unsaved(&self) -> bool {
-        self.unsaved || self.accepted != self.durable
+    fn renew_fork_head(&mut self) {
+        if let Some(trunk) = self.whole_trunk()
+            && let Some(fork) = &mut self.fork
+        {
+            fork.renew_head(self.checked.id, trunk);
+        }
+    }
+
+    fn row(&self) -> LogRow {
+        // Where a log ends whose store is being looked through is not known yet; a row may be behind its entries.
+        let is_open = self.fork.as_ref().is_some_and(|fork| !fork.is_settled);
+        let head = if is_open { Head::EMPTY } else { self.accepted };
+        LogRow { descriptor: self.checked.descriptor.clone(), head }
+    }
+
+    fn is_unsaved(&self) -> bool {
+        let is_open = self.fork.as_ref().is_some_and(|fork| !fork.is_settled);
+        self.unsaved || (self.accepted != self.durable && !is_open)
     }
 }
 
 impl Logs {
-    pub(crate) fn restore(&mut self, checked: CheckedLog, head: Head, ahead: Vec<AheadRow>) {
+    /// Takes a log as the disk has it. A fork that was proved since and is not on disk yet stays known.
+    pub(crate) fn restore(&mut self, checked: CheckedLog, head: Head, ahead: Vec<AheadRow>, fork: Option<Fork>) {
+        let known = self.logs.remove(&checked.id).and_then(|known| known.fork);
         let mut state = LogState::new(checked, head, false);
         for row in ahead {
             state.ahead.insert(row.seq, Ahead { hash: row.hash, prev: row.prev, durable: true });
         }
+        state.fork = fork;
         state.close_gap();
         state.durable = state.accepted;
-        state.forked = self.logs.get(&state.checked.id).and_then(|known| known.forked).or(state.forked);
+        if let Some(known) = known
+            && known.place < state.end()
+        {
+            state.part(known.place, known.proof);
+        }
+        state.renew_fork_head();
         self.logs.insert(state.checked.id, state);
     }
 
@@ -247,9 +256,18 @@ impl Logs {
         if self.logs.contains_key(&checked.id) {
             return Ok(());
         }
-        let limit = if checked.certificate.key == *me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
+        let (node, member) = (checked.certificate.key, checked.certificate.member);
+        let limit = if node == *me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
         if self.logs.len() >= limit {
             return Err(Reject::Full { what: "logs", limit });
+        }
+        // Lives of one node, or nodes of one member, leave room for those of others.
+        let count = |is_counted: &dyn Fn(&LogState) -> bool| self.logs.values().filter(|log| is_counted(log)).count();
+        if count(&|log| log.origin() == node) >= NODE_LOGS_MAX {
+            return Err(Reject::Full { what: "logs of one node", limit: NODE_LOGS_MAX });
+        }
+        if node != *me && count(&|log| log.member() == member) >= MEMBER_LOGS_MAX {
+            return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
         }
         self.logs.insert(checked.id, LogState::new(checked, Head::EMPTY, true));
         Ok(())
@@ -263,22 +281,8 @@ impl Logs {
         self.logs.iter()
     }
 
-    /// Takes an entry if its writer was entitled and it fits.
-    pub(crate) fn offer(&mut self, trust: &Trust, entry: &CheckedEntry) -> Result<Accepted, Reject> {
-        let header = entry.header();
-        let (log, seq) = (header.log, header.seq.0);
-        let state = self.logs.get_mut(&log).ok_or(Reject::UndescribedLog(log))?;
-        let origin = state.origin();
-        if state.checked.role == MemberRole::Observer && seq > 0 {
-            return Err(Reject::NotEntitled { log, seq });
-        }
-        if let Some(revocation) = trust.charter().revocation(&origin) {
-            let last = revocation.last_valid.iter().find(|(revoked, _, _)| *revoked == log);
-            if last.is_none_or(|(_, last, hash)| header.seq > *last || (header.seq == *last && entry.hash() != *hash)) {
-                return Err(Reject::NotEntitled { log, seq });
-            }
-        }
-        state.offer(entry)
+    pub(crate) fn get_mut(&mut self, log: &LogId) -> Option<&mut LogState> {
+        self.logs.get_mut(log)
     }
 
     /// A push made the contiguous part of a log longer.
@@ -293,43 +297,76 @@ impl Logs {
         self.logs.iter().filter(|(_, state)| state.is_unsaved()).map(|(log, state)| (*log, state.row())).collect()
     }
 
-    /// Marks what a batch wrote as durable. Entries accepted since then stay staged.
-    pub(crate) fn settle(&mut self, rows: &[(LogId, LogRow)], entries: &[Arc<CheckedEntry>]) {
-        for (log, row) in rows {
+    /// Forks that a batch must write.
+    pub(crate) fn unsaved_forks(&self) -> Vec<CheckedFork> {
+        let unsaved = self.logs.iter().filter_map(|(log, state)| {
+            let fork = state.fork.as_ref().filter(|fork| !fork.is_saved)?;
+            Some(CheckedFork { log: *log, place: fork.place, proof: fork.proof.clone() })
+        });
+        unsaved.collect()
+    }
+
+    /// Marks what a batch wrote as durable. Entries accepted since then stay staged. Gives the logs whose strays
+    /// became more.
+    pub(crate) fn settle(&mut self, batch: &Batch) -> Vec<(LogId, (u64, EntryHash))> {
+        for (log, row) in &batch.logs {
             if let Some(state) = self.logs.get_mut(log) {
                 state.unsaved = false;
-                if row.head.height > state.durable.height {
+                // A row from before the log was found to be forked may go further than its trunk.
+                if row.head.height > state.durable.height && row.head.height <= state.accepted.height {
                     state.durable = row.head;
+                    if let Some(fork) = &mut state.fork {
+                        fork.forget_head();
+                    }
                 }
             }
         }
-        for entry in entries {
+        for fork in &batch.forks {
+            if let Some(known) = self.logs.get_mut(&fork.log).and_then(|state| state.fork.as_mut()) {
+                known.is_saved |= known.place == fork.place;
+            }
+        }
+        let mut strays = Vec::new();
+        for entry in &batch.entries {
             let header = entry.header();
-            if let Some(ahead) = self.logs.get_mut(&header.log).and_then(|s| s.ahead.get_mut(&header.seq.0)) {
+            let Some(state) = self.logs.get_mut(&header.log) else { continue };
+            let stray = (header.seq.0, entry.hash());
+            if batch.strays.contains(&entry.hash()) {
+                if state.fork.as_mut().is_some_and(|fork| fork.saved(stray)) {
+                    strays.push((header.log, stray));
+                }
+            } else if let Some(ahead) = state.ahead.get_mut(&header.seq.0) {
                 ahead.durable = true;
             }
         }
+        for state in self.logs.values_mut().filter(|state| state.fork.is_some()) {
+            state.renew_fork_head();
+        }
+        strays
     }
 
     /// Forgets what is held, to be restored from what is on disk. Logs stay described: their descriptors are told
     /// once on each link and would not come again.
     pub(crate) fn forget_entries(&mut self) {
         for state in self.logs.values_mut() {
-            let forked = state.forked;
+            let fork = state.fork.take();
             *state = LogState::new(state.checked.clone(), Head::EMPTY, true);
-            state.forked = forked;
+            state.fork = fork;
+            if let Some(fork) = &mut state.fork {
+                fork.forget_unsaved();
+            }
         }
     }
 
-    /// What may be told: durable contiguous heights.
+    /// What may be told: durable contiguous heights, and of forked logs what they came to.
     pub(crate) fn frontier(&self) -> Frontier {
-        let held = self.logs.iter().filter(|(_, state)| state.durable.height > 0);
-        Frontier(held.map(|(log, state)| (*log, state.durable)).collect())
+        let told = self.logs.iter().filter_map(|(log, state)| Some((*log, state.told()?)));
+        Frontier(told.filter(|(_, head)| *head != Head::EMPTY).collect())
     }
 
     /// Whether the next entry of a log can be appended to it: nothing conflicting lies in its way.
     pub(crate) fn can_append(&self, log: &LogId) -> bool {
-        self.logs.get(log).is_some_and(|state| state.ahead.is_empty() && state.forked.is_none())
+        self.logs.get(log).is_some_and(|state| state.ahead.is_empty() && state.fork.is_none())
     }
 
     /// The next place and predecessor of a log.

@@ -142,7 +142,8 @@ impl Replica {
 
     /// The greatest height of a log that any linked peer is known to hold.
     pub(crate) fn target(&self, log: &LogId) -> u64 {
-        self.peers.values().map(|peer| peer.known(log)).max().unwrap_or(0)
+        let end = self.logs.get(log).map_or(u64::MAX, LogState::end);
+        self.peers.values().map(|peer| peer.known(log)).max().unwrap_or(0).min(end)
     }
 
     /// Drops requests without progress, then asks for what is missing and free.
@@ -246,12 +247,13 @@ impl Replica {
         true
     }
 
-    /// The height past which entries of a log would be refused: its node was revoked.
+    /// The height past which entries of a log would be refused or are no longer of it: its node was revoked, or it
+    /// forked there.
     fn ceiling(&self, log: &LogId) -> u64 {
         let Some(state) = self.logs.get(log) else { return u64::MAX };
-        let Some(revocation) = self.trust.charter().revocation(&state.origin()) else { return u64::MAX };
+        let Some(revocation) = self.trust.charter().revocation(&state.origin()) else { return state.end() };
         let last = revocation.last_valid.iter().find(|(revoked, _, _)| revoked == log);
-        last.map_or(0, |(_, last, _)| last.0.saturating_add(1))
+        last.map_or(0, |(_, last, _)| last.0.saturating_add(1)).min(state.end())
     }
 
     /// The whole gap, if it is large and nobody was asked for its urgent entries yet.

@@ -7,6 +7,7 @@ use vatra_model::wire::LogDescriptor;
 use vatra_model::{AudienceId, Change, Class, Entry, EntryDraft, Incarnation, LogId, Realm, Seq};
 
 use crate::input::{Effect, Event, Now};
+use crate::logs::Accepted;
 use crate::replica::{Came, Replica, Staged};
 
 /// Changes of one `flash` entry: few, so that an urgent alert never waits for the signing, checking and
@@ -81,9 +82,33 @@ impl Replica {
         self.outbox.push(token, class, changes);
     }
 
+    /// Local calls that wait to be signed.
+    #[must_use]
+    pub fn unsigned_count(&self) -> usize {
+        self.outbox.waiting.len()
+    }
+
+    /// A peer's frontier was read: it holds nothing of our log that we lack, or a new life has begun.
+    pub(crate) fn confirm(&mut self) {
+        self.is_unconfirmed = false;
+    }
+
+    /// What nobody has confirmed in time may be an old copy of itself that shows it nowhere. What waits to be written
+    /// then goes into a new incarnation, so that nothing is numbered twice.
+    pub(crate) fn confirm_or_part(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.is_unconfirmed && !self.outbox.waiting.is_empty() && self.confirm_until <= now.mono {
+            self.open_incarnation(effects);
+        }
+    }
+
+    /// When a local write that waits for confirmation has waited enough.
+    pub(crate) fn confirm_deadline(&self) -> Option<vatra_model::MonoMs> {
+        (self.is_unconfirmed && !self.outbox.waiting.is_empty()).then_some(self.confirm_until)
+    }
+
     /// Signs what waits, most urgent first, and stages it. Gives each call's places.
     pub(crate) fn sign_outbox(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Placed> {
-        if self.outbox.waiting.is_empty() {
+        if self.outbox.waiting.is_empty() || self.is_unconfirmed {
             return Vec::new();
         }
         if !self.open_own_log(now, effects) {
@@ -127,8 +152,9 @@ impl Replica {
         let draft =
             EntryDraft { realm: Realm::OPS, log: self.own_log, seq, prev, hlc: self.hlc, class, expires_hours: 0 };
         let entry = Entry::sign(&draft, changes, &self.secret).expect("groups stay within the entry limits");
-        self.logs.offer(&self.trust, &entry).expect("our own next entry fits our own log");
-        self.staged.push(Staged { entry: std::sync::Arc::new(entry), came: Came::Local });
+        let offered = self.logs.offer(&self.trust, &entry);
+        assert_eq!(offered, Ok(Accepted::New), "our own next entry fits our own log");
+        self.staged.push(Staged { entry: std::sync::Arc::new(entry), came: Came::Local, is_stray: false });
         seq
     }
 
@@ -188,6 +214,7 @@ impl Replica {
         self.opened = self.hlc.wall().max(vatra_model::WallMs(self.opened.0 + 1));
         self.own_log = LogId::derive(&self.me, self.incarnation, &AudienceId::FEDERATION);
         self.new_incarnation = true;
+        self.is_unconfirmed = false;
         effects.push(Effect::Event(Event::NewIncarnation { incarnation: self.incarnation }));
     }
 }

@@ -13,6 +13,8 @@ use vatra_model::{
 };
 
 use crate::beacons::Beacons;
+use crate::fork::Fork;
+use crate::forks::Inquiries;
 use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
 use crate::logs::{Accepted, Logs};
 use crate::peers::Peers;
@@ -20,8 +22,13 @@ use crate::planner::Ripening;
 use crate::publish::Outbox;
 use crate::seeded::Seeded;
 use crate::spread::RETRY_MS;
+use crate::strays::StrayTalk;
 use crate::topology::Topology;
 use crate::trust::{CheckedBeacon, CheckedLog, Trust};
+
+/// How long a local write waits after a start for a peer that confirms that nothing of our log is missing here, in
+/// milliseconds. Without one it goes into a new incarnation.
+const CONFIRM_MS: u64 = 400;
 
 /// What a replica is told once.
 pub struct ReplicaConfig {
@@ -70,6 +77,8 @@ pub(crate) enum Came {
 pub(crate) struct Staged {
     pub(crate) entry: Arc<CheckedEntry>,
     pub(crate) came: Came,
+    /// It is kept beside its log.
+    pub(crate) is_stray: bool,
 }
 
 /// A batch that the caller is writing.
@@ -121,6 +130,14 @@ pub struct Replica {
     pub(crate) behind_since: BTreeMap<LogId, MonoMs>,
     /// Logs whose gap nobody could fill at the last look.
     pub(crate) stuck: BTreeSet<LogId>,
+    pub(crate) inquiries: Inquiries,
+    pub(crate) stray_talk: StrayTalk,
+    /// Whether no peer has confirmed yet that it holds nothing of our log that we lack.
+    pub(crate) is_unconfirmed: bool,
+    /// Until when a local write waits for that.
+    pub(crate) confirm_until: MonoMs,
+    /// A peer's bare word that it holds more of our log is believed once.
+    pub(crate) believes_claims: bool,
     /// Heights that the last complete beacon told.
     pub(crate) told_heights: BTreeMap<LogId, u64>,
     /// The store takes writes; told in beacons.
@@ -194,10 +211,18 @@ impl Replica {
             },
             behind_since: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            inquiries: Inquiries::default(),
+            stray_talk: StrayTalk::default(),
+            is_unconfirmed: false,
+            confirm_until: now.mono.plus(CONFIRM_MS),
+            believes_claims: true,
             told_heights: BTreeMap::new(),
             writable: true,
         };
         replica.restore_logs(restored.logs)?;
+        let has_written = replica.logs.next(&replica.own_log).0.0 > 0;
+        let has_others = replica.trust.nodes().any(|certificate| certificate.key != me);
+        replica.is_unconfirmed = has_written && has_others;
         Ok(replica)
     }
 
@@ -208,7 +233,16 @@ impl Replica {
                 // A revoked or departed origin keeps its log but is not admitted again.
                 let _ = self.trust.learn(&certificate);
             }
-            self.logs.restore(checked, log.row.head, log.ahead);
+            let id = checked.id;
+            let fork = match log.fork {
+                Some(proof) => {
+                    let place = proof.check(id, &checked.public).map_err(|source| Reject::Fork { log: id, source })?;
+                    Some(Fork::restored(place, proof, &log.strays))
+                }
+                None => None,
+            };
+            self.logs.restore(checked, log.row.head, log.ahead, fork);
+            self.look_into(&id);
         }
         Ok(())
     }
@@ -229,12 +263,21 @@ impl Replica {
             Input::PersistFailed { batch, logs } => self.persist_failed(now, batch, logs, effects),
             Input::Shed { peer } => self.announce_everything(now, peer),
             Input::Charter { bytes } => self.take_charter(None, &bytes, effects),
+            Input::Fork { log, fork } => {
+                if let Err(reject) = self.take_fork(log, *fork, effects) {
+                    effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+                }
+            }
+            Input::Recalled { log, from, count_max, headers, stray } => {
+                self.recalled(now, (log, from, count_max), &headers, stray.as_ref(), effects);
+            }
             Input::Tick => {}
         }
         self.run_timers(now, effects);
         if self.plan_stale {
             self.plan(now, effects);
         }
+        self.recall(effects);
     }
 
     /// Makes one batch of everything staged, unless one is being written.
@@ -247,15 +290,17 @@ impl Replica {
             return;
         }
         let tokens = self.sign_outbox(now, effects);
-        let logs = self.logs.unsaved_rows();
+        let (logs, forks) = (self.logs.unsaved_rows(), self.logs.unsaved_forks());
         let charter = self.new_charter.take();
-        if logs.is_empty() && self.staged.is_empty() && charter.is_none() && !self.new_incarnation {
+        let is_empty = logs.is_empty() && forks.is_empty() && self.staged.is_empty();
+        if is_empty && charter.is_none() && !self.new_incarnation {
             return;
         }
         let staged = std::mem::take(&mut self.staged);
+        let strays = staged.iter().filter(|staged| staged.is_stray).map(|staged| staged.entry.hash()).collect();
         let incarnation = std::mem::take(&mut self.new_incarnation).then_some((self.incarnation, self.opened));
         let (came, entries) = staged.into_iter().map(|staged| (staged.came, staged.entry)).unzip();
-        let batch = Batch { id: self.next_batch, entries, logs, charter, incarnation, hlc: self.hlc };
+        let batch = Batch { id: self.next_batch, entries, strays, forks, logs, charter, incarnation, hlc: self.hlc };
         self.next_batch += 1;
         effects.push(Effect::Persist(batch.clone()));
         self.in_flight = Some(InFlight { batch, came, own_log: self.own_log, tokens });
@@ -264,11 +309,24 @@ impl Replica {
     fn persisted(&mut self, now: Now, batch: u64, effects: &mut Vec<Effect>) {
         let Some(done) = self.in_flight.take() else { return };
         assert_eq!(done.batch.id, batch, "one batch is written at a time");
-        self.logs.settle(&done.batch.logs, &done.batch.entries);
+        let strays = self.logs.settle(&done.batch);
+        for (log, stray) in strays {
+            self.tell_strays(now, log, Some(stray));
+            self.look_into(&log);
+        }
+        self.forks_saved(&done.batch, effects);
+        let forked = |log: &LogId| self.logs.get(log).is_some_and(|state| state.whole_trunk().is_some());
+        for log in done.batch.logs.iter().map(|(log, _)| *log).filter(forked).collect::<Vec<_>>() {
+            // Its trunk may have become whole, so that it can be compared.
+            self.tell_strays(now, log, None);
+        }
         for placed in done.tokens {
             effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });
         }
-        self.spread(now, &done.batch.entries, &done.came, effects);
+        let pushed = done.batch.entries.iter().zip(&done.came);
+        let pushed = pushed.filter(|(entry, _)| !done.batch.strays.contains(&entry.hash()));
+        let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
+        self.spread(now, &entries, &came, effects);
         for (log, row) in &done.batch.logs {
             self.note_progress(now, *log, row.head.height, effects);
         }
@@ -300,14 +358,6 @@ impl Replica {
         let peers = self.peers.values_mut().flat_map(|peer| std::mem::take(&mut peer.wants).into_values());
         let dropped: Vec<_> = peers.collect();
         self.unask(&dropped);
-    }
-
-    pub(crate) fn note_fork(&mut self, log: LogId, seq: u64, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Event(Event::Forked { log, seq }));
-        if log == self.own_log {
-            // Another life of this node wrote there too: leave the log to it.
-            self.open_incarnation(effects);
-        }
     }
 
     fn take_entries(
@@ -346,33 +396,15 @@ impl Replica {
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
                 state.learn_sent(header.log, header.seq.0);
             }
-            let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
-            let before = height(&self.logs);
-            let offered = self.logs.offer(&self.trust, &entry);
-            if request.is_none() && height(&self.logs) > before {
-                self.logs.note_growth(&header.log, now.mono);
-            }
-            if offered.is_ok() {
-                held += 1;
-                next = next.max(header.seq.0.saturating_add(1));
-            }
-            match offered {
-                Ok(Accepted::Duplicate) => {}
-                Ok(Accepted::New) => {
-                    new += 1;
-                    if header.log == self.own_log {
-                        // Our own entry from elsewhere: this store is an old copy of itself.
-                        self.open_incarnation(effects);
-                    }
-                    self.hlc = self.hlc.observe(header.hlc, now.wall);
-                    self.staged.push(Staged { entry: Arc::new(entry), came });
+            let is_below = self.logs.get(&header.log).is_some_and(|state| header.seq.0 < state.accepted().height);
+            match self.offer(now, &Arc::new(entry), came, effects) {
+                Ok(Accepted::Doubtful) if !is_below => {}
+                Ok(accepted) => {
+                    new += u64::from(matches!(accepted, Accepted::New | Accepted::Stray));
+                    held += 1;
+                    next = next.max(header.seq.0.saturating_add(1));
                 }
-                Err(refused) => {
-                    if let Reject::Unchained { log, seq } = refused {
-                        self.note_fork(log, seq, effects);
-                    }
-                    effects.push(reject(refused));
-                }
+                Err(refused) => effects.push(reject(refused)),
             }
         }
         match (peer, request) {
@@ -382,18 +414,59 @@ impl Replica {
         }
     }
 
+    /// Offers an entry to its log and stages it if it is new.
+    pub(crate) fn offer(
+        &mut self,
+        now: Now,
+        entry: &Arc<CheckedEntry>,
+        came: Came,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Accepted, Reject> {
+        let header = *entry.header();
+        let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
+        let before = height(&self.logs);
+        let accepted = self.logs.offer(&self.trust, entry)?;
+        if matches!(came, Came::Pushed(_)) && height(&self.logs) > before {
+            self.logs.note_growth(&header.log, now.mono);
+        }
+        match accepted {
+            Accepted::New | Accepted::Stray => {
+                if header.log == self.own_log {
+                    // Our own entry from elsewhere: this store is an old copy of itself.
+                    self.open_incarnation(effects);
+                }
+                self.hlc = self.hlc.observe(header.hlc, now.wall);
+                let is_stray = accepted == Accepted::Stray;
+                self.staged.push(Staged { entry: entry.clone(), came, is_stray });
+            }
+            Accepted::Doubtful => self.suspect(entry.clone()),
+            Accepted::Duplicate | Accepted::Later => {}
+        }
+        self.look_into(&header.log);
+        Ok(accepted)
+    }
+
     /// Takes a height that a peer announced. `own` heights above ours mean that this store was put back.
     pub(crate) fn learn_height(&mut self, now: Now, peer: NodeKey, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        let held = self.logs.get(&log).map_or(0, |state| state.accepted().height);
-        if log == self.own_log && height > held {
-            self.open_incarnation(effects);
-        }
+        self.hear_of_own(log, height, effects);
+        let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |state| (state.accepted().height, state.end()));
+        // Nothing past a fork is of the log, whoever announces it.
+        let height = height.min(end);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let believed = state.learn(log, height);
         let wait = state.push_wait_ms();
         if believed && height > held {
             self.expect(log, height, now.mono.plus(wait));
             self.behind_since.entry(log).or_insert(now.mono);
+        }
+    }
+
+    /// A peer says how much of a log somebody holds. More of our own than we do means that this store is an old copy
+    /// of itself; but a peer can say much, so only its first word is taken without the entries themselves.
+    pub(crate) fn hear_of_own(&mut self, log: LogId, height: u64, effects: &mut Vec<Effect>) {
+        let held = self.logs.get(&log).map_or(0, |state| state.accepted().height);
+        if log == self.own_log && height > held && std::mem::take(&mut self.believes_claims) {
+            self.open_incarnation(effects);
         }
     }
 

@@ -171,15 +171,11 @@ impl Replica {
         for (log, height) in heights {
             if direct {
                 self.learn_height(now, peer, log, height, effects);
-            } else if log == self.own_log && height > self.head(&log).height.max(self.accepted(&log)) {
-                self.open_incarnation(effects);
+            } else {
+                self.hear_of_own(log, height, effects);
             }
         }
         self.plan_stale |= direct;
-    }
-
-    fn accepted(&self, log: &LogId) -> u64 {
-        self.logs.get(log).map_or(0, |state| state.accepted().height)
     }
 
     fn sign_beacon(&mut self, now: Now, complete: bool) -> SignedBeacon {
@@ -246,11 +242,15 @@ impl Replica {
             self.timers.retry = None;
         }
         self.ripen_due(now);
+        self.confirm_or_part(now, effects);
         if self.timers.backstop <= now.mono {
             self.timers.backstop = now.mono.plus(BACKSTOP_MS);
             self.ripen_all(now);
             self.give_stranded(effects);
+            self.give_up_searches(now);
+            self.compare_strays(now);
         }
+        self.run_stray_timers(now, effects);
         let patience = self
             .peers
             .values()
@@ -273,6 +273,7 @@ impl Replica {
             .flat_map(|peer| peer.wants.values().map(|asked| asked.progress.plus(peer.patience_ms())));
         let others =
             [Some(self.timers.backstop), self.timers.retry, self.timers.announce, self.next_ripe(), wants.min()];
-        others.into_iter().flatten().fold(beacon, MonoMs::min)
+        let forks = [self.stray_deadline(), self.confirm_deadline()];
+        others.into_iter().chain(forks).flatten().fold(beacon, MonoMs::min)
     }
 }

@@ -91,8 +91,10 @@ pub struct LogStatus {
     pub head: Head,
     /// Entries held beyond a gap.
     pub ahead: usize,
-    /// The place of a conflict, if one was seen.
+    /// Where the log ends because its origin contradicted itself.
     pub forked: Option<u64>,
+    /// Entries held at and past that place.
+    pub strays: usize,
 }
 
 /// Which nodes hold an entry.
@@ -164,7 +166,10 @@ impl Replica {
         }
         for (log, height) in self.announced_heights() {
             let Some(state) = self.logs.get(&log) else { continue };
-            let missing = height.saturating_sub(state.durable().height).saturating_sub(state.ahead_count() as u64);
+            let missing = height
+                .min(state.end())
+                .saturating_sub(state.durable().height)
+                .saturating_sub(state.ahead_count() as u64);
             if missing > 0 {
                 let lag = lags.entry(state.member()).or_default();
                 lag.entries += missing;
@@ -193,7 +198,8 @@ impl Replica {
             member: state.member(),
             head: state.durable(),
             ahead: state.ahead_count(),
-            forked: state.forked,
+            forked: state.fork.as_ref().map(|fork| fork.place),
+            strays: state.fork.as_ref().map_or(0, crate::fork::Fork::stray_count),
         };
         self.logs.iter().map(status).collect()
     }
@@ -202,7 +208,16 @@ impl Replica {
     #[must_use]
     pub fn reach(&self, log: &LogId, seq: Seq) -> Reach {
         let mut holders = BTreeSet::new();
-        if self.logs.get(log).is_some_and(|state| state.holds_durably(seq.0)) {
+        let state = self.logs.get(log);
+        if state.is_some_and(|state| state.end() <= seq.0) {
+            // Heights tell nothing of strays: those that are known to hold the same of them hold this one.
+            holders.insert(self.me);
+            holders.extend(self.peers.keys().filter(|peer| self.shares_strays(peer, log)));
+            let admitted: BTreeSet<NodeKey> = self.trust.nodes().map(|certificate| certificate.key).collect();
+            let others = admitted.difference(&holders).copied().collect();
+            return Reach { others, holders, heights: self.known_heights(log) };
+        }
+        if state.is_some_and(|state| state.holds_durably(seq.0)) {
             holders.insert(self.me);
         }
         let announced = self.beacons.iter().filter(|(_, heard)| heard.heights.get(log).is_some_and(|h| *h > seq.0));

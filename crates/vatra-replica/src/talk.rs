@@ -4,7 +4,7 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{AdmitError, Charter};
 use vatra_model::limits::{CLOCK_SKEW_FLAG_MS, LOGS_MAX};
 use vatra_model::wire::{FrontierDigest, Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
-use vatra_model::{Head, LogId, NodeKey, WallMs};
+use vatra_model::{LogId, NodeKey, WallMs};
 
 use crate::input::{Effect, Event, Now, Reject};
 use crate::peers::Peer;
@@ -40,6 +40,8 @@ impl Replica {
     pub(crate) fn link_down(&mut self, now: Now, peer: NodeKey) {
         if let Some(gone) = self.peers.remove(&peer) {
             self.unask(&gone.wants.into_values().collect::<Vec<_>>());
+            self.end_searches(&peer);
+            self.forget_stray_talk(&peer);
             let peers = &self.peers;
             let logs = &self.logs;
             let named = |log: &LogId| logs.get(log).is_some() || peers.values().any(|peer| peer.known(log) > 0);
@@ -94,9 +96,23 @@ impl Replica {
             }
             Message::Want(want) => self.serve(peer, want, effects),
             Message::Done { request, more } => {
-                self.finish_want(now, peer, request, more);
+                if !self.finish_strays(now, peer, request) {
+                    self.finish_want(now, peer, request, more);
+                }
                 Ok(())
             }
+            Message::Fork(proof) => self.take_proof(*proof, effects),
+            Message::Probe { log, seq } => {
+                effects.push(Effect::ServeHeader { peer, log, seq });
+                Ok(())
+            }
+            Message::Header { log, seq, header } => self.take_header(peer, (log, seq), header),
+            Message::WantStrayList { log } => {
+                self.take_want_list(now, peer, log, effects);
+                Ok(())
+            }
+            Message::StrayList(list) => self.take_stray_list(now, peer, &list, effects),
+            Message::WantStrays { request, log, items } => self.take_want_strays(peer, request, (log, items), effects),
             Message::Beacon(_) => Err(Reject::Unexpected("unchecked beacon")),
             Message::Entries(_) => Err(Reject::Unexpected("unchecked entries")),
         };
@@ -130,6 +146,7 @@ impl Replica {
             for (log, head) in &frontier.0 {
                 state.learn(*log, head.height);
             }
+            self.confirm();
         } else {
             let heads = frontier.0.iter().map(|(log, head)| (*log, head.height, head.head)).collect();
             let digest = FrontierDigest { complete: true, heads };
@@ -191,13 +208,11 @@ impl Replica {
             return Err(Reject::Full { what: "logs of a frontier", limit });
         }
         for (log, height, head) in &digest.heads {
-            let mine = self.logs.get(log).map_or(Head::EMPTY, |state| state.durable());
-            if mine.height == *height && mine.head != *head && *height > 0 {
-                self.note_fork(*log, height - 1, effects);
-            }
+            self.compare_heads(now, peer, (*log, *height, *head), effects);
             self.learn_height(now, peer, *log, *height, effects);
             self.ripen(*log);
         }
+        self.confirm();
         self.plan_stale = true;
         Ok(())
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::{AdmitError, Charter, MemberRole};
 use vatra_model::wire::{Beacon, LogDescriptor, SignedBeacon};
-use vatra_model::{AudienceId, Injected, LogId, MemberCode, NodeKey, Public, Realm, VerifyError};
+use vatra_model::{AudienceId, ForkProof, Injected, LogId, MemberCode, NodeKey, Public, Realm, VerifyError};
 
+use crate::fork::CheckedFork;
 use crate::input::Reject;
 
 /// Node certificates that are remembered.
@@ -158,6 +159,17 @@ impl Trust {
             return Err(Reject::ForeignLog(id));
         }
         Ok(CheckedLog { id, descriptor, certificate, role, public })
+    }
+
+    /// Checks a fork proof: whose log it is of, and that its origin signed both headers.
+    ///
+    /// # Errors
+    /// [`Reject`] if it proves nothing.
+    pub fn check_fork(&self, proof: ForkProof) -> Result<(CheckedLog, CheckedFork), Reject> {
+        let log = self.check_log(proof.log.clone())?;
+        let place = proof.check(log.id, &log.public).map_err(|source| Reject::Fork { log: log.id, source })?;
+        let fork = CheckedFork { log: log.id, place, proof };
+        Ok((log, fork))
     }
 
     /// Checks a beacon: its node must be known, or bring a certificate that the charter admits.

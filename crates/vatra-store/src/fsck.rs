@@ -5,6 +5,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
+use vatra_model::fork::stray_log;
 use vatra_model::{LogId, Position, RecordId, Seq};
 
 use crate::damage::{DamageKind, unseal};
@@ -12,8 +13,8 @@ use crate::engine::{Direction, KeyRange};
 use crate::reader::Reader;
 use crate::recent;
 use crate::rows::{
-    EntryRow, IdRow, StreamRow, history_key, parse_entry_key, parse_history_key, parse_position_key, parse_stray_key,
-    position_key,
+    EntryRow, IdRow, StreamRow, entry_key, history_key, parse_entry_key, parse_history_key, parse_position_key,
+    parse_stray_key, position_key,
 };
 use crate::snapshot::{ReadError, Snapshot};
 use crate::space::Space;
@@ -272,9 +273,12 @@ impl Check<'_> {
                 self.inspector.log(log, value).map_err(Why::Content)
             }
             Space::Strays => {
-                let (log, seq, _) = parse_stray_key(key).ok_or(bad_key)?;
-                let entry = EntryRow { log, seq, bytes: value.to_vec() };
-                self.inspector.entry(&entry).map_err(Why::Content)
+                let (log, seq, hash) = parse_stray_key(key).ok_or(bad_key)?;
+                let stored = entry_key(stray_log(log, hash), seq);
+                match self.snapshot.raw().get(Space::Entries, &stored) {
+                    Ok(Some(_)) => Ok(()),
+                    _ => Err(Why::Dangling { space: Space::Entries, key: stored.to_vec() }),
+                }
             }
             Space::Ids => {
                 let record = RecordId::from_slice(key).ok_or(bad_key)?;

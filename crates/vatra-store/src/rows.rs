@@ -13,7 +13,8 @@ pub struct EntryRow {
     pub bytes: Vec<u8>,
 }
 
-/// An entry past a fork, kept beside its log.
+/// An entry past a fork in the list of its log's. The entry itself is stored under
+/// [`vatra_model::fork::stray_log`], so that a stream row can refer to it as to any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrayRow {
     /// The forked log.
@@ -22,7 +23,7 @@ pub struct StrayRow {
     pub seq: Seq,
     /// The hash of the entry; several entries may claim one place.
     pub hash: EntryHash,
-    /// The entry, packed by the caller.
+    /// The caller's own bytes about it.
     pub bytes: Vec<u8>,
 }
 

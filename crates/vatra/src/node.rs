@@ -33,6 +33,7 @@ mod run;
 mod service;
 mod source;
 mod stopped;
+mod strays;
 mod turns;
 mod views;
 mod wants;

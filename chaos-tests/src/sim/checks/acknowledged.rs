@@ -1,18 +1,25 @@
 //! S1: what was acknowledged stays where it was acknowledged, and wherever it became durable.
 
+use vatra_model::{EntryHash, LogId};
+
 use crate::sim::node::Node;
 use crate::sim::world::World;
+
+/// An entry by log, place and hash.
+pub type Place = (LogId, u64, EntryHash);
 
 /// What was acknowledged is on the disk and in the frontier that the core restored from it.
 #[must_use]
 pub fn at_start(index: usize, node: &Node) -> Vec<String> {
     let Some(replica) = &node.replica else { return Vec::new() };
     let frontier = replica.frontier();
-    let lost = node.acknowledged.iter().filter(|(log, seq)| {
-        let own = node.disk.durable().hash(*log, *seq).is_some();
-        !own || (frontier.head(log).height <= *seq && !replica.holds(log, vatra_model::Seq(*seq)))
+    let disk = node.disk.durable();
+    let lost = node.acknowledged.iter().filter(|(log, seq, hash)| {
+        let is_known = frontier.head(log).height > *seq || replica.holds(log, vatra_model::Seq(*seq));
+        disk.entry(*log, *seq, *hash).is_none() || !(is_known || disk.is_stray(log, *seq))
     });
-    lost.map(|(log, seq)| format!("node {index} started without {log} {seq}, which it had acknowledged (S1)")).collect()
+    lost.map(|(log, seq, _)| format!("node {index} started without {log} {seq}, which it had acknowledged (S1)"))
+        .collect()
 }
 
 /// What was acknowledged anywhere is still on that disk.
@@ -20,8 +27,8 @@ pub fn at_start(index: usize, node: &Node) -> Vec<String> {
 pub fn check(world: &World) -> Vec<String> {
     let mut lost = Vec::new();
     for (index, node) in world.nodes.iter().enumerate() {
-        for (log, seq) in &node.acknowledged {
-            if node.disk.durable().hash(*log, *seq).is_none() {
+        for (log, seq, hash) in &node.acknowledged {
+            if node.disk.durable().entry(*log, *seq, *hash).is_none() {
                 lost.push(format!("node {index} lost {log} {seq}, which it had acknowledged (S1)"));
             }
         }
@@ -36,9 +43,9 @@ pub fn everywhere(world: &World) -> Vec<String> {
     let running = || world.nodes.iter().enumerate().filter(|(index, node)| honest(*index, node));
     let acknowledged = running().flat_map(|(_, node)| &node.acknowledged).chain(&world.owed);
     let mut missing = Vec::new();
-    for (log, seq) in acknowledged {
+    for (log, seq, hash) in acknowledged {
         for (index, node) in running() {
-            if node.disk.durable().hash(*log, *seq).is_none() {
+            if node.disk.durable().entry(*log, *seq, *hash).is_none() {
                 missing.push(format!("node {index} never got {log} {seq}, which was acknowledged (S1)"));
             }
         }
@@ -48,11 +55,11 @@ pub fn everywhere(world: &World) -> Vec<String> {
 
 /// What a node acknowledged and any other held when its store was put back; it must come back.
 #[must_use]
-pub fn held_elsewhere(world: &World, node: usize) -> Vec<(vatra_model::LogId, u64)> {
+pub fn held_elsewhere(world: &World, node: usize) -> Vec<Place> {
     let acknowledged = world.nodes[node].acknowledged.iter().copied();
-    let elsewhere = |(log, seq): &(vatra_model::LogId, u64)| {
+    let elsewhere = |(log, seq, hash): &Place| {
         let others = world.nodes.iter().enumerate().filter(|(index, _)| *index != node);
-        others.into_iter().any(|(_, other)| other.disk.durable().hash(*log, *seq).is_some())
+        others.into_iter().any(|(_, other)| other.disk.durable().entry(*log, *seq, *hash).is_some())
     };
     acknowledged.filter(elsewhere).collect()
 }

@@ -1,15 +1,21 @@
 //! S2: equal entries make equal views. L2: linked nodes come to hold the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use vatra_model::{EntryHash, LogId};
 
+use crate::sim::disk::Image;
 use crate::sim::node::Node;
 use crate::sim::records::origin_of;
 use crate::sim::world::World;
 
-type Held = Vec<(LogId, u64, EntryHash)>;
+/// All entries, and where logs are known to be forked.
+type Held = (BTreeSet<(LogId, u64, EntryHash)>, Vec<(LogId, u64)>);
+
+fn held(image: &Image) -> Held {
+    (image.held(), image.forks.values().map(|fork| (fork.log, fork.place)).collect())
+}
 
 fn running(world: &World) -> impl Iterator<Item = (usize, &Node)> {
     world.nodes.iter().enumerate().filter(|(index, node)| node.replica.is_some() && world.is_honest(*index))
@@ -35,8 +41,9 @@ pub fn these_hold_the_same(world: &World, chosen: impl Fn(usize) -> bool) -> boo
             None => first = Some(node),
             Some(first) => {
                 let theirs = first.disk.durable();
-                let same = theirs.entries.len() == disk.entries.len() && theirs.frontier() == disk.frontier();
-                if !same || !theirs.held().eq(disk.held()) {
+                let count = |image: &Image| image.entries.len() + image.strays.len();
+                let same = count(theirs) == count(disk) && theirs.frontier() == disk.frontier();
+                if !same || held(theirs) != held(disk) {
                     return false;
                 }
             }
@@ -52,8 +59,9 @@ pub fn honest_logs_agree(world: &World) -> bool {
     let held = |node: &Node| -> Held {
         let disk = node.disk.durable();
         let is_honest = |log: &LogId| origin_of(disk, log).is_some_and(|(_, origin)| honest.contains(&origin));
-        let logs: Vec<LogId> = disk.logs.keys().filter(|log| is_honest(log)).copied().collect();
-        disk.held().filter(|(log, _, _)| logs.contains(log)).collect()
+        let (entries, forks) = held(disk);
+        let entries = entries.into_iter().filter(|(log, _, _)| is_honest(log)).collect();
+        (entries, forks.into_iter().filter(|(log, _)| is_honest(log)).collect())
     };
     let mut all = running(world).map(|(_, node)| held(node));
     let Some(first) = all.next() else { return true };
@@ -65,11 +73,15 @@ pub fn honest_logs_agree(world: &World) -> bool {
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     let mut digests: BTreeMap<Held, (usize, [u8; 32])> = BTreeMap::new();
-    let mut places: BTreeMap<(LogId, u64), EntryHash> = BTreeMap::new();
     for (index, node) in world.nodes.iter().enumerate().filter(|(index, _)| world.is_honest(*index)) {
-        for (log, seq, hash) in node.disk.durable().held() {
-            if *places.entry((log, seq)).or_insert(hash) != hash {
-                found.push(format!("{log} {seq} is another entry on node {index} than elsewhere (S5)"));
+        let disk = node.disk.durable();
+        for (log, seq, _) in disk.strays.keys().filter(|(log, seq, _)| !disk.is_stray(log, *seq)) {
+            found.push(format!("node {index} keeps {log} {seq} beside a log that it does not hold to be forked (S5)"));
+        }
+        for fork in disk.forks.values() {
+            let trust = node.replica.as_ref().map(vatra_replica::Replica::trust);
+            if trust.is_some_and(|trust| trust.check_fork(fork.proof.clone()).is_err()) {
+                found.push(format!("node {index} holds {} to be forked without a proof (S5)", fork.log));
             }
         }
     }
@@ -77,7 +89,7 @@ pub fn check(world: &World) -> Vec<String> {
         return found;
     }
     for (index, node) in running(world) {
-        let held: Held = node.disk.durable().held().collect();
+        let held = held(node.disk.durable());
         let digest = node.views.digest().0;
         match digests.get(&held) {
             Some((other, theirs)) if *theirs != digest => {
@@ -97,10 +109,15 @@ pub fn describe(world: &World) -> String {
     for (index, node) in world.nodes.iter().enumerate() {
         let disk = node.disk.durable();
         let state = if node.replica.is_some() { "runs" } else { "is down" };
-        let _ = write!(text, "  node {index} {state}, {} entries, {} pending:", disk.entries.len(), node.pending.len());
+        let (count, strays) = (disk.entries.len(), disk.strays.len());
+        let _ =
+            write!(text, "  node {index} {state}, {count} entries, {strays} strays, {} pending:", node.pending.len());
         for (log, row) in &disk.logs {
             let beyond = disk.entries.range((*log, row.head.height)..=(*log, u64::MAX)).count();
             let _ = write!(text, " {}={}+{beyond}", log.short(), row.head.height);
+            if let Some(fork) = disk.forks.get(log) {
+                let _ = write!(text, "(forked at {})", fork.place);
+            }
         }
         let up: Vec<String> =
             world.peers_of(index).iter().filter(|p| world.is_up(index, **p)).map(usize::to_string).collect();

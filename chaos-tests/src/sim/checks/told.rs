@@ -33,7 +33,7 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
 #[must_use]
 pub fn in_entries(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
     let held = |entry: &Arc<CheckedEntry>| {
-        node.disk.durable().hash(entry.header().log, entry.header().seq.0) == Some(entry.hash())
+        node.disk.durable().entry(entry.header().log, entry.header().seq.0, entry.hash()).is_some()
     };
     entries.iter().find(|entry| !held(entry)).map(|entry| format!("{} {}", entry.header().log, entry.header().seq))
 }

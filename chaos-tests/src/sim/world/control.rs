@@ -10,6 +10,13 @@ use crate::sim::workload::{self, Deed};
 use crate::sim::world::World;
 use crate::sim::world::faults::DISK_GRACE_US;
 
+/// What becomes of the fence when a store is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FenceFate {
+    Stays,
+    GoesBack,
+}
+
 impl World {
     /// Somebody at a node publishes an alert of a class.
     pub fn publish(&mut self, node: usize, class: Class) {
@@ -154,19 +161,34 @@ impl World {
     /// # Panics
     /// If the node runs.
     pub fn put_back(&mut self, node: usize, image: Image) {
+        self.replace_disk(node, image, FenceFate::Stays);
+    }
+
+    /// The same, but the fence is the old one too, as after a return to a snapshot of the whole machine: nothing on
+    /// this node shows that it is old.
+    ///
+    /// # Panics
+    /// If the node runs.
+    pub fn roll_back(&mut self, node: usize, image: Image) {
+        self.replace_disk(node, image, FenceFate::GoesBack);
+    }
+
+    fn replace_disk(&mut self, node: usize, image: Image, fence: FenceFate) {
         assert!(self.nodes[node].replica.is_none(), "a running node's store is not replaced");
         self.forget_shown(node);
         self.nodes[node].damaged.clear();
-        self.nodes[node].may_fork |= self.nodes[node].disk.hides(&image);
+        self.nodes[node].may_fork |= fence == FenceFate::GoesBack || self.nodes[node].disk.hides(&image);
         self.tally.bite("rollbacks");
         // What others hold must come back; until then this node is not held to it.
         let elsewhere = checks::acknowledged::held_elsewhere(self, node);
-        self.owed.extend(elsewhere.into_iter().filter(|(log, seq)| image.hash(*log, *seq).is_none()));
-        self.nodes[node].acknowledged.retain(|(log, seq)| image.hash(*log, *seq).is_some());
-        self.nodes[node].disk.put_back(image);
-        // What stood on no other disk than the one replaced is gone with it.
-        let nodes = &self.nodes;
-        self.owed.retain(|(log, seq)| nodes.iter().any(|node| node.disk.durable().hash(*log, *seq).is_some()));
+        let held = |(log, seq, hash): &checks::acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
+        self.owed.extend(elsewhere.into_iter().filter(|place| !held(place)));
+        self.nodes[node].acknowledged.retain(held);
+        match fence {
+            FenceFate::Stays => self.nodes[node].disk.put_back(image),
+            FenceFate::GoesBack => self.nodes[node].disk.roll_back(image),
+        }
+        self.forget_what_is_nowhere();
     }
 
     /// Makes a node's disk full, or gives it room again. The node notices when it next writes.

@@ -161,15 +161,17 @@ impl World {
     /// What others hold and this image does not must come back to a node; until then it is not held to it.
     fn owe_what_is_not_in(&mut self, node: usize, image: &Image) {
         let elsewhere = checks::acknowledged::held_elsewhere(self, node);
-        self.owed.extend(elsewhere.into_iter().filter(|(log, seq)| image.hash(*log, *seq).is_none()));
-        self.nodes[node].acknowledged.retain(|(log, seq)| image.hash(*log, *seq).is_some());
+        let held = |(log, seq, hash): &checks::acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
+        self.owed.extend(elsewhere.into_iter().filter(|place| !held(place)));
+        self.nodes[node].acknowledged.retain(held);
         self.forget_shown(node);
     }
 
     /// What stood on no other disk than the one that lost it is gone.
-    fn forget_what_is_nowhere(&mut self) {
+    pub(crate) fn forget_what_is_nowhere(&mut self) {
         let nodes = &self.nodes;
-        self.owed.retain(|(log, seq)| nodes.iter().any(|node| node.disk.durable().hash(*log, *seq).is_some()));
+        self.owed
+            .retain(|(log, seq, hash)| nodes.iter().any(|node| node.disk.durable().entry(*log, *seq, *hash).is_some()));
     }
 
     /// A subscriber comes back to its node and reads on.

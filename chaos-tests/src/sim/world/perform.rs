@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vatra_model::wire::Message;
-use vatra_model::{CheckedEntry, Class, Entry, codec};
+use vatra_model::{CheckedEntry, Class, Entry, SignedHeader, codec};
 use vatra_replica::{Batch, Effect, Input};
 
 use crate::sim::checks::{o1_damage, s5_forks, told};
@@ -47,17 +47,36 @@ impl World {
                     self.serve(index, to, lane, want);
                     self.pump(index, to);
                 }
+                Effect::ServeStrays { peer, request, log, items } => {
+                    let Some(to) = self.index_of(index, &peer) else { continue };
+                    self.nodes[index].serve_strays(to, lane_of(Class::Bulk), request, log, &items);
+                    self.pump(index, to);
+                }
+                Effect::ServeHeader { peer, log, seq } => {
+                    let Some(to) = self.index_of(index, &peer) else { continue };
+                    let header = self.nodes[index].disk.durable().entries.get(&(log, seq));
+                    let header = header.map(|entry| SignedHeader::of(entry.entry()));
+                    self.send(index, to, Message::Header { log, seq, header });
+                }
+                Effect::Recall { log, from, count_max, stray } => {
+                    let disk = &self.nodes[index].disk;
+                    let headers = disk.recall(log, from, count_max);
+                    let stray = stray.and_then(|(seq, hash)| disk.durable().entry(log, seq, hash));
+                    let stray = stray.map(|entry| SignedHeader::of(entry.entry()));
+                    self.inbox.push_back((index, Input::Recalled { log, from, count_max, headers, stray }));
+                }
                 Effect::Published { token, log, places } => {
                     self.tally.acknowledged += 1;
                     self.watch.answered(index, token, self.now_us);
                     let node = &mut self.nodes[index];
                     node.pending.remove(&token);
                     for (seq, _) in places {
-                        if node.disk.durable().hash(log, seq.0).is_none() {
-                            self.violations
-                                .push(format!("node {index} acknowledged {log} {seq} before it was durable (P2)"));
+                        match node.disk.durable().hash(log, seq.0) {
+                            Some(hash) => drop(node.acknowledged.insert((log, seq.0, hash))),
+                            None => self
+                                .violations
+                                .push(format!("node {index} acknowledged {log} {seq} before it was durable (P2)")),
                         }
-                        node.acknowledged.insert((log, seq.0));
                     }
                 }
                 Effect::Refused { token } => {
@@ -136,7 +155,7 @@ impl World {
             } else {
                 self.tally.deliveries += 1;
             }
-            if self.nodes[index].disk.durable().hash(log, seq) != Some(entry.hash()) {
+            if self.nodes[index].disk.durable().entry(log, seq, entry.hash()).is_none() {
                 self.violation(format!("node {index} lost {log} {seq} between write and sync"));
             }
             if self.setup.views {
@@ -144,6 +163,10 @@ impl World {
             }
         }
         self.watch.subscribers[index].read(self.nodes[index].disk.durable());
+        for fork in &batch.forks {
+            self.tally.forks += 1;
+            self.history.note(self.now_us, index, &fork.log.0);
+        }
         let told_already = self.is_planted(Bug::AcknowledgedBeforeDurable);
         let never_told = self.is_planted(Bug::DurableNeverTold) && batch.id.is_multiple_of(7);
         if !told_already && !never_told {
@@ -293,5 +316,11 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::Want(_) => "want",
         Message::Entries(_) => "entries",
         Message::Done { .. } => "done",
+        Message::Fork(_) => "fork",
+        Message::Probe { .. } => "probe",
+        Message::Header { .. } => "header",
+        Message::WantStrayList { .. } => "want stray list",
+        Message::StrayList(_) => "stray list",
+        Message::WantStrays { .. } => "want strays",
     }
 }

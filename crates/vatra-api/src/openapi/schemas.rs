@@ -140,6 +140,7 @@ fn view(fields: Value, more: Value) -> Value {
         "version": {"type": "array", "items": reference("RecordId"), "description": "Newest changes"},
         "conflicts": {"type": "object", "description": "Concurrent values by field, to be settled"},
         "newer_than_node": boolean(),
+        "forked": boolean(),
     });
     for part in [fields, more] {
         let (Some(properties), Value::Object(part)) = (properties.as_object_mut(), part) else { continue };

@@ -113,6 +113,9 @@ pub struct ContactView {
     pub conflicts: Conflicts,
     /// A part was written by a newer version and is not shown.
     pub newer_than_node: bool,
+    /// A change of it lies at or past the fork of its log: its origin, or a copy of it, contradicted itself there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forked: bool,
 }
 
 impl ContactView {

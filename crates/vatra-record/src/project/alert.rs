@@ -87,6 +87,7 @@ fn blank(head: &Head<'_>) -> AlertView {
         conflicts: BTreeMap::new(),
         responses: BTreeMap::new(),
         newer_than_node: false,
+        forked: false,
     }
 }
 

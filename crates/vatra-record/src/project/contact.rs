@@ -68,6 +68,7 @@ fn blank(head: &Head<'_>) -> ContactView {
         version: Vec::new(),
         conflicts: BTreeMap::new(),
         newer_than_node: false,
+        forked: false,
     }
 }
 

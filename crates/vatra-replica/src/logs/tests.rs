@@ -1,6 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use vatra_model::certificate::NodeCertificate;
-use vatra_model::{AudienceId, Class, Entry, EntryDraft, Hlc, Incarnation, Public, Realm, Secret, WallMs};
+use vatra_model::charter::MemberRole;
+use vatra_model::limits::AHEAD_ENTRIES_MAX;
+use vatra_model::{
+    AudienceId, CheckedEntry, Class, Entry, EntryDraft, Hlc, Incarnation, Public, Realm, Secret, WallMs,
+};
 
 use super::*;
 
@@ -86,16 +92,16 @@ fn entries_beyond_a_gap_are_kept_and_close_it() {
 }
 
 #[test]
-fn what_does_not_chain_is_a_fork_and_changes_nothing() {
+fn what_does_not_chain_is_in_doubt_and_changes_nothing() {
     let (ours, theirs) = (chain(6, "ours"), chain(6, "theirs"));
     let mut state = empty();
     offered(&mut state, &ours, &[0, 1, 2, 4]);
-    assert!(matches!(state.offer(&theirs[3]), Err(Reject::Unchained { seq: 3, .. })));
-    assert_eq!(state.forked, Some(2));
-    assert!(matches!(state.offer(&theirs[4]), Err(Reject::Unchained { seq: 4, .. })));
+    for seq in [0, 2, 3, 4] {
+        assert_eq!(state.offer(&theirs[seq]), Ok(Accepted::Doubtful), "entry {seq}");
+    }
     assert_eq!(state.accepted().head, ours[2].hash());
     offered(&mut state, &ours, &[3, 5]);
-    assert_eq!(state.accepted().height, 6);
+    assert_eq!((state.accepted().height, state.take_broken()), (6, None));
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn an_entry_ahead_that_does_not_follow_stops_the_log() {
     offered(&mut state, &ours, &[0]);
     offered(&mut state, &theirs, &[2, 3]);
     offered(&mut state, &ours, &[1]);
-    assert_eq!((state.accepted().height, state.forked), (2, Some(2)));
+    assert_eq!((state.accepted().height, state.take_broken()), (2, Some((2, None))));
 }
 
 #[test]
@@ -128,12 +134,12 @@ fn only_what_was_written_is_durable() {
         offered(logs.logs.get_mut(&log).expect("described"), &chain, seqs);
         seqs.iter().map(|seq| Arc::new(chain[*seq].clone())).collect()
     };
-    let first = offer(&mut logs, &[0, 1, 3]);
-    let rows = logs.unsaved_rows();
+    let entries = offer(&mut logs, &[0, 1, 3]);
+    let first = Batch { entries, logs: logs.unsaved_rows(), ..Batch::default() };
     // These come while the first are being written.
     offer(&mut logs, &[2]);
     assert_eq!(logs.frontier(), Frontier::default());
-    logs.settle(&rows, &first);
+    logs.settle(&first);
     let state = logs.get(&log).expect("described");
     assert_eq!((state.durable().height, state.accepted().height), (2, 4));
     assert!(state.holds_durably(1) && !state.holds_durably(2));
@@ -154,7 +160,19 @@ fn others_logs_leave_room_for_our_own() {
     };
     let (me, other) = (NodeKey([1; 32]), NodeKey([2; 32]));
     let taken = (0..).take_while(|number| logs.describe(numbered(*number, other), &me).is_ok()).count();
-    assert_eq!(taken, LOGS_MAX - OWN_LOGS_RESERVED);
+    assert_eq!(taken, NODE_LOGS_MAX, "one node's lives leave room for other nodes");
+    let of_member = |number: u64| numbered(number, NodeKey([(number % 200) as u8 + 10; 32]));
+    let more = (0..).take_while(|number| logs.describe(of_member(*number), &me).is_ok()).count();
+    assert_eq!(taken + more, MEMBER_LOGS_MAX, "one member's nodes leave room for other members");
+    let of_others = |number: u64| {
+        let mut checked = of_member(number);
+        checked.certificate.member = ["LT", "PL", "EE"][(number % 3) as usize].parse().expect("a code");
+        checked.id = LogId([(number % 251) as u8; 16]);
+        checked.id.0[..8].copy_from_slice(&number.to_le_bytes());
+        checked
+    };
+    let rest = (0..).take_while(|number| logs.describe(of_others(*number), &me).is_ok()).count();
+    assert_eq!(taken + more + rest, LOGS_MAX - OWN_LOGS_RESERVED);
     assert_eq!(logs.describe(numbered(1 << 40, me), &me), Ok(()));
 }
 

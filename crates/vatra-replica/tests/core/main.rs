@@ -2,6 +2,7 @@
 
 mod support;
 
+mod forking;
 mod mesh;
 mod planning;
 mod publishing;

@@ -112,7 +112,8 @@ fn answers_that_cannot_be_kept_are_not_asked_for_again_at_once() {
         waiting.extend(wants(&effects));
     }
     assert!(requests > 0);
-    assert_eq!(node.height(log), 6);
+    assert_eq!((node.height(log), node.forks[&log].place), (5, 5), "the two lives part after entry 4");
+    assert!(node.held().contains(&twin.entries[&(log, 6)].hash()), "what the other life wrote is kept beside the log");
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! A federation of a few nodes, and one replica at a time with a disk that always obeys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::{Charter, CharterEpoch, CharterMember, MemberRole, SignedEpoch};
 use vatra_model::wire::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, SignedBeacon, Want};
 use vatra_model::{
-    CheckedEntry, Class, Frontier, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret, WallMs,
+    CheckedEntry, Class, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret,
+    SignedHeader, WallMs,
 };
 use vatra_replica::{
-    AheadRow, Batch, Cost, Effect, Event, Input, LogRow, Now, Replica, ReplicaConfig, Restored, RestoredLog,
+    AheadRow, Batch, CheckedFork, Cost, Effect, Event, Input, LogRow, Now, Replica, ReplicaConfig, Restored,
+    RestoredLog,
 };
 
 /// Member `index` of the test federation.
@@ -84,6 +86,8 @@ pub(crate) struct Node {
     pub(crate) now: Now,
     pub(crate) rows: BTreeMap<LogId, LogRow>,
     pub(crate) entries: BTreeMap<(LogId, u64), Arc<CheckedEntry>>,
+    pub(crate) strays: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
+    pub(crate) forks: BTreeMap<LogId, CheckedFork>,
     pub(crate) writes_fail: bool,
     pub(crate) next_token: u64,
 }
@@ -96,6 +100,10 @@ impl Node {
     }
 
     pub(crate) fn with_charter(index: u8, charter: Charter) -> Node {
+        Node::with_config(index, config(index, charter))
+    }
+
+    pub(crate) fn with_config(index: u8, config: ReplicaConfig) -> Node {
         let now = Now { mono: MonoMs(1_000_000), wall: WallMs(1_764_000_000_000) };
         let restored = Restored {
             incarnation: Incarnation(u64::from(index) + 1),
@@ -104,8 +112,17 @@ impl Node {
             hlc: Hlc::default(),
             logs: vec![],
         };
-        let replica = Replica::new(config(index, charter), restored, now).expect("a member");
-        Node { replica, now, rows: BTreeMap::new(), entries: BTreeMap::new(), writes_fail: false, next_token: 1 }
+        let replica = Replica::new(config, restored, now).expect("a member");
+        Node {
+            replica,
+            now,
+            rows: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            forks: BTreeMap::new(),
+            writes_fail: false,
+            next_token: 1,
+        }
     }
 
     /// Takes inputs as one round; batches are written at once.
@@ -115,11 +132,17 @@ impl Node {
             self.replica.handle(self.now, input, &mut effects);
         }
         let mut told = Vec::new();
-        loop {
+        for round in 0.. {
+            assert!(round < 100, "the core asks for more without end: {effects:?}");
             self.replica.flush(self.now, &mut effects);
             let mut wrote = false;
             for effect in std::mem::take(&mut effects) {
                 match effect {
+                    Effect::Recall { log, from, count_max, stray } => {
+                        wrote = true;
+                        let input = self.recall(log, from, count_max, stray);
+                        self.replica.handle(self.now, input, &mut effects);
+                    }
                     Effect::Persist(batch) => {
                         wrote = true;
                         let input = self.write(&batch);
@@ -134,6 +157,7 @@ impl Node {
                 return told;
             }
         }
+        unreachable!("the loop returns or panics")
     }
 
     fn write(&mut self, batch: &Batch) -> Input {
@@ -142,22 +166,71 @@ impl Node {
         }
         self.rows.extend(batch.logs.iter().map(|(log, row)| (*log, row.clone())));
         for entry in &batch.entries {
-            self.entries.insert((entry.header().log, entry.header().seq.0), entry.clone());
+            let (log, seq) = (entry.header().log, entry.header().seq.0);
+            if batch.strays.contains(&entry.hash()) {
+                self.strays.insert((log, seq, entry.hash()), entry.clone());
+            } else {
+                self.entries.insert((log, seq), entry.clone());
+            }
         }
+        self.forks.extend(batch.forks.iter().map(|fork| (fork.log, fork.clone())));
         Input::Persisted { batch: batch.id }
     }
 
-    pub(crate) fn disk(&self) -> Vec<RestoredLog> {
-        let ahead = |log: &LogId, row: &LogRow| {
-            let beyond = self.entries.range((*log, row.head.height)..=(*log, u64::MAX));
-            let row = |((_, seq), entry): (&(LogId, u64), &Arc<CheckedEntry>)| AheadRow {
-                seq: *seq,
-                hash: entry.hash(),
-                prev: entry.header().prev,
-            };
-            beyond.map(row).collect()
+    fn recall(&self, log: LogId, from: u64, count_max: usize, stray: Option<(u64, EntryHash)>) -> Input {
+        let signed = |entry: &Arc<CheckedEntry>| SignedHeader::of(entry.entry());
+        let headers = self.entries.range((log, from)..=(log, u64::MAX)).map(|(_, entry)| signed(entry));
+        let stray = stray.and_then(|(seq, hash)| self.strays.get(&(log, seq, hash))).map(signed);
+        Input::Recalled { log, from, count_max, headers: headers.take(count_max).collect(), stray }
+    }
+
+    /// Everything held, wherever it is kept.
+    pub(crate) fn held(&self) -> BTreeSet<EntryHash> {
+        self.entries.values().chain(self.strays.values()).map(|entry| entry.hash()).collect()
+    }
+
+    /// The node after a restart from its disk.
+    pub(crate) fn restarted(&self, index: u8) -> Node {
+        let restored = Restored {
+            incarnation: self.replica.incarnation(),
+            opened: self.now.wall,
+            boot: 2,
+            hlc: Hlc::default(),
+            logs: self.disk(),
         };
-        self.rows.iter().map(|(log, row)| RestoredLog { row: row.clone(), ahead: ahead(log, row) }).collect()
+        let charter = self.replica.trust().charter().clone();
+        let config = ReplicaConfig { certificates: vec![certificate(1)], ..bare(index, charter) };
+        let replica = Replica::new(config, restored, self.now).expect("a member");
+        let (rows, entries) = (self.rows.clone(), self.entries.clone());
+        let (strays, forks) = (self.strays.clone(), self.forks.clone());
+        Node { replica, now: self.now, rows, entries, strays, forks, writes_fail: false, next_token: self.next_token }
+    }
+
+    pub(crate) fn disk(&self) -> Vec<RestoredLog> {
+        let row_of = |entry: &Arc<CheckedEntry>| AheadRow {
+            seq: entry.header().seq.0,
+            hash: entry.hash(),
+            prev: entry.header().prev,
+        };
+        let restored = |(log, row): (&LogId, &LogRow)| {
+            let fork = self.forks.get(log);
+            let end = fork.map_or(u64::MAX, |fork| fork.place);
+            let mut head = row.head;
+            if head.height > end {
+                let last = end.checked_sub(1).map(|seq| self.entries[&(*log, seq)].hash());
+                head = last.map_or(Head::EMPTY, |head| Head { height: end, head });
+            }
+            let rows = self.entries.range((*log, head.height)..=(*log, u64::MAX)).map(|(_, entry)| row_of(entry));
+            let (strays, ahead): (Vec<_>, Vec<_>) = rows.partition(|row| row.seq >= end);
+            let beside = self.strays.iter().filter(|((held, ..), _)| held == log).map(|(_, entry)| row_of(entry));
+            RestoredLog {
+                row: LogRow { head, ..row.clone() },
+                ahead,
+                fork: fork.map(|fork| fork.proof.clone()),
+                strays: strays.into_iter().chain(beside).collect(),
+            }
+        };
+        self.rows.iter().map(restored).collect()
     }
 
     pub(crate) fn tick_after(&mut self, ms: u64) -> Vec<Effect> {
@@ -223,12 +296,17 @@ impl Node {
 }
 
 pub(crate) fn config(index: u8, charter: Charter) -> ReplicaConfig {
+    ReplicaConfig { certificates: (0..MEMBERS).map(certificate).collect(), ..bare(index, charter) }
+}
+
+/// A node that knows of no other yet.
+pub(crate) fn bare(index: u8, charter: Charter) -> ReplicaConfig {
     ReplicaConfig {
         protocol: PROTOCOL_VERSION,
         secret: secret(index),
         certificate: certificate(index),
         charter,
-        certificates: (0..MEMBERS).map(certificate).collect(),
+        certificates: Vec::new(),
         software: "test".into(),
         seed: [index; 32],
     }

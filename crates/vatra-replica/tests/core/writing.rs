@@ -1,5 +1,6 @@
 //! Writes that fail, restarts, and waking up in time.
 
+use vatra_model::wire::{FrontierDigest, Message};
 use vatra_model::{Class, Frontier, Hlc, Incarnation};
 use vatra_replica::{Effect, Input, Replica, Restored};
 
@@ -101,6 +102,8 @@ fn a_restart_goes_on_where_the_disk_ends() {
     let input = writer.sent(&node, 1, None, &[(log, 2), (log, 3)]);
     node.act([input]);
     assert_eq!(node.height(log), 6, "the gap closes over what was there");
+    let empty = FrontierDigest { complete: true, heads: vec![] };
+    node.act([message(1, Message::Frontier(empty))]);
     node.publish(Class::Routine, 1);
     assert_eq!(node.height(own), 4);
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use vatra_model::charter::Charter;
 use vatra_model::codec;
+use vatra_model::limits::STRAYS_MAX;
 use vatra_model::view::Digest;
-use vatra_model::{AudienceId, Hlc, Incarnation, LogId, NodeKey, Seq, WallMs};
+use vatra_model::{AudienceId, Head, Hlc, Incarnation, LogId, NodeKey, Seq, WallMs};
 use vatra_replica::{AheadRow, LogRow, Restored, RestoredLog};
 use vatra_store::{
     Commit, Fence, FenceState, MemoryDisk, MetaKey, OpenOptions, PAGE_ROWS_MAX, PageLimits, Reader, Store,
@@ -18,6 +19,7 @@ use crate::config::{EngineKind, NodeConfig};
 use crate::node::clock::wall;
 use crate::node::lives::{self, Life, Order};
 use crate::node::packing::unpack_header;
+use crate::node::strays;
 
 /// The life of the store and its starts.
 const LIFE: MetaKey = MetaKey::INCARNATION;
@@ -217,28 +219,54 @@ pub(crate) fn restore_logs(reader: &Reader) -> anyhow::Result<StoredLogs> {
     }
     let mut logs = Vec::with_capacity(page.rows.len());
     let mut holed = BTreeSet::new();
+    let mut forks = strays::forks(reader)?;
+    let snapshot = reader.snapshot()?;
     for (log, bytes) in page.rows {
-        let row: LogRow = codec::decode(&bytes, "a log's row")?;
-        let mut ahead = Vec::new();
-        let mut from = Seq(row.head.height);
-        loop {
-            let limits = PageLimits { rows_max: PAGE_ROWS_MAX, bytes_max: 16 << 20 };
-            let entries = reader.entries(log, from, Seq(u64::MAX), limits)?;
-            if !entries.damaged.is_empty() {
-                holed.insert(log);
-            }
-            for entry in &entries.rows {
-                let (header, hash) = unpack_header(&entry.bytes)?;
-                ahead.push(AheadRow { seq: entry.seq.0, hash, prev: header.prev });
-            }
-            match entries.last.and_then(Seq::next) {
-                Some(next) if entries.is_cut => from = next,
-                _ => break,
-            }
+        let mut row: LogRow = codec::decode(&bytes, "a log's row")?;
+        let fork = forks.remove(&log);
+        let end = fork.as_ref().map_or(u64::MAX, |fork| fork.place);
+        if row.head.height > end {
+            // The row is of the time before the fork was known.
+            let trunk = strays::trunk_hash(&snapshot, log, end);
+            row.head = trunk.map_or(Head::EMPTY, |head| Head { height: end, head });
         }
-        logs.push(RestoredLog { row, ahead });
+        let rows = rows_from(reader, log, row.head.height, end, &mut holed)?;
+        let (mut beyond, ahead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.seq >= end);
+        if fork.is_some() {
+            beyond.extend(strays::listed(reader, log)?);
+        }
+        logs.push(RestoredLog { row, ahead, fork: fork.map(|fork| fork.proof), strays: beyond });
     }
     Ok(StoredLogs { logs, damaged_rows: page.damaged.len(), holed })
+}
+
+/// Entries of a log in their places, from one on; at and past the fork no more than can be strays.
+fn rows_from(
+    reader: &Reader,
+    log: LogId,
+    from: u64,
+    end: u64,
+    holed: &mut BTreeSet<LogId>,
+) -> anyhow::Result<Vec<AheadRow>> {
+    let mut rows = Vec::new();
+    let mut from = Seq(from);
+    let mut past_end = 0;
+    loop {
+        let limits = PageLimits { rows_max: PAGE_ROWS_MAX, bytes_max: 16 << 20 };
+        let entries = reader.entries(log, from, Seq(u64::MAX), limits)?;
+        if !entries.damaged.is_empty() {
+            holed.insert(log);
+        }
+        for entry in &entries.rows {
+            let (header, hash) = unpack_header(&entry.bytes)?;
+            past_end += usize::from(entry.seq.0 >= end);
+            rows.push(AheadRow { seq: entry.seq.0, hash, prev: header.prev });
+        }
+        match entries.last.and_then(Seq::next) {
+            Some(next) if entries.is_cut && past_end < STRAYS_MAX => from = next,
+            _ => return Ok(rows),
+        }
+    }
 }
 
 /// The digest of a stored state.

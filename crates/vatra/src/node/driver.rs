@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use vatra_mesh::{Lane, LinkId, Mesh, SendError};
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
-use vatra_model::{Class, LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
+use vatra_model::{Class, EntryHash, LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
 use vatra_replica::{Batch, Cost, Effect, Event, Input, Now, Reach, Replica, ReplicaStatus};
 use vatra_store::{Fence, Health, ReadOnlyReason, Store};
 
@@ -34,8 +34,9 @@ use crate::node::metrics::Metrics;
 use crate::node::projector::{Positions, Projected, Projector};
 use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
+use crate::node::strays::{headers, signed_header, stray_bytes};
 use crate::node::views::Views;
-use crate::node::wants::Wants;
+use crate::node::wants::{Request, Wants};
 
 /// Changes that one round takes: more would make an alert that comes next wait for a longer commit.
 const ROUND_CHANGES_MAX: usize = 1024;
@@ -106,6 +107,8 @@ pub(crate) struct Driver {
     /// Records with a change of this round: what else touches them waits for the next.
     pub(crate) touched: HashSet<RecordId>,
     pub(crate) deferred: Vec<(u64, usize, LocalOp)>,
+    /// What was found in the store for the core.
+    pub(crate) recalled: Vec<Input>,
     pub(crate) publishing: u64,
     pub(crate) last_probe: Option<Instant>,
     pub(crate) is_told_writable: bool,
@@ -137,6 +140,9 @@ impl Driver {
             }
             let now = self.clock.now();
             let mut effects = Vec::new();
+            for input in std::mem::take(&mut self.recalled) {
+                self.replica.handle(now, input, &mut effects);
+            }
             self.take_deferred(now, &mut effects);
             for item in items.drain(..) {
                 self.take(now, item, &mut effects);
@@ -159,7 +165,8 @@ impl Driver {
     }
 
     fn deadline(&self) -> Instant {
-        if !self.deferred.is_empty() || (!self.projector.backlog.is_empty() && self.is_writable()) {
+        let works_off = !self.projector.backlog.is_empty() && self.is_writable();
+        if !self.deferred.is_empty() || !self.recalled.is_empty() || works_off {
             return Instant::now();
         }
         let due = self.clock.instant(self.replica.deadline());
@@ -218,7 +225,8 @@ impl Driver {
     fn raise_fence(&mut self) -> Result<(), LocalError> {
         let incarnation = self.replica.incarnation();
         // Every change may become an entry of its own, and entry 0 comes on top.
-        let seq = Seq(self.replica.next_seq().0 + self.publishing + 2);
+        let unsigned = self.publishing.max(self.replica.unsigned_count() as u64);
+        let seq = Seq(self.replica.next_seq().0 + unsigned + 2);
         match self.fence.raise(incarnation, seq) {
             Ok(()) => {
                 if self.fence_trouble.take().is_some() {
@@ -253,7 +261,7 @@ impl Driver {
     fn settle(&mut self, mut effects: Vec<Effect>) -> anyhow::Result<()> {
         loop {
             // A new life may have begun since the calls were taken, which needs a fence of its own.
-            let is_fenced = self.publishing == 0 || self.raise_fence().is_ok();
+            let is_fenced = self.replica.unsigned_count() == 0 || self.raise_fence().is_ok();
             if is_fenced {
                 self.replica.flush(self.clock.now(), &mut effects);
             } else {
@@ -356,13 +364,16 @@ impl Driver {
             Effect::Persist(_) => {}
             Effect::Send { peer, message } => self.send(peer, &message),
             Effect::Push { peers, class, entries } => self.push(peers, class, entries),
-            Effect::Serve { peer, want } => {
-                if !self.shared.wants.push(peer, want) {
-                    self.shared.metrics.shed.inc();
-                    let done = Message::Done { request: want.request, more: true };
-                    self.send(peer, &done);
-                }
+            Effect::Serve { peer, want } => self.owe(peer, want.request, Request::Range(want)),
+            Effect::ServeStrays { peer, request, log, items } => {
+                self.owe(peer, request, Request::Strays { request, log, items });
             }
+            Effect::ServeHeader { peer, log, seq } => {
+                let found = self.projector.views.reader.entry(log, Seq(seq));
+                let header = found.ok().flatten().and_then(|bytes| signed_header(&bytes));
+                self.send(peer, &Message::Header { log, seq, header });
+            }
+            Effect::Recall { log, from, count_max, stray } => self.look_up(log, (from, count_max), stray),
             Effect::Published { token, log, places } => {
                 let Some((call, index)) = self.tokens.remove(&token) else { return };
                 let (seq, place) = *places.first().expect("one change was published for each token");
@@ -395,6 +406,28 @@ impl Driver {
             }
             Effect::TrustChanged => self.trust_changed(),
             Effect::Event(event) => self.note(event),
+        }
+    }
+
+    /// A peer's request waits for its answer; one too many is told to come again.
+    fn owe(&mut self, peer: NodeKey, number: u32, request: Request) {
+        if !self.shared.wants.push(peer, request) {
+            self.shared.metrics.shed.inc();
+            self.send(peer, &Message::Done { request: number, more: true });
+        }
+    }
+
+    /// Looks through a log's places in the store; the core hears of it in the next round.
+    fn look_up(&mut self, log: LogId, (from, count_max): (u64, usize), stray: Option<(u64, EntryHash)>) {
+        let reader = &self.projector.views.reader;
+        let found = headers(reader, log, from, count_max);
+        let found = found.and_then(|headers| {
+            let bytes = stray.map(|(seq, hash)| stray_bytes(reader, log, Seq(seq), hash)).transpose()?;
+            Ok((headers, bytes.flatten().and_then(|bytes| signed_header(&bytes))))
+        });
+        match found {
+            Ok((headers, stray)) => self.recalled.push(Input::Recalled { log, from, count_max, headers, stray }),
+            Err(error) => tracing::error!(%log, error = format!("{error:#}"), "a log cannot be looked through"),
         }
     }
 
@@ -492,11 +525,15 @@ impl Driver {
                 let peer = peer.map(|peer| self.name(&peer));
                 tracing::warn!(peer, %reject, "refused");
             }
-            Event::Forked { log, seq } => tracing::error!(%log, seq, "two different entries claim one place: a fork"),
+            Event::Forked { log, seq } => {
+                self.shared.metrics.forks.inc();
+                let whose = self.shared.views.origins.get(&log).map(|origin| self.name(&origin.node));
+                tracing::error!(%log, seq, whose, "a log is forked: its origin, or a copy of it, contradicted itself");
+            }
             Event::NewIncarnation { incarnation } => tracing::warn!(
                 incarnation = incarnation.0,
-                "peers hold entries of this node that its store lacks: a new incarnation is opened, \
-                 and the old entries are fetched back"
+                "peers hold entries of this node that its store lacks, or nobody has confirmed that there are none: \
+                 a new incarnation is opened, and what may be missing is fetched back"
             ),
             Event::CharterInstalled { epoch } => tracing::info!(epoch, "a newer charter is in force"),
             Event::ClockSkew { peer, ahead_ms } => {

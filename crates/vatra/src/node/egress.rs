@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vatra_mesh::{Lane, Mesh, SendError};
 use vatra_model::pack::Packer;
 use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, Want, WantClasses};
-use vatra_model::{CheckedEntry, Class, Entry, EntryHeader, NodeKey, Seq};
+use vatra_model::{CheckedEntry, Class, Entry, EntryHash, EntryHeader, LogId, NodeKey, Seq};
 use vatra_replica::Input;
 use vatra_store::{PAGE_ROWS_MAX, PageLimits, Reader};
 
@@ -16,7 +16,8 @@ use crate::node::mailbox::{Mailbox, Urgency, Weight};
 use crate::node::metrics::Metrics;
 use crate::node::origins::Origins;
 use crate::node::packing::{unpack_entry, unpack_header};
-use crate::node::wants::Wants;
+use crate::node::strays::stray_bytes;
+use crate::node::wants::{Request, Wants};
 
 /// Stored entries that one urgent request looks through.
 const URGENT_SCAN_MAX: usize = 50_000;
@@ -96,7 +97,72 @@ impl Egress {
     }
 
     /// Sends as much of an answer as there is room for; what is left of it otherwise.
-    fn answer(&self, packer: &mut Packer, reader: &Reader, peer: NodeKey, want: Want) -> anyhow::Result<Option<Want>> {
+    fn answer(
+        &self,
+        packer: &mut Packer,
+        reader: &Reader,
+        peer: NodeKey,
+        request: Request,
+    ) -> anyhow::Result<Option<Request>> {
+        Ok(match request {
+            Request::Range(want) => self.answer_range(packer, reader, peer, want)?.map(Request::Range),
+            Request::Strays { request, log, items } => {
+                let rest = self.answer_strays(packer, reader, peer, (request, log), items)?;
+                rest.map(|items| Request::Strays { request, log, items })
+            }
+        })
+    }
+
+    /// Sends strays from where they are kept; the places of those that found no room otherwise. The end of the answer
+    /// is still to be told when none is left.
+    fn answer_strays(
+        &self,
+        packer: &mut Packer,
+        reader: &Reader,
+        peer: NodeKey,
+        (request, log): (u32, LogId),
+        mut items: Vec<(u64, EntryHash)>,
+    ) -> anyhow::Result<Option<Vec<(u64, EntryHash)>>> {
+        let to = (peer, Lane::Bulk);
+        while !items.is_empty() {
+            let mut frame = Gathered::default();
+            let mut taken = 0;
+            for (seq, hash) in &items {
+                if let Some(bytes) = stray_bytes(reader, log, Seq(*seq), *hash)? {
+                    let entry = unpack_entry(packer, &bytes)?;
+                    if frame.is_full_with(&entry) {
+                        break;
+                    }
+                    frame.add(entry);
+                }
+                taken += 1;
+            }
+            let entries: Vec<&Entry> = frame.entries.iter().collect();
+            if !entries.is_empty() {
+                let sender = &mut self.sender(packer, true);
+                match self.links.send_entries(sender, to, Some(request), &entries, &mut None) {
+                    Ok(()) => self.metrics.served.inc_by(entries.len() as u64),
+                    Err(SendError::QueueFull { .. }) => return Ok(Some(items)),
+                    Err(error) => return Err(error.into()),
+                };
+            }
+            items.drain(..taken);
+        }
+        let done = encode(packer, &Message::Done { request, more: false });
+        match self.mesh.send(peer, Lane::Bulk, done) {
+            Ok(()) => Ok(None),
+            Err(SendError::QueueFull { .. }) => Ok(Some(items)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn answer_range(
+        &self,
+        packer: &mut Packer,
+        reader: &Reader,
+        peer: NodeKey,
+        want: Want,
+    ) -> anyhow::Result<Option<Want>> {
         let lane = if want.classes.is_urgent() { Lane::Priority } else { Lane::Bulk };
         let mut frame = Gathered::default();
         let mut left = want;

@@ -7,14 +7,15 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::Charter;
 use vatra_model::pack::Packer;
 use vatra_model::view::Digest;
-use vatra_model::{Change, CheckedEntry, Entry, Head, LogId, Public, RecordId, codec};
-use vatra_replica::LogRow;
+use vatra_model::{Change, CheckedEntry, Entry, Head, LogId, Public, RecordId, Seq, codec};
+use vatra_replica::{CheckedFork, LogRow};
 use vatra_store::fsck::{FsckReport, Inspector, verify};
 use vatra_store::{EntryRow, MetaKey, Reader, StreamRow};
 
 use crate::config::NodeConfig;
 use crate::node::boot::{self, STATE, StateRow};
 use crate::node::packing::unpack_entry;
+use crate::node::strays::{forks, is_name_of};
 use crate::node::views::DocumentRow;
 
 /// What a check of the whole store found.
@@ -39,6 +40,7 @@ pub(crate) fn fsck(config: &NodeConfig, progress: impl FnMut(u64, u64)) -> anyho
         charter,
         packer: Packer::new(),
         logs: BTreeMap::new(),
+        forks: forks(&reader)?,
         last: None,
         wider: Vec::new(),
         entries: 0,
@@ -59,6 +61,8 @@ pub(crate) fn fsck(config: &NodeConfig, progress: impl FnMut(u64, u64)) -> anyho
 struct LogUnderCheck {
     public: Public,
     head: Head,
+    /// The hash of `head` is that of its height: the log is not cut short by a fork.
+    is_whole: bool,
     /// Contiguous entries seen so far.
     seen: Head,
 }
@@ -67,7 +71,8 @@ struct NodeInspector<P> {
     charter: Charter,
     packer: Packer,
     logs: BTreeMap<LogId, LogUnderCheck>,
-    last: Option<CheckedEntry>,
+    forks: BTreeMap<LogId, CheckedFork>,
+    last: Option<((LogId, Seq), CheckedEntry)>,
     wider: Vec<String>,
     entries: u64,
     records: u64,
@@ -77,8 +82,14 @@ struct NodeInspector<P> {
 impl<P: FnMut(u64, u64)> NodeInspector<P> {
     fn checked(&mut self, log: LogId, bytes: &[u8]) -> Result<CheckedEntry, String> {
         let entry = unpack_entry(&mut self.packer, bytes).map_err(|error| format!("{error:#}"))?;
-        let known = self.logs.get(&log).ok_or("its log has no readable row")?;
-        entry.check(&known.public).map_err(|error| error.to_string())
+        // Strays are stored under names of their own.
+        let of = if self.logs.contains_key(&log) { log } else { entry.header.log };
+        let known = self.logs.get(&of).ok_or("its log has no readable row")?;
+        let entry = entry.check(&known.public).map_err(|error| error.to_string())?;
+        if of != log && !is_name_of(log, of, entry.hash()) {
+            return Err("it is stored under a name that is neither its log's nor its own".into());
+        }
+        Ok(entry)
     }
 
     fn check_heads(&mut self) {
@@ -110,24 +121,35 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
             return Err("its descriptor is another log's".into());
         }
         let public = Public::new(&key.0).map_err(|error| error.to_string())?;
-        self.logs.insert(log, LogUnderCheck { public, head: row.head, seen: Head::EMPTY });
+        let mut head = row.head;
+        if let Some(fork) = self.forks.get(&log) {
+            fork.proof.check(log, &public).map_err(|error| error.to_string())?;
+            // The row may be of the time before the fork was known.
+            head.height = head.height.min(fork.place);
+        }
+        let is_whole = head == row.head;
+        self.logs.insert(log, LogUnderCheck { public, head, is_whole, seen: Head::EMPTY });
         Ok(())
     }
 
     fn entry(&mut self, row: &EntryRow) -> Result<(), String> {
         let entry = self.checked(row.log, &row.bytes)?;
         let header = *entry.header();
-        if header.log != row.log || header.seq != row.seq {
+        let is_stray = !self.logs.contains_key(&row.log);
+        if (header.log != row.log && !is_stray) || header.seq != row.seq {
             return Err(format!("it is entry {} of log {}", header.seq, header.log));
         }
         self.entries += 1;
+        if is_stray || self.forks.get(&row.log).is_some_and(|fork| header.seq.0 >= fork.place) {
+            return Ok(());
+        }
         let state = self.logs.get_mut(&row.log).ok_or("its log has no readable row")?;
         if header.seq.0 == state.seen.height {
             if header.prev != state.seen.head {
                 return Err("it does not follow the entry before it".into());
             }
             state.seen = Head { height: header.seq.0 + 1, head: entry.hash() };
-            if state.seen.height == state.head.height && state.seen.head != state.head.head {
+            if state.is_whole && state.seen.height == state.head.height && state.seen.head != state.head.head {
                 return Err("its hash is not the one that the log's row names".into());
             }
         }
@@ -135,11 +157,12 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
     }
 
     fn change(&mut self, row: &StreamRow, bytes: &[u8]) -> Result<(), String> {
-        let same = |last: &CheckedEntry| last.header().log == row.log && last.header().seq == row.seq;
-        if !self.last.as_ref().is_some_and(same) {
-            self.last = Some(self.checked(row.log, bytes)?);
+        let place = (row.log, row.seq);
+        if self.last.as_ref().is_none_or(|(at, _)| *at != place) {
+            self.last = Some((place, self.checked(row.log, bytes)?));
         }
-        let entry: &Entry = self.last.as_ref().expect("filled just now").entry();
+        let (_, entry) = self.last.as_ref().expect("filled just now");
+        let entry: &Entry = entry.entry();
         let slot = entry.changes.get(usize::from(row.change_index)).ok_or("the entry has fewer changes")?;
         let Some(bytes) = slot.bytes() else { return Ok(()) };
         match Change::decode(bytes).map_err(|error| error.to_string())? {

@@ -15,7 +15,7 @@ const LIVES: MetaKey = MetaKey::new("lives");
 const ORDER: MetaKey = MetaKey::new("life order");
 
 /// Why a life is opened while the node runs.
-pub(crate) const REVEALED: &str = "peers showed entries of this node that its store lacked, or that differed from it";
+pub(crate) const REVEALED: &str = "peers showed entries of this node that its store lacked, or none of them confirmed after the start that there are none";
 
 /// One life of the store.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]

@@ -70,6 +70,8 @@ pub(crate) struct Metrics {
     pub(crate) waiting: Gauge,
     /// 1 while the store takes writes.
     pub(crate) writable: Gauge,
+    /// Forks that were proved, or found to begin at a lower place.
+    pub(crate) forks: Counter,
     /// Panics caught; any is a fault.
     pub(crate) panics: Counter,
     /// Bundles that were written.
@@ -104,6 +106,7 @@ impl Metrics {
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             waiting: Gauge::default(),
             writable: Gauge::default(),
+            forks: Counter::default(),
             panics: Counter::default(),
             bundles_exported: Counter::default(),
             bundles_imported: Counter::default(),
@@ -123,6 +126,7 @@ impl Metrics {
         );
         registry.register("vatra_quarantine", "Changes held without effect, by member", metrics.quarantine.clone());
         registry.register("vatra_changes_put_off", "Changes that wait for a repair", metrics.put_off.clone());
+        registry.register("vatra_forks", "Forks that were proved", metrics.forks.clone());
         registry.register("vatra_changes_newer", "Changes of a newer version", metrics.newer.clone());
         registry.register("vatra_entries_stored", "Entries stored", metrics.stored.clone());
         registry.register("vatra_commits", "Durable commits", metrics.commits.clone());
@@ -184,7 +188,7 @@ pub(crate) fn reason_of(reject: &Reject) -> &'static str {
         Reject::Entry { .. } => "bad_entry",
         Reject::ForeignLog(_) => "foreign_log",
         Reject::NotEntitled { .. } => "not_entitled",
-        Reject::Unchained { .. } => "unchained",
+        Reject::Fork { .. } => "fork_proof",
         Reject::Full { .. } => "full",
         Reject::Charter(_) => "charter",
         Reject::Unexpected(_) => "unexpected",

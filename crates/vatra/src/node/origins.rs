@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{LogId, MemberCode, NodeKey};
-use vatra_replica::LogRow;
+use vatra_replica::{CheckedFork, LogRow};
 
 /// The writer of a log.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct OriginInfo {
 #[derive(Default)]
 pub(crate) struct Origins {
     logs: RwLock<Arc<BTreeMap<LogId, Arc<OriginInfo>>>>,
+    /// Where logs are forked.
+    forks: RwLock<Arc<BTreeMap<LogId, u64>>>,
 }
 
 impl Origins {
@@ -42,6 +44,25 @@ impl Origins {
             all.extend(added);
             *self.logs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
         }
+    }
+
+    /// Notes where logs are forked; of several places of one log the lowest counts.
+    pub(crate) fn set_forks<'f>(&self, forks: impl IntoIterator<Item = &'f CheckedFork>) {
+        let mut forks = forks.into_iter().peekable();
+        if forks.peek().is_none() {
+            return;
+        }
+        let mut all = (*self.forks()).clone();
+        for fork in forks {
+            let place = all.entry(fork.log).or_insert(fork.place);
+            *place = (*place).min(fork.place);
+        }
+        *self.forks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
+    }
+
+    /// Where logs are forked.
+    pub(crate) fn forks(&self) -> Arc<BTreeMap<LogId, u64>> {
+        self.forks.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn get(&self, log: &LogId) -> Option<Arc<OriginInfo>> {

@@ -43,7 +43,7 @@ pub(crate) struct Place {
 impl Pending {
     pub(crate) fn place(&self) -> Place {
         let header = &self.entry.entry.header;
-        Place { log: header.log, seq: header.seq, index: self.index }
+        Place { log: self.entry.stored, seq: header.seq, index: self.index }
     }
 }
 

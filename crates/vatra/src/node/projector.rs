@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use vatra_model::change::record_id;
+use vatra_model::fork::stray_log;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Digest, Summary, View};
 use vatra_model::{Change, CheckedEntry, EntryHash, LogId, Position, RecordId, Seq};
@@ -29,6 +30,7 @@ use crate::node::metrics::Metrics;
 use crate::node::packing::pack_entry;
 use crate::node::pending::{Pending, section_of};
 use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY};
+use crate::node::strays::stray_row;
 use crate::node::views::{DecodedEntry, Views, is_of_the_disk};
 
 use round::{Round, count, created_type, edited_type, updated_type};
@@ -174,6 +176,7 @@ impl Projector {
         let snapshot = self.views.reader.snapshot()?;
         let mut round = Round::new(snapshot, batch, from, own_log, next, &self.state, skipped);
         self.views.origins.add(batch.logs.iter().map(|(log, row)| (log, row)));
+        self.views.origins.set_forks(&batch.forks);
         self.work_off(&mut round)?;
         for entry in batch.entries[from..].iter().take(self.guard.part_entries_max()) {
             if round.out.commit.stream.len() >= PART_CHANGES + round.unlocked || round.bytes >= PART_BYTES {
@@ -241,9 +244,14 @@ impl Projector {
         }
         let bytes = pack_entry(&mut self.packer, checked.entry());
         round.bytes += bytes.len();
-        round.out.commit.entries.push(EntryRow { log: header.log, seq: header.seq, bytes });
+        let is_stray = round.batch.strays.contains(&hash);
+        let stored = if is_stray { stray_log(header.log, hash) } else { header.log };
+        round.out.commit.entries.push(EntryRow { log: stored, seq: header.seq, bytes });
+        if is_stray {
+            round.out.commit.strays.push(stray_row(header.log, header.seq, hash, header.prev));
+        }
         round.out.hashes.push(hash);
-        let decoded = DecodedEntry { entry: checked.entry().clone(), hash, origin };
+        let decoded = DecodedEntry { entry: checked.entry().clone(), hash, stored, origin };
         round.entries.push(Arc::new(decoded));
         let place = round.entries.len() - 1;
         if let Some(reason) = held {

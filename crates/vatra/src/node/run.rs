@@ -226,6 +226,7 @@ impl Node {
             let id = vatra_model::LogId::derive(&signed.certificate().key, log.row.descriptor.incarnation, audience);
             origins.add([(&id, &log.row)]);
         }
+        origins.set_forks(crate::node::strays::forks(&store.reader())?.values());
         let replica = Replica::new(replica_config, restored, clock.now()).context("the replica does not start")?;
         let reader = store.reader();
         let end = reader.last_position()?;
@@ -269,6 +270,7 @@ impl Node {
             next_number: 0,
             touched: HashSet::new(),
             deferred: Vec::new(),
+            recalled: Vec::new(),
             publishing: 0,
             last_probe: None,
             is_told_writable: true,

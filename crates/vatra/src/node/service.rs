@@ -123,7 +123,7 @@ impl NodeService {
     async fn view(&self, id: RecordId, kind: RecordKind) -> Result<Option<ViewJson>, Refusal> {
         self.read(move |inner| {
             let snapshot = inner.shared.views.reader.snapshot()?;
-            let view = inner.shared.views.view(&snapshot, id)?.filter(|view| view.kind() == kind);
+            let view = inner.shared.views.shown(&snapshot, id)?.filter(|view| view.kind() == kind);
             Ok(view.map(|view| ViewJson { summary: view.summary(), json: view.canonical_bytes().into() }))
         })
         .await

@@ -37,6 +37,8 @@ pub(crate) struct Views {
 pub(crate) struct DecodedEntry {
     pub(crate) entry: Entry,
     pub(crate) hash: EntryHash,
+    /// The name under which it is stored: its log, or that of a stray.
+    pub(crate) stored: LogId,
     pub(crate) origin: Arc<OriginInfo>,
 }
 
@@ -109,6 +111,32 @@ impl Views {
         decoded.view_of_create(record, row.change_index).map(Some)
     }
 
+    /// The record's view as people see it: marked if a change of it lies past a fork.
+    pub(crate) fn shown(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Option<View>> {
+        let Some(mut view) = self.view(snapshot, record)? else { return Ok(None) };
+        if self.is_forked(snapshot, record)? {
+            view.mark_forked();
+        }
+        Ok(Some(view))
+    }
+
+    /// Whether a change of a record lies past a fork.
+    pub(crate) fn is_forked(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<bool> {
+        let forks = self.origins.forks();
+        if forks.is_empty() {
+            return Ok(false);
+        }
+        for position in all_positions(snapshot, record)? {
+            let Some(row) = snapshot.stream_row(position)? else { continue };
+            // A stray's name is no log's.
+            let is_stray = || self.origins.get(&row.log).is_none();
+            if forks.get(&row.log).is_some_and(|place| row.seq.0 >= *place) || is_stray() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A stored entry, decoded.
     pub(crate) fn entry(&self, snapshot: &Snapshot, log: LogId, seq: Seq) -> anyhow::Result<Arc<DecodedEntry>> {
         if let Some(kept) = self.kept(log, seq) {
@@ -123,8 +151,9 @@ impl Views {
         }
         drop(packers);
         let entry = entry.with_context(|| format!("entry {seq} of log {log}"))?;
-        let origin = self.origins.get(&log).with_context(|| format!("log {log} has no descriptor"))?;
-        let decoded = Arc::new(DecodedEntry { hash: entry.header.hash(), entry, origin });
+        let of = entry.header.log;
+        let origin = self.origins.get(&of).with_context(|| format!("log {of} has no descriptor"))?;
+        let decoded = Arc::new(DecodedEntry { hash: entry.header.hash(), entry, stored: log, origin });
         let mut entries = lock(&self.entries);
         entries.push_front(decoded.clone());
         entries.truncate(ENTRIES_KEPT);
@@ -133,7 +162,7 @@ impl Views {
 
     fn kept(&self, log: LogId, seq: Seq) -> Option<Arc<DecodedEntry>> {
         let entries = lock(&self.entries);
-        entries.iter().find(|kept| kept.entry.header.log == log && kept.entry.header.seq == seq).cloned()
+        entries.iter().find(|kept| kept.stored == log && kept.entry.header.seq == seq).cloned()
     }
 
     /// Events after a position as the store has them, each with its record's present view.
@@ -155,7 +184,7 @@ impl Views {
 
     fn event(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<Option<StoredEvent>> {
         let decoded = self.entry(snapshot, row.log, row.seq)?;
-        let Some(view) = self.view(snapshot, row.record)? else { return Ok(None) };
+        let Some(view) = self.shown(snapshot, row.record)? else { return Ok(None) };
         decoded.event(row, view.summary(), view.canonical_bytes().into()).map(Some)
     }
 }

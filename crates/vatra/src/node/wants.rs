@@ -4,13 +4,28 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vatra_model::NodeKey;
 use vatra_model::wire::Want;
+use vatra_model::{EntryHash, LogId, NodeKey};
 
 /// Requests of one peer under way or waiting here; more are refused.
 const WANTS_PER_PEER_MAX: usize = 8;
 /// How long a peer whose queue is full is left before its answer goes on.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
+
+/// What a peer asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A range of a log.
+    Range(Want),
+    /// Strays of a forked log by place and hash.
+    Strays { request: u32, log: LogId, items: Vec<(u64, EntryHash)> },
+}
+
+impl Request {
+    fn is_urgent(&self) -> bool {
+        matches!(self, Request::Range(want) if want.classes.is_urgent())
+    }
+}
 
 /// The waiting requests of all peers.
 #[derive(Default)]
@@ -21,7 +36,7 @@ pub(crate) struct Wants {
 
 #[derive(Default)]
 struct State {
-    waiting: BTreeMap<NodeKey, VecDeque<Want>>,
+    waiting: BTreeMap<NodeKey, VecDeque<Request>>,
     /// Peers with an answer under way, so that answers keep their order.
     busy: BTreeSet<NodeKey>,
     /// Busy peers whose link was lost since: what is left of their answers is nobody's any more.
@@ -34,13 +49,13 @@ struct State {
 
 impl Wants {
     /// Takes a request; `false` if the peer has too many waiting. Urgent ones go first.
-    pub(crate) fn push(&self, peer: NodeKey, want: Want) -> bool {
+    pub(crate) fn push(&self, peer: NodeKey, want: Request) -> bool {
         let mut state = self.lock();
         let queue = state.waiting.entry(peer).or_default();
         if queue.len() >= WANTS_PER_PEER_MAX {
             return false;
         }
-        if want.classes.is_urgent() {
+        if want.is_urgent() {
             queue.push_front(want)
         } else {
             queue.push_back(want)
@@ -67,7 +82,7 @@ impl Wants {
     }
 
     /// The next request, peer after peer in turn; `None` once closed.
-    pub(crate) fn next(&self) -> Option<(NodeKey, Want)> {
+    pub(crate) fn next(&self) -> Option<(NodeKey, Request)> {
         let mut state = self.lock();
         while !state.is_closed {
             if let Some(found) = state.take() {
@@ -92,13 +107,13 @@ impl Wants {
 
     /// The peer had no room for the rest of the answer: it goes on in a moment, unless the link is gone. Urgent
     /// requests that came meanwhile go before it.
-    pub(crate) fn put_back(&self, peer: NodeKey, rest: Want) {
+    pub(crate) fn put_back(&self, peer: NodeKey, rest: Request) {
         let mut state = self.lock();
         state.busy.remove(&peer);
         let is_stale = state.stale.remove(&peer);
         if let Some(queue) = state.waiting.get_mut(&peer).filter(|_| !is_stale) {
-            let urgent = queue.iter().take_while(|want| want.classes.is_urgent()).count();
-            queue.insert(if rest.classes.is_urgent() { 0 } else { urgent }, rest);
+            let urgent = queue.iter().take_while(|want| want.is_urgent()).count();
+            queue.insert(if rest.is_urgent() { 0 } else { urgent }, rest);
             state.paused.insert(peer, Instant::now() + ROOM_WAIT);
         }
         drop(state);
@@ -111,10 +126,10 @@ impl Wants {
 }
 
 impl State {
-    fn take(&mut self) -> Option<(NodeKey, Want)> {
+    fn take(&mut self) -> Option<(NodeKey, Request)> {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
-        let free = |(peer, queue): &(&NodeKey, &VecDeque<Want>)| {
+        let free = |(peer, queue): &(&NodeKey, &VecDeque<Request>)| {
             !queue.is_empty() && !self.busy.contains(*peer) && !self.paused.contains_key(*peer)
         };
         let after_last = self.waiting.iter().filter(free).find(|(peer, _)| Some(**peer) > self.last);
@@ -138,16 +153,23 @@ mod tests {
 
     use super::*;
 
-    fn want(request: u32, is_urgent: bool) -> Want {
+    fn want(request: u32, is_urgent: bool) -> Request {
         let classes = if is_urgent { WantClasses::Urgent } else { WantClasses::All };
-        Want { request, log: LogId([1; 16]), from: 0, to: 9, classes, budget: 1 }
+        Request::Range(Want { request, log: LogId([1; 16]), from: 0, to: 9, classes, budget: 1 })
+    }
+
+    fn number(request: &Request) -> u32 {
+        match request {
+            Request::Range(want) => want.request,
+            Request::Strays { request, .. } => *request,
+        }
     }
 
     fn requests(wants: &Wants, count: usize) -> Vec<(u8, u32)> {
         let mut taken = Vec::new();
         for _ in 0..count {
             let (peer, want) = wants.next().expect("open");
-            taken.push((peer.0[0], want.request));
+            taken.push((peer.0[0], number(&want)));
             wants.done(peer);
         }
         taken

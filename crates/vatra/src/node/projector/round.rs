@@ -76,7 +76,7 @@ impl<'b> Round<'b> {
     /// Notes a change, or an entry as a whole, that has no effect.
     pub(super) fn quarantine(&mut self, decoded: &DecodedEntry, index: u16, reason: Reason) {
         let header = &decoded.entry.header;
-        let (log, seq) = (header.log, header.seq);
+        let (log, seq) = (decoded.stored, header.seq);
         let (member, node) = (decoded.origin.member, decoded.origin.node);
         self.out.quarantined.push(QuarantinedChange { log, seq, index, member, node, reason, at: wall() });
     }
@@ -84,7 +84,7 @@ impl<'b> Round<'b> {
     /// Notes a change of a record that cannot be read at present.
     pub(super) fn put_off(&mut self, record: RecordId, decoded: &DecodedEntry, index: u16) -> anyhow::Result<()> {
         let header = &decoded.entry.header;
-        let place = Place { log: header.log, seq: header.seq, index };
+        let place = Place { log: decoded.stored, seq: header.seq, index };
         self.out.commit.index.push((pending::key(record, Lack::Create, place), Some(Vec::new())));
         let working = match self.working.entry(record) {
             Entry::Occupied(known) => known.into_mut(),
@@ -116,7 +116,7 @@ impl<'b> Round<'b> {
         let header = &decoded.entry.header;
         let row = StreamRow {
             position,
-            log: header.log,
+            log: decoded.stored,
             seq: header.seq,
             change_index: index,
             record,
@@ -128,7 +128,7 @@ impl<'b> Round<'b> {
         self.out.events.push(event);
         self.out.noted.push((record, position, summary));
         self.out.commit.stream.push(row);
-        if header.log == self.own_log {
+        if decoded.stored == self.own_log {
             let is_new = matches!(event_type, EventType::AlertCreated | EventType::ContactCreated);
             self.out.positions.insert((header.seq, index), Stored { record, position, is_new });
         }

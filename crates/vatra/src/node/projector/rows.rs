@@ -9,6 +9,7 @@ use super::{PART_DOCUMENT_BYTES_MAX, Projected, Projector};
 use crate::node::boot::{LifeRow, STATE};
 use crate::node::lives::{self, Life};
 use crate::node::pending;
+use crate::node::strays::fork_row;
 use crate::node::views::{DocumentRow, FLAG_EDITED, FLAG_PENDING};
 
 /// A log's row is written again when the log has grown by so many entries; where it ends meanwhile is found by
@@ -70,6 +71,7 @@ impl Projector {
                     out.heights.extend(written.map(|height| (*log, height)));
                 }
             }
+            out.commit.index.extend(round.batch.forks.iter().map(fork_row));
             if let Some(charter) = &round.batch.charter {
                 out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
             }

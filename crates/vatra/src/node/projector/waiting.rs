@@ -54,10 +54,8 @@ impl Projector {
     }
 
     fn read_pending(&self, round: &Round<'_>, record: RecordId, place: Place) -> anyhow::Result<Option<Pending>> {
-        let known = round.entries.iter().find(|entry| {
-            let header = &entry.entry.header;
-            header.log == place.log && header.seq == place.seq
-        });
+        let at = (place.log, place.seq);
+        let known = round.entries.iter().find(|entry| (entry.stored, entry.entry.header.seq) == at);
         let read = match known {
             Some(entry) => pending::of_entry(entry.clone(), place.index),
             None => pending::read(&self.views, &round.snapshot, place),

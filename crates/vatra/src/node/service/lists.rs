@@ -129,7 +129,7 @@ fn for_each_fitting(listing: &RwLock<Listing>, kind: RecordKind, query: &ListQue
 /// A record as it is shown now; `None` if its label has become stricter since it was chosen, or what this store
 /// holds of it is damaged: that is told in the status, and the rest of the list is served.
 fn shown(views: &Views, snapshot: &Snapshot, record: RecordId, query: &ListQuery) -> anyhow::Result<Option<ViewJson>> {
-    match views.view(snapshot, record) {
+    match views.shown(snapshot, record) {
         Ok(view) => Ok(view
             .filter(|view| view.summary().tlp <= query.clearance)
             .map(|view| ViewJson { summary: view.summary(), json: view.canonical_bytes().into() })),

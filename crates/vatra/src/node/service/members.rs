@@ -91,7 +91,7 @@ impl NodeService {
         status.collect()
     }
 
-    /// Logs in which one place has two entries.
+    /// Logs whose origin contradicted itself.
     pub(super) fn forks(&self, replica: &ReplicaStatus) -> Vec<ForkStatus> {
         let trust = self.trust();
         let present_log = |node: NodeKey| {
@@ -106,7 +106,15 @@ impl NodeService {
             let seq = log.forked?;
             let name = trust.node(&log.origin).map_or_else(|| log.origin.short(), |node| node.node.clone());
             let settled = present_log(log.origin).is_some_and(|present| present != log.log);
-            Some(ForkStatus { log: log.log, node: log.origin, name, member: log.member, seq, strays: 0, settled })
+            Some(ForkStatus {
+                log: log.log,
+                node: log.origin,
+                name,
+                member: log.member,
+                seq,
+                strays: log.strays as u64,
+                settled,
+            })
         });
         forks.collect()
     }

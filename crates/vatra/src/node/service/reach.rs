@@ -53,7 +53,12 @@ impl NodeService {
             let mut highest: BTreeMap<LogId, Seq> = BTreeMap::new();
             for position in positions {
                 if let Some(row) = snapshot.stream_row(position)? {
-                    let seq = highest.entry(row.log).or_insert(row.seq);
+                    // A stray is stored under a name of its own.
+                    let log = match inner.shared.views.origins.get(&row.log) {
+                        Some(_) => row.log,
+                        None => inner.shared.views.entry(&snapshot, row.log, row.seq)?.entry.header.log,
+                    };
+                    let seq = highest.entry(log).or_insert(row.seq);
                     *seq = (*seq).max(row.seq);
                 }
             }

@@ -1,0 +1,151 @@
+//! What a log is after a fork: a trunk that ends at the fork place, and strays, a bounded set compared by hash.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vatra_model::fork::fork_head;
+use vatra_model::limits::STRAYS_MAX;
+use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId};
+
+use crate::input::Reject;
+use crate::logs::{Accepted, AheadRow};
+
+/// Entries kept until it is known what the store holds of a log that has just forked.
+const WAITING_MAX: usize = 64;
+
+/// A fork whose proof was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedFork {
+    /// The log.
+    pub log: LogId,
+    /// Where it ends.
+    pub place: u64,
+    /// What anybody can check.
+    pub proof: ForkProof,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stray {
+    prev: EntryHash,
+    is_durable: bool,
+}
+
+/// The fork of one log.
+#[derive(Clone, Debug)]
+pub(crate) struct Fork {
+    /// First place that is no longer of the trunk.
+    pub(crate) place: u64,
+    pub(crate) proof: ForkProof,
+    /// Entries at and past it, by place and hash.
+    strays: BTreeMap<(u64, EntryHash), Stray>,
+    /// The proof is on disk.
+    pub(crate) is_saved: bool,
+    /// It is known which entries past the place the store had before it knew of the fork.
+    pub(crate) is_settled: bool,
+    /// Came before that was known.
+    waiting: Vec<Arc<CheckedEntry>>,
+    /// The head in frontiers, made anew when durable strays change.
+    head: Option<EntryHash>,
+}
+
+impl Fork {
+    /// A fork that has just been proved. `before` is the one known so far, at a higher place.
+    pub(crate) fn proved(place: u64, proof: ForkProof, before: Option<Fork>) -> Fork {
+        let (strays, waiting) = before.map(|before| (before.strays, before.waiting)).unwrap_or_default();
+        Fork { place, proof, strays, is_saved: false, is_settled: false, waiting, head: None }
+    }
+
+    /// A fork as found on disk.
+    pub(crate) fn restored(place: u64, proof: ForkProof, strays: &[AheadRow]) -> Fork {
+        let strays = strays.iter().map(durable).collect();
+        Fork { place, proof, strays, is_saved: true, is_settled: true, waiting: Vec::new(), head: None }
+    }
+
+    /// Takes an entry at or past the place.
+    pub(crate) fn offer(&mut self, entry: &CheckedEntry) -> Result<Accepted, Reject> {
+        let stray = (entry.header().seq.0, entry.hash());
+        if !self.is_settled {
+            if self.waiting.len() < WAITING_MAX && self.waiting.iter().all(|known| known.hash() != stray.1) {
+                self.waiting.push(Arc::new(entry.clone()));
+            }
+            return Ok(Accepted::Later);
+        }
+        if self.strays.contains_key(&stray) {
+            return Ok(Accepted::Duplicate);
+        }
+        // The lowest places are kept, so that nodes agree however entries come; those already held stay.
+        let is_lower = self.strays.last_key_value().is_some_and(|(last, _)| stray < *last);
+        if self.strays.len() >= STRAYS_MAX && !is_lower {
+            return Err(Reject::Full { what: "strays of a log", limit: STRAYS_MAX });
+        }
+        self.strays.insert(stray, Stray { prev: entry.header().prev, is_durable: false });
+        Ok(Accepted::Stray)
+    }
+
+    /// The store holds these entries at and past the place. Gives what waited for that.
+    pub(crate) fn settle(&mut self, held: &[AheadRow]) -> Vec<Arc<CheckedEntry>> {
+        self.strays.extend(held.iter().filter(|row| row.seq >= self.place).map(durable));
+        self.is_settled = true;
+        self.head = None;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// A stray is on disk; `true` if it was not before.
+    pub(crate) fn saved(&mut self, stray: (u64, EntryHash)) -> bool {
+        match self.strays.get_mut(&stray) {
+            Some(stray) if !stray.is_durable => {
+                stray.is_durable = true;
+                self.head = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets strays that are not on disk.
+    pub(crate) fn forget_unsaved(&mut self) {
+        self.strays.retain(|_, stray| stray.is_durable);
+        self.waiting.clear();
+    }
+
+    pub(crate) fn holds(&self, stray: &(u64, EntryHash)) -> bool {
+        self.strays.contains_key(stray)
+    }
+
+    /// Strays on disk, in order.
+    pub(crate) fn durable_strays(&self) -> impl Iterator<Item = &(u64, EntryHash)> {
+        self.strays.iter().filter(|(_, stray)| stray.is_durable).map(|(place, _)| place)
+    }
+
+    /// A stray at the fork place that does not follow the last entry of the trunk: the log parts before the place.
+    pub(crate) fn stranger(&self, trunk: EntryHash) -> Option<EntryHash> {
+        let first = (self.place, EntryHash::ZERO)..(self.place.saturating_add(1), EntryHash::ZERO);
+        let strange = self.strays.range(first).find(|(_, stray)| stray.is_durable && stray.prev != trunk);
+        strange.map(|((_, hash), _)| *hash)
+    }
+
+    pub(crate) fn stray_count(&self) -> usize {
+        self.strays.len()
+    }
+
+    /// Makes the head known for a trunk that is whole.
+    pub(crate) fn renew_head(&mut self, log: LogId, trunk: EntryHash) {
+        if self.head.is_none() {
+            self.head = Some(fork_head(log, self.place, trunk, self.durable_strays()));
+        }
+    }
+
+    /// The trunk may have become whole.
+    pub(crate) fn forget_head(&mut self) {
+        self.head = None;
+    }
+
+    /// The head in frontiers, unless something of it is not known yet.
+    pub(crate) fn head(&self) -> Option<EntryHash> {
+        self.head.filter(|_| self.is_saved && self.is_settled)
+    }
+}
+
+fn durable(row: &AheadRow) -> ((u64, EntryHash), Stray) {
+    ((row.seq, row.hash), Stray { prev: row.prev, is_durable: true })
+}

@@ -1,0 +1,347 @@
+//! How a fork is found, proved and told.
+//!
+//! An entry that contradicts another one, or may, is a suspect until the store was looked through. Where two nodes hold
+//! different chains of one height, they halve their way to the place where these part. A proof is two signed headers;
+//! it goes to all peers as soon as it is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vatra_model::limits::STRAYS_MAX;
+use vatra_model::wire::Message;
+use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, SignedHeader};
+
+use crate::fork::CheckedFork;
+use crate::input::{Batch, Effect, Event, Now, Reject};
+use crate::logs::AheadRow;
+use crate::replica::{Came, Replica};
+use crate::trust::CheckedLog;
+
+/// Suspects that are kept; more are dropped, and come again with their log's next comparison.
+const SUSPECTS_MAX: usize = 64;
+/// Headers that settle whether two neighbours fit.
+const PAIR: usize = 2;
+/// Headers that are looked for when a log has forked: the last of the trunk and all that can be strays.
+const ALL: usize = STRAYS_MAX + 1;
+/// A search that has no answer for this long is given up, in milliseconds; a later comparison begins it again.
+const SEARCH_MS: u64 = 60_000;
+/// Searches under way at once.
+const SEARCHES_MAX: usize = 64;
+/// Protocol version that knows of forks.
+pub(crate) const FORKS_SINCE: u16 = 2;
+
+/// Questions about forks that are open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inquiries {
+    suspects: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
+    /// What is to be looked for in the store once what is staged is durable.
+    recalls: BTreeSet<Question>,
+    searches: BTreeMap<LogId, Search>,
+}
+
+/// What a recall asks: log, first place, count, a stray.
+type Question = (LogId, u64, usize, Option<(u64, EntryHash)>);
+
+/// Looks for the lowest place at which a peer's chain differs from ours.
+#[derive(Clone, Debug)]
+struct Search {
+    peer: NodeKey,
+    /// Below this they are equal.
+    low: u64,
+    /// Here they differ.
+    high: u64,
+    since: MonoMs,
+    theirs: Option<SignedHeader>,
+    /// Both headers at `high`, once they are known.
+    found: Option<(SignedHeader, SignedHeader)>,
+}
+
+impl Search {
+    fn middle(&self) -> u64 {
+        self.low + (self.high - self.low) / 2
+    }
+}
+
+impl Replica {
+    /// An entry that may contradict what is held.
+    pub(crate) fn suspect(&mut self, entry: Arc<CheckedEntry>) {
+        let header = *entry.header();
+        let key = (header.log, header.seq.0, entry.hash());
+        if self.inquiries.suspects.len() < SUSPECTS_MAX || self.inquiries.suspects.contains_key(&key) {
+            self.inquiries.suspects.insert(key, entry);
+            self.inquiries.recalls.insert((header.log, header.seq.0.saturating_sub(1), PAIR, None));
+        }
+    }
+
+    /// Looks into a log that was just changed, if an entry of it turned out not to follow the one before it.
+    pub(crate) fn look_into(&mut self, log: &LogId) {
+        if let Some((place, stray)) = self.logs.get_mut(log).and_then(crate::logs::LogState::take_broken) {
+            let stray = stray.map(|hash| (place, hash));
+            self.inquiries.recalls.insert((*log, place.saturating_sub(1), PAIR, stray));
+        }
+    }
+
+    /// Asks the store for what is to be looked for, but for logs of which something is not yet durable.
+    pub(crate) fn recall(&mut self, effects: &mut Vec<Effect>) {
+        if self.inquiries.recalls.is_empty() {
+            return;
+        }
+        let mut busy: BTreeSet<LogId> = self.staged.iter().map(|staged| staged.entry.header().log).collect();
+        let in_flight = self.in_flight.iter().flat_map(|flight| flight.batch.entries.iter());
+        busy.extend(in_flight.map(|entry| entry.header().log));
+        let logs = &self.logs;
+        self.inquiries.recalls.retain(|&(log, from, count_max, stray)| {
+            let durable = logs.get(&log).map_or(0, |state| state.durable().height);
+            let waits = busy.contains(&log) && from.saturating_add(count_max as u64) > durable;
+            if !waits {
+                effects.push(Effect::Recall { log, from, count_max, stray });
+            }
+            waits
+        });
+    }
+
+    /// What the store holds of a log.
+    pub(crate) fn recalled(
+        &mut self,
+        now: Now,
+        (log, from, count_max): (LogId, u64, usize),
+        headers: &[SignedHeader],
+        stray: Option<&SignedHeader>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(state) = self.logs.get(&log) else { return };
+        let open = state.fork.as_ref().filter(|fork| fork.is_saved && !fork.is_settled).map(|fork| fork.place);
+        if count_max == ALL && open.is_some_and(|place| place.saturating_sub(1) == from) {
+            self.settle_fork(now, log, headers, effects);
+        }
+        self.judge(now, log, from, headers.iter().chain(stray), effects);
+        let ours = headers.first().filter(|header| place_of(header) == Some(from));
+        self.step_search(now, log, from, ours.copied(), effects);
+    }
+
+    fn settle_fork(&mut self, now: Now, log: LogId, headers: &[SignedHeader], effects: &mut Vec<Effect>) {
+        let place = self.logs.get(&log).map_or(0, crate::logs::LogState::end);
+        let rows = headers.iter().filter_map(|signed| {
+            let header = signed.header().ok()?;
+            Some(AheadRow { seq: header.seq.0, hash: signed.hash(), prev: header.prev })
+        });
+        let rows: Vec<AheadRow> = rows.collect();
+        let before = place.checked_sub(1);
+        let trunk = rows.iter().find(|row| Some(row.seq) == before).map(|row| row.hash);
+        let waiting = self.logs.settle_fork(&log, trunk, &rows);
+        self.look_into(&log);
+        self.ripen(log);
+        self.plan_stale = true;
+        self.tell_strays(now, log, None);
+        self.offer_again(now, waiting, effects);
+    }
+
+    /// Offers entries that waited for what the store holds.
+    fn offer_again(&mut self, now: Now, entries: Vec<Arc<CheckedEntry>>, effects: &mut Vec<Effect>) {
+        for entry in entries {
+            if let Err(reject) = self.offer(now, &entry, Came::File, effects) {
+                effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+            }
+        }
+    }
+
+    /// Whether what is known of two neighbouring places can be one chain; if not, the log forks there.
+    fn judge<'h>(
+        &mut self,
+        now: Now,
+        log: LogId,
+        from: u64,
+        headers: impl Iterator<Item = &'h SignedHeader>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let next = from.saturating_add(1);
+        // Each suspect is judged together with the place before it.
+        let first = if from == 0 { 0 } else { next };
+        let suspects = (log, first, EntryHash::ZERO)..(log, next.saturating_add(1), EntryHash::ZERO);
+        let suspects = self.inquiries.suspects.range(suspects).map(|(key, entry)| (*key, entry.clone()));
+        let suspects: Vec<_> = suspects.collect();
+        let suspected = suspects.iter().map(|(_, entry)| SignedHeader::of(entry.entry()));
+        let mut places: BTreeMap<u64, BTreeMap<EntryHash, SignedHeader>> = BTreeMap::new();
+        for signed in headers.copied().chain(suspected) {
+            if let Some(place) = place_of(&signed).filter(|place| (from..=next).contains(place)) {
+                places.entry(place).or_default().insert(signed.hash(), signed);
+            }
+        }
+        for (key, _) in &suspects {
+            self.inquiries.suspects.remove(key);
+        }
+        let Some(descriptor) = self.descriptor(&log).cloned() else { return };
+        let Some((place, a, b)) = conflict(&places, from) else { return };
+        if place < self.logs.get(&log).map_or(0, crate::logs::LogState::end) {
+            let proof = ForkProof::new(descriptor, a, b);
+            self.accept_fork(CheckedFork { log, place, proof }, effects);
+        }
+        // Those past the fork are strays now; one below it is what the store holds there.
+        let end = self.logs.get(&log).map_or(u64::MAX, crate::logs::LogState::end);
+        let strays = suspects.into_iter().filter(|((_, seq, _), _)| *seq >= end).map(|(_, entry)| entry).collect();
+        self.offer_again(now, strays, effects);
+    }
+
+    /// A fork whose proof was checked. Its log ends there for good, unless it is found to end earlier.
+    pub(crate) fn accept_fork(&mut self, fork: CheckedFork, effects: &mut Vec<Effect>) {
+        if !self.logs.part(&fork.log, fork.place, fork.proof) {
+            return;
+        }
+        self.inquiries.searches.remove(&fork.log);
+        effects.push(Effect::Event(Event::Forked { log: fork.log, seq: fork.place }));
+        self.plan_stale = true;
+        if fork.log == self.own_log {
+            // Another life of this node wrote there too: leave the log to it.
+            self.open_incarnation(effects);
+        }
+    }
+
+    /// A proof came from a peer or in a file; whose log it is of may be news as well.
+    pub(crate) fn take_fork(
+        &mut self,
+        log: CheckedLog,
+        fork: CheckedFork,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reject> {
+        self.logs.describe(log, &self.me)?;
+        self.accept_fork(fork, effects);
+        Ok(())
+    }
+
+    pub(crate) fn take_proof(&mut self, proof: ForkProof, effects: &mut Vec<Effect>) -> Result<(), Reject> {
+        // Signatures are checked only of what would be news.
+        let key = vatra_model::certificate::SignedCertificate::decode(&proof.log.certificate);
+        let key = key.map_err(vatra_model::charter::AdmitError::Certificate)?.certificate().key;
+        let log = LogId::derive(&key, proof.log.incarnation, &proof.log.audience);
+        let place = proof.place(log).map_err(|source| Reject::Fork { log, source })?;
+        if self.logs.get(&log).is_some_and(|state| state.end() <= place) {
+            return Ok(());
+        }
+        let (log, fork) = self.trust.check_fork(proof)?;
+        self.take_fork(log, fork, effects)
+    }
+
+    /// A batch with proofs is durable: peers hear of them, and what the store holds past their places is looked for.
+    pub(crate) fn forks_saved(&mut self, batch: &Batch, effects: &mut Vec<Effect>) {
+        for fork in &batch.forks {
+            let from = fork.place.saturating_sub(1);
+            self.inquiries.recalls.insert((fork.log, from, ALL, None));
+            let knowing = self.peers.iter().filter(|(_, peer)| peer.greeted && peer.version >= FORKS_SINCE);
+            for (peer, _) in knowing {
+                let message = Message::Fork(Box::new(fork.proof.clone()));
+                effects.push(Effect::Send { peer: *peer, message });
+            }
+        }
+    }
+
+    /// A peer holds another chain of a log: from some place at or below `high` on it differs from ours.
+    pub(crate) fn search(&mut self, now: Now, peer: NodeKey, log: LogId, high: u64, effects: &mut Vec<Effect>) {
+        let knows = self.peers.get(&peer).is_some_and(|peer| peer.version >= FORKS_SINCE);
+        if !knows || self.inquiries.searches.contains_key(&log) || self.inquiries.searches.len() >= SEARCHES_MAX {
+            return;
+        }
+        let search = Search { peer, low: 0, high, since: now.mono, theirs: None, found: None };
+        self.inquiries.searches.insert(log, search);
+        self.probe(log, effects);
+    }
+
+    fn probe(&mut self, log: LogId, effects: &mut Vec<Effect>) {
+        let Some(search) = self.inquiries.searches.get_mut(&log) else { return };
+        search.theirs = None;
+        let (peer, seq) = (search.peer, search.middle());
+        effects.push(Effect::Send { peer, message: Message::Probe { log, seq } });
+    }
+
+    /// A peer tells the header that it holds at a place.
+    pub(crate) fn take_header(
+        &mut self,
+        peer: NodeKey,
+        (log, seq): (LogId, u64),
+        header: Option<SignedHeader>,
+    ) -> Result<(), Reject> {
+        let Some(search) = self.inquiries.searches.get_mut(&log) else { return Ok(()) };
+        if search.peer != peer || search.middle() != seq {
+            return Ok(());
+        }
+        let Some(signed) = header else {
+            self.inquiries.searches.remove(&log);
+            return Ok(());
+        };
+        let Some(state) = self.logs.get(&log) else { return Ok(()) };
+        let refuse = |source| Reject::Entry { log, seq, source };
+        let checked = signed.check(&state.checked.public).map_err(refuse)?;
+        if checked.log != log || checked.seq.0 != seq {
+            return Err(Reject::Malformed { what: "header", detail: format!("it is not the one of place {seq}") });
+        }
+        search.theirs = Some(signed);
+        self.inquiries.recalls.insert((log, seq, 1, None));
+        Ok(())
+    }
+
+    /// Our own header at the place that is being compared.
+    fn step_search(&mut self, now: Now, log: LogId, seq: u64, ours: Option<SignedHeader>, effects: &mut Vec<Effect>) {
+        let Some(search) = self.inquiries.searches.get_mut(&log) else { return };
+        let Some(theirs) = search.theirs.filter(|_| search.middle() == seq) else { return };
+        let Some(ours) = ours else {
+            self.inquiries.searches.remove(&log);
+            return;
+        };
+        search.since = now.mono;
+        let prev = |signed: &SignedHeader| signed.header().map(|header| header.prev).ok();
+        if ours.hash() == theirs.hash() {
+            search.low = seq.saturating_add(1);
+        } else {
+            search.high = seq;
+            search.found = Some((ours, theirs));
+            if prev(&ours) == prev(&theirs) {
+                // Equal before, by the chain of hashes.
+                search.low = seq;
+            }
+        }
+        match search.found {
+            Some((ours, theirs)) if search.low >= search.high => {
+                let place = search.high;
+                self.inquiries.searches.remove(&log);
+                let Some(descriptor) = self.descriptor(&log).cloned() else { return };
+                let proof = ForkProof::new(descriptor, ours, theirs);
+                self.accept_fork(CheckedFork { log, place, proof }, effects);
+            }
+            _ if search.low > search.high => drop(self.inquiries.searches.remove(&log)),
+            _ => self.probe(log, effects),
+        }
+    }
+
+    /// Gives up searches with a peer that is gone.
+    pub(crate) fn end_searches(&mut self, peer: &NodeKey) {
+        self.inquiries.searches.retain(|_, search| search.peer != *peer);
+    }
+
+    /// Gives up searches without an answer.
+    pub(crate) fn give_up_searches(&mut self, now: Now) {
+        self.inquiries.searches.retain(|_, search| now.mono.since(search.since) < SEARCH_MS);
+    }
+}
+
+fn place_of(signed: &SignedHeader) -> Option<u64> {
+    signed.header().map(|header| header.seq.0).ok()
+}
+
+/// The lowest place at which headers of two neighbouring places contradict each other, and two that do.
+fn conflict(
+    places: &BTreeMap<u64, BTreeMap<EntryHash, SignedHeader>>,
+    from: u64,
+) -> Option<(u64, SignedHeader, SignedHeader)> {
+    let at = |place: u64| places.get(&place).into_iter().flat_map(BTreeMap::iter);
+    let pair = |place: u64| {
+        let mut headers = at(place).map(|(_, signed)| *signed);
+        Some((place, headers.next()?, headers.next()?))
+    };
+    let next = from.checked_add(1)?;
+    let broken = || {
+        let (hash, first) = at(from).next()?;
+        let strange = |signed: &SignedHeader| signed.header().is_ok_and(|header| header.prev != *hash);
+        let (_, second) = at(next).find(|(_, signed)| strange(signed))?;
+        Some((from, *first, *second))
+    };
+    pair(from).or_else(broken).or_else(|| pair(next))
+}

@@ -1,0 +1,327 @@
+//! Strays of forked logs: which peers hold which, and how all come to hold the same.
+//!
+//! What is new is told by place and hash and asked for by them, each stray of one peer at a time. Where the heads of
+//! a forked log differ and nothing is under way, the whole list is asked for, which is rare and rated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vatra_model::limits::{MESSAGE_STRAYS_MAX, WANT_STRAYS_MAX};
+use vatra_model::wire::{Message, StrayList};
+use vatra_model::{EntryHash, LogId, MonoMs, NodeKey};
+
+use crate::forks::FORKS_SINCE;
+use crate::input::{Effect, Now, Reject};
+use crate::logs::LogState;
+use crate::replica::Replica;
+
+/// New strays are collected for this long before peers are told, in milliseconds.
+const TELL_MS: u64 = 100;
+/// Time between two questions for the whole list of one log to one peer, and between two answers, in milliseconds.
+const LIST_EVERY_MS: u64 = 2_000;
+/// Requests for strays under way per peer.
+const WANTS_PER_PEER: usize = 4;
+/// Logs of one link about which something is remembered.
+const TALKS_MAX: usize = 4096;
+
+type Stray = (u64, EntryHash);
+
+/// What was said about strays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StrayTalk {
+    /// Strays that became durable and are not told yet; `None` stands for a log that only its new head is told of.
+    news: BTreeMap<LogId, BTreeSet<Stray>>,
+    tell_at: Option<MonoMs>,
+    with: BTreeMap<(NodeKey, LogId), Talk>,
+    wants: BTreeMap<u32, StrayWant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Talk {
+    /// The fork place that the peer was shown the proof of.
+    proved: Option<u64>,
+    /// The head that it has for the log.
+    head: Option<EntryHash>,
+    /// Its list is to be asked for at this time.
+    ask_at: Option<MonoMs>,
+    asked: Option<MonoMs>,
+    given: Option<MonoMs>,
+}
+
+#[derive(Clone, Debug)]
+struct StrayWant {
+    peer: NodeKey,
+    log: LogId,
+    items: BTreeSet<Stray>,
+    since: MonoMs,
+}
+
+impl Replica {
+    /// A log's strays became more, or its fork place lower.
+    pub(crate) fn tell_strays(&mut self, now: Now, log: LogId, stray: Option<Stray>) {
+        self.stray_talk.news.entry(log).or_default().extend(stray);
+        self.stray_talk.tell_at.get_or_insert(now.mono.plus(TELL_MS));
+    }
+
+    fn list(&self, log: &LogId, whole: bool, items: Vec<Stray>) -> Option<StrayList> {
+        let state = self.logs.get(log)?;
+        let place = state.fork.as_ref()?.place;
+        // Before the trunk is whole there is no head to compare; strays are told all the same.
+        let trunk = state.whole_trunk();
+        let head = state.fork.as_ref()?.head().filter(|_| trunk.is_some()).unwrap_or(EntryHash::ZERO);
+        Some(StrayList { log: *log, place, trunk, head, whole, items })
+    }
+
+    fn send_news(&mut self, effects: &mut Vec<Effect>) {
+        for (log, items) in std::mem::take(&mut self.stray_talk.news) {
+            let items: Vec<Stray> = items.into_iter().collect();
+            let lists = self.lists(&log, false, &items);
+            for (peer, _) in self.peers.iter().filter(|(_, peer)| peer.greeted && peer.version >= FORKS_SINCE) {
+                let messages = lists.iter().cloned().map(Message::StrayList);
+                effects.extend(messages.map(|message| Effect::Send { peer: *peer, message }));
+            }
+        }
+    }
+
+    /// The list in as many messages as it needs, at least one.
+    fn lists(&self, log: &LogId, whole: bool, items: &[Stray]) -> Vec<StrayList> {
+        let last = items.len().saturating_sub(1) / MESSAGE_STRAYS_MAX;
+        let chunk = |number: usize| {
+            let from = number * MESSAGE_STRAYS_MAX;
+            items.get(from..items.len().min(from + MESSAGE_STRAYS_MAX)).unwrap_or_default().to_vec()
+        };
+        (0..=last).filter_map(|number| self.list(log, whole && number == last, chunk(number))).collect()
+    }
+
+    fn give_list(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
+        let Some(talk) = self.stray_talk.talk(peer, log) else { return };
+        if talk.given.is_some_and(|given| now.mono.since(given) < LIST_EVERY_MS) {
+            return;
+        }
+        talk.given = Some(now.mono);
+        let Some(fork) = self.logs.get(&log).and_then(|state| state.fork.as_ref()) else { return };
+        if !fork.is_settled {
+            return;
+        }
+        let items: Vec<Stray> = fork.durable_strays().copied().collect();
+        let messages = self.lists(&log, true, &items).into_iter().map(Message::StrayList);
+        effects.extend(messages.map(|message| Effect::Send { peer, message }));
+    }
+
+    /// A peer has something else than we for a log that is forked here: it gets the proof, and is asked what it has.
+    pub(crate) fn compare_fork(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
+        if self.peers.get(&peer).is_none_or(|peer| peer.version < FORKS_SINCE) {
+            return;
+        }
+        let Some(fork) = self.logs.get(&log).and_then(|state| state.fork.as_ref()) else { return };
+        if !fork.is_saved {
+            return;
+        }
+        let (place, proof) = (fork.place, fork.proof.clone());
+        let Some(talk) = self.stray_talk.talk(peer, log) else { return };
+        if talk.proved.is_none_or(|proved| proved > place) {
+            talk.proved = Some(place);
+            effects.push(Effect::Send { peer, message: Message::Fork(Box::new(proof)) });
+        }
+        talk.want_list(now.mono);
+    }
+
+    /// A peer tells of strays that it holds.
+    pub(crate) fn take_stray_list(
+        &mut self,
+        now: Now,
+        peer: NodeKey,
+        list: &StrayList,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reject> {
+        if list.items.len() > MESSAGE_STRAYS_MAX {
+            return Err(Reject::Full { what: "strays of a list", limit: MESSAGE_STRAYS_MAX });
+        }
+        let log = list.log;
+        let Some(fork) = self.logs.get(&log).and_then(|state| state.fork.as_ref()) else { return Ok(()) };
+        if !fork.is_settled || list.place < fork.place {
+            // The peer sends the proof of what we do not know; what it holds is compared again after that.
+            return Ok(());
+        }
+        if list.place > fork.place {
+            self.compare_fork(now, peer, log, effects);
+            return Ok(());
+        }
+        let (ours, trunk) = (fork.head(), self.logs.get(&log).and_then(LogState::whole_trunk));
+        let asked =
+            |stray: &Stray| self.stray_talk.wants.values().any(|want| want.log == log && want.items.contains(stray));
+        let missing: Vec<Stray> =
+            list.items.iter().filter(|stray| stray.0 >= fork.place && !fork.holds(stray)).copied().collect();
+        let free: Vec<Stray> = missing.iter().filter(|stray| !asked(stray)).copied().collect();
+        if let Some(talk) = self.stray_talk.talk(peer, log) {
+            talk.head = Some(list.head);
+        }
+        for items in free.chunks(WANT_STRAYS_MAX) {
+            self.want_strays(now, peer, log, items, effects);
+        }
+        if ours == Some(list.head) || !missing.is_empty() {
+            return Ok(());
+        }
+        match (list.trunk, trunk) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                if let Some(high) = list.place.checked_sub(1) {
+                    self.search(now, peer, log, high, effects);
+                }
+            }
+            // It lacks some of ours.
+            _ if list.whole => self.give_list(now, peer, log, effects),
+            _ => {
+                if let Some(talk) = self.stray_talk.talk(peer, log) {
+                    talk.want_list(now.mono);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn want_strays(&mut self, now: Now, peer: NodeKey, log: LogId, items: &[Stray], effects: &mut Vec<Effect>) {
+        let under_way = self.stray_talk.wants.values().filter(|want| want.peer == peer).count();
+        if under_way >= WANTS_PER_PEER || !self.writable {
+            return;
+        }
+        let request = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1).max(1);
+        let want = StrayWant { peer, log, items: items.iter().copied().collect(), since: now.mono };
+        self.stray_talk.wants.insert(request, want);
+        effects.push(Effect::Send { peer, message: Message::WantStrays { request, log, items: items.to_vec() } });
+    }
+
+    /// A peer asks which strays we hold.
+    pub(crate) fn take_want_list(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
+        self.give_list(now, peer, log, effects);
+    }
+
+    /// A peer asks for strays.
+    pub(crate) fn take_want_strays(
+        &mut self,
+        peer: NodeKey,
+        request: u32,
+        (log, items): (LogId, Vec<Stray>),
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reject> {
+        if items.len() > WANT_STRAYS_MAX {
+            return Err(Reject::Full { what: "strays of a request", limit: WANT_STRAYS_MAX });
+        }
+        let fork = self.logs.get(&log).and_then(|state| state.fork.as_ref()).filter(|fork| fork.is_settled);
+        let held: BTreeSet<Stray> = fork.map(|fork| fork.durable_strays().copied().collect()).unwrap_or_default();
+        let items = items.into_iter().filter(|item| held.contains(item)).collect();
+        effects.push(Effect::ServeStrays { peer, request, log, items });
+        Ok(())
+    }
+
+    /// An answer with strays came to its end; `false` if the request was not for strays.
+    pub(crate) fn finish_strays(&mut self, now: Now, peer: NodeKey, request: u32) -> bool {
+        if self.stray_talk.wants.get(&request).is_none_or(|want| want.peer != peer) {
+            return false;
+        }
+        let Some(want) = self.stray_talk.wants.remove(&request) else { return false };
+        // Nothing may be missing now, or more than one request could name.
+        if let Some(talk) = self.stray_talk.talk(peer, want.log) {
+            talk.want_list(now.mono.plus(TELL_MS));
+        }
+        true
+    }
+
+    /// A peer's link is gone.
+    pub(crate) fn forget_stray_talk(&mut self, peer: &NodeKey) {
+        self.stray_talk.with.retain(|(with, _), _| with != peer);
+        self.stray_talk.wants.retain(|_, want| want.peer != *peer);
+    }
+
+    /// What a frontier of a peer says of a log that may be forked here or there.
+    pub(crate) fn compare_heads(
+        &mut self,
+        now: Now,
+        peer: NodeKey,
+        (log, height, head): (LogId, u64, EntryHash),
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(state) = self.logs.get(&log) else { return };
+        let ours = state.durable();
+        match &state.fork {
+            Some(fork) if fork.head() == Some(head) && fork.place == height => {
+                if let Some(talk) = self.stray_talk.talk(peer, log) {
+                    talk.head = Some(head);
+                }
+            }
+            Some(_) => self.compare_fork(now, peer, log, effects),
+            None if height > 0 && height == ours.height && head != ours.head => {
+                self.search(now, peer, log, height - 1, effects);
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn run_stray_timers(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.stray_talk.tell_at.is_some_and(|due| due <= now.mono) {
+            self.stray_talk.tell_at = None;
+            self.send_news(effects);
+        }
+        let peers = &self.peers;
+        let patience = |peer: &NodeKey| peers.get(peer).map_or(0, |peer| peer.patience_ms());
+        let with = &mut self.stray_talk.with;
+        self.stray_talk.wants.retain(|_, want| {
+            let lives = now.mono.since(want.since) < patience(&want.peer);
+            if !lives && let Some(talk) = with.get_mut(&(want.peer, want.log)) {
+                talk.want_list(now.mono);
+            }
+            lives
+        });
+        for ((peer, log), talk) in with {
+            if talk.ask_at.is_some_and(|due| due <= now.mono) {
+                talk.ask_at = None;
+                let ours = self.logs.get(log).and_then(|state| state.fork.as_ref());
+                if ours.is_some_and(|fork| fork.head() != talk.head || talk.head.is_none()) {
+                    talk.asked = Some(now.mono);
+                    effects.push(Effect::Send { peer: *peer, message: Message::WantStrayList { log: *log } });
+                }
+            }
+        }
+    }
+
+    /// Asks anew where a peer's strays differ from ours and nothing brings that to an end.
+    pub(crate) fn compare_strays(&mut self, now: Now) {
+        for ((_, log), talk) in &mut self.stray_talk.with {
+            let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(crate::fork::Fork::head);
+            if talk.head != ours {
+                talk.want_list(now.mono);
+            }
+        }
+    }
+
+    /// When strays are to be spoken of next.
+    pub(crate) fn stray_deadline(&self) -> Option<MonoMs> {
+        let asks = self.stray_talk.with.values().filter_map(|talk| talk.ask_at);
+        let patience = |peer: &NodeKey| self.peers.get(peer).map_or(0, |peer| peer.patience_ms());
+        let wants = self.stray_talk.wants.values().map(|want| want.since.plus(patience(&want.peer)));
+        asks.chain(wants).chain(self.stray_talk.tell_at).min()
+    }
+
+    /// Whether a peer is known to hold the same strays of a log as we.
+    pub(crate) fn shares_strays(&self, peer: &NodeKey, log: &LogId) -> bool {
+        let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(crate::fork::Fork::head);
+        let theirs = self.stray_talk.with.get(&(*peer, *log)).and_then(|talk| talk.head);
+        ours.is_some() && ours == theirs
+    }
+}
+
+impl StrayTalk {
+    fn talk(&mut self, peer: NodeKey, log: LogId) -> Option<&mut Talk> {
+        if self.with.len() >= TALKS_MAX && !self.with.contains_key(&(peer, log)) {
+            return None;
+        }
+        Some(self.with.entry((peer, log)).or_default())
+    }
+}
+
+impl Talk {
+    /// The list is asked for soon, but not more often than its rate allows.
+    fn want_list(&mut self, now: MonoMs) {
+        let earliest = self.asked.map_or(now, |asked| asked.plus(LIST_EVERY_MS).max(now));
+        self.ask_at = Some(self.ask_at.map_or(earliest, |due| due.min(earliest)));
+    }
+}
