@@ -5,7 +5,10 @@ use thiserror::Error;
 use super::{EntriesFrame, MESSAGE_LOGS_MAX, Message};
 use crate::certificate::CERTIFICATE_BYTES_MAX;
 use crate::charter::CHARTER_BYTES_MAX;
-use crate::limits::{BEACON_BYTES_MAX, ENTRY_CHANGES_MAX, FRAME_ENTRIES_MAX, LOGS_MAX, SOFTWARE_BYTES_MAX};
+use crate::limits::{
+    BEACON_BYTES_MAX, ENTRY_CHANGES_MAX, FRAME_ENTRIES_MAX, LOGS_MAX, MESSAGE_STRAYS_MAX, SOFTWARE_BYTES_MAX,
+    WANT_STRAYS_MAX,
+};
 
 /// A message holds more of something than one may. Nothing of it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -35,7 +38,17 @@ impl Message {
             Message::Beacon(signed) => within("bytes of a beacon", BEACON_BYTES_MAX, signed.body.len()),
             Message::Have { heights } => within("logs of an announcement", MESSAGE_LOGS_MAX, heights.len()),
             Message::Entries(frame) => check_entries(frame),
-            _ => Ok(()),
+            Message::Fork(proof) => {
+                within("bytes of a certificate", CERTIFICATE_BYTES_MAX, proof.log.certificate.len())
+            }
+            Message::StrayList(list) => within("strays of a list", MESSAGE_STRAYS_MAX, list.items.len()),
+            Message::WantStrays { items, .. } => within("strays of a request", WANT_STRAYS_MAX, items.len()),
+            Message::WantCharter { .. }
+            | Message::Want(_)
+            | Message::Done { .. }
+            | Message::Probe { .. }
+            | Message::Header { .. }
+            | Message::WantStrayList { .. } => Ok(()),
         }
     }
 }
@@ -58,8 +71,10 @@ fn within(what: &'static str, limit: usize, found: usize) -> Result<(), MessageT
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FrontierDigest, Hello, LogDescriptor, Run, RunEntry, SignedBeacon, WireSlot};
+    use super::super::{FrontierDigest, Hello, LogDescriptor, Run, RunEntry, SignedBeacon, StrayList, WireSlot};
     use super::*;
+    use crate::entry::HEADER_LEN;
+    use crate::fork::{ForkProof, SignedHeader};
     use crate::ids::{AudienceId, EntryHash, Incarnation, LogId, Realm};
     use crate::time::WallMs;
 
@@ -106,6 +121,17 @@ mod tests {
         let have = move |logs| Message::Have { heights: vec![(log, 1); logs] };
         let beacon = |bytes| Message::Beacon(SignedBeacon { body: vec![0; bytes], signature: [0; 64] });
         let charter = |bytes| Message::Charter { bytes: vec![0; bytes] };
+        let fork = |certificate| {
+            let (incarnation, audience, realm) = (Incarnation(1), AudienceId::FEDERATION, Realm::OPS);
+            let log = LogDescriptor { certificate: vec![0; certificate], incarnation, audience, realm };
+            let signed = SignedHeader { header: [0; HEADER_LEN], signature: [0; 64] };
+            Message::Fork(Box::new(ForkProof { log, first: signed, second: signed }))
+        };
+        let list = move |strays| {
+            let (trunk, head, items) = (None, EntryHash::ZERO, vec![(1, EntryHash::ZERO); strays]);
+            Message::StrayList(StrayList { log, place: 0, trunk, head, whole: true, items })
+        };
+        let strays = move |strays| Message::WantStrays { request: 1, log, items: vec![(1, EntryHash::ZERO); strays] };
         type Case = (&'static str, usize, Box<dyn Fn(usize) -> Message>);
         let cases: Vec<Case> = vec![
             ("bytes of a certificate", CERTIFICATE_BYTES_MAX, Box::new(|n| hello(n, 0))),
@@ -116,6 +142,9 @@ mod tests {
             ("logs of an announcement", MESSAGE_LOGS_MAX, Box::new(have)),
             ("logs of a frame", LOGS_MAX, Box::new(|n| frame(n, 0, 0, 0, 0))),
             ("bytes of a certificate", CERTIFICATE_BYTES_MAX, Box::new(|n| frame(1, n, 0, 0, 0))),
+            ("bytes of a certificate", CERTIFICATE_BYTES_MAX, Box::new(fork)),
+            ("strays of a list", MESSAGE_STRAYS_MAX, Box::new(list)),
+            ("strays of a request", WANT_STRAYS_MAX, Box::new(strays)),
             ("runs of a frame", FRAME_ENTRIES_MAX, Box::new(|n| frame(0, 0, n, 0, 0))),
             ("entries of a frame", FRAME_ENTRIES_MAX, Box::new(|n| frame(0, 0, 1, n, 0))),
             ("changes of an entry", ENTRY_CHANGES_MAX, Box::new(|n| frame(0, 0, 1, 1, n))),
