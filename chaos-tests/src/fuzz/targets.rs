@@ -263,7 +263,7 @@ fn bundle(bytes: &[u8]) {
                     entries += chunk.entries.len() as u64;
                     inflated += chunk.inflated_bytes as u64;
                 }
-                Ok(Some(Part::Optional { .. })) => {}
+                Ok(Some(Part::Forks(_) | Part::Optional { .. })) => {}
                 Ok(None) => break true,
                 Err(_) => break false,
             }

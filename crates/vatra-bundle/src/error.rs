@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 use vatra_model::charter::{AdmitError, CharterError};
+use vatra_model::fork::ForkError;
 use vatra_model::{EntryError, LogId, VerifyError};
 
 /// A bundle is refused. Nothing of it was believed after the place that the error names; a caller that applies
@@ -129,6 +130,15 @@ pub enum ReadError {
         /// The log.
         log: LogId,
     },
+    /// A proof of a fork proves nothing.
+    #[error("a proof of a fork of log {log}: {source}")]
+    Fork {
+        /// The log.
+        log: LogId,
+        /// Why not.
+        #[source]
+        source: ForkError,
+    },
     /// An entry does not hold.
     #[error("entry {seq} of log {log}: {source}")]
     Entry {
@@ -169,6 +179,7 @@ impl ReadError {
             | ReadError::Signature { .. }
             | ReadError::OtherContent { .. }
             | ReadError::UndescribedLog { .. }
+            | ReadError::Fork { .. }
             | ReadError::Entry { .. } => "do not trust the file; ask its maker for another one by telephone",
         }
     }

@@ -10,13 +10,13 @@ use vatra_model::codec;
 use vatra_model::limits::LOGS_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Run};
-use vatra_model::{CheckedEntry, LogId, Public};
+use vatra_model::{CheckedEntry, ForkProof, LogId, Public};
 
 use crate::error::ReadError;
 use crate::manifest::{BundleId, End, Manifest, SignedManifest, StatementError};
 use crate::section::{
-    CHUNK_INFLATED_BYTES_MAX, OPTIONAL_BIT, SECTION_CHARTER, SECTION_END, SECTION_ENTRIES, SECTION_MANIFEST, Section,
-    SectionReader,
+    CHUNK_INFLATED_BYTES_MAX, OPTIONAL_BIT, SECTION_CHARTER, SECTION_END, SECTION_ENTRIES, SECTION_FORK_PROOFS,
+    SECTION_MANIFEST, Section, SectionReader,
 };
 
 /// Bounds on one reading.
@@ -54,6 +54,8 @@ pub struct Chunk {
 pub enum Part {
     /// Entries.
     Entries(Chunk),
+    /// Proofs of forks, each checked against its log's origin.
+    Forks(Vec<ForkProof>),
     /// A section that readers may skip.
     Optional {
         /// Its kind.
@@ -180,6 +182,7 @@ impl<R: Read> BundleReader<R> {
         let section = self.sections.read()?;
         match section.kind {
             SECTION_ENTRIES => Ok(Some(Part::Entries(self.open_chunk(&section)?))),
+            SECTION_FORK_PROOFS => Ok(Some(Part::Forks(self.open_proofs(&section)?))),
             SECTION_END => {
                 self.check_end(&section)?;
                 self.is_over = true;
@@ -223,7 +226,7 @@ impl<R: Read> BundleReader<R> {
             return Err(malformed("a chunk holds entries and answers nobody".into()));
         }
         let mut chunk = Chunk { inflated_bytes: plain.len(), ..Chunk::default() };
-        for descriptor in frame.logs {
+        for descriptor in &frame.logs {
             chunk.logs.extend(self.name_log(offset, descriptor)?);
         }
         for run in frame.runs {
@@ -233,23 +236,41 @@ impl<R: Read> BundleReader<R> {
         Ok(chunk)
     }
 
-    fn name_log(&mut self, offset: u64, descriptor: LogDescriptor) -> Result<Option<NamedLog>, ReadError> {
+    fn open_proofs(&mut self, section: &Section) -> Result<Vec<ForkProof>, ReadError> {
+        let offset = section.offset;
+        let proofs: Vec<ForkProof> = codec::decode(&section.payload, "proofs of forks")
+            .map_err(|error| ReadError::Malformed { offset, what: error.to_string() })?;
+        for proof in &proofs {
+            let (log, public) = self.admit_log(offset, &proof.log)?;
+            proof.check(log.id, &public).map_err(|source| ReadError::Fork { log: log.id, source })?;
+        }
+        Ok(proofs)
+    }
+
+    fn name_log(&mut self, offset: u64, descriptor: &LogDescriptor) -> Result<Option<NamedLog>, ReadError> {
+        let (log, public) = self.admit_log(offset, descriptor)?;
+        if self.logs.contains_key(&log.id) {
+            return Ok(None);
+        }
+        if self.logs.len() >= LOGS_MAX {
+            let what = format!("it names more than {LOGS_MAX} logs");
+            return Err(ReadError::Malformed { offset, what });
+        }
+        self.logs.insert(log.id, (descriptor.clone(), public));
+        Ok(Some(log))
+    }
+
+    /// Whose log it is, if an epoch of the charter admits that.
+    fn admit_log(&self, offset: u64, descriptor: &LogDescriptor) -> Result<(NamedLog, Public), ReadError> {
         let malformed = |what: String| ReadError::Malformed { offset, what };
         let signed =
             SignedCertificate::decode(&descriptor.certificate).map_err(|error| malformed(error.to_string()))?;
         let certificate = signed.certificate().clone();
         let id = LogId::derive(&certificate.key, descriptor.incarnation, &descriptor.audience);
-        if self.logs.contains_key(&id) {
-            return Ok(None);
-        }
-        if self.logs.len() >= LOGS_MAX {
-            return Err(malformed(format!("it names more than {LOGS_MAX} logs")));
-        }
         let refused = |source: AdmitError| ReadError::Origin { log: id, source };
         self.in_force.admit_log(&signed).map_err(refused)?;
         let public = Public::new(&certificate.key.0).map_err(|error| malformed(error.to_string()))?;
-        self.logs.insert(id, (descriptor.clone(), public));
-        Ok(Some(NamedLog { id, descriptor, certificate }))
+        Ok((NamedLog { id, descriptor: descriptor.clone(), certificate }, public))
     }
 
     fn open_run(&self, offset: u64, run: Run, entries: &mut Vec<CheckedEntry>) -> Result<(), ReadError> {

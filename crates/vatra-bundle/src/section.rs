@@ -27,7 +27,7 @@ pub(crate) const SECTION_ENTRIES: u8 = 3;
 pub(crate) const SECTION_END: u8 = 4;
 /// Kinds with this bit may be skipped by a reader that does not know them.
 pub(crate) const OPTIONAL_BIT: u8 = 0x80;
-/// Kind of the optional section that is kept for proofs of forks.
+/// Proofs of forks.
 pub const SECTION_FORK_PROOFS: u8 = OPTIONAL_BIT | 1;
 
 /// Longest signed manifest in bytes: a range of each log that a node may know fits.

@@ -5,25 +5,30 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 use vatra_model::codec;
+use vatra_model::entry::SIGNED_HEADER_LEN;
 use vatra_model::limits::{ENTRY_BYTES_MAX, ENTRY_CHANGES_MAX};
 use vatra_model::pack::Packer;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Run};
-use vatra_model::{Entry, LogId, Secret};
+use vatra_model::{Entry, ForkProof, LogId, Secret};
 
 use crate::manifest::{BundleId, End, Manifest};
 use crate::section::{
     CHARTER_SECTION_BYTES_MAX, CHUNK_BYTES_MAX, CHUNK_INFLATED_BYTES_MAX, MANIFEST_BYTES_MAX, OPTIONAL_BIT,
-    OPTIONAL_SECTION_BYTES_MAX, SECTION_CHARTER, SECTION_END, SECTION_ENTRIES, SECTION_MANIFEST, SectionWriter,
+    OPTIONAL_SECTION_BYTES_MAX, SECTION_CHARTER, SECTION_END, SECTION_ENTRIES, SECTION_FORK_PROOFS, SECTION_MANIFEST,
+    SectionWriter,
 };
 
 /// Unpacked bytes of entries that one chunk takes before it is closed.
 const CHUNK_BYTES: usize = 512 * 1024;
+/// Proofs of forks in one section: each has two headers, two signatures and a certificate.
+const PROOFS_PER_SECTION: usize = 512;
 /// What an entry takes in a chunk beside its changes, at most: run, stamp, signature, descriptor of its log.
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
 // The largest chunk fits its bound even when nothing of it can be packed.
 const _: () = assert!(CHUNK_BYTES + ENTRY_BYTES_MAX + ENTRY_CHANGES_MAX * 36 + ENTRY_OVERHEAD_BYTES < CHUNK_BYTES_MAX);
 const _: () = assert!(CHUNK_BYTES_MAX <= CHUNK_INFLATED_BYTES_MAX);
+const _: () = assert!(PROOFS_PER_SECTION * (ENTRY_OVERHEAD_BYTES + 2 * SIGNED_HEADER_LEN) < OPTIONAL_SECTION_BYTES_MAX);
 
 /// A bundle could not be written. What was written is no bundle; begin again.
 #[derive(Debug, Error)]
@@ -115,7 +120,17 @@ impl<'s, W: Write> BundleWriter<'s, W> {
         if self.group_bytes >= CHUNK_BYTES { self.close_chunk() } else { Ok(()) }
     }
 
-    /// Adds a section that readers may skip, such as [`crate::SECTION_FORK_PROOFS`].
+    /// Adds proofs of forks; best before the entries that they are about.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn add_fork_proofs(&mut self, proofs: &[ForkProof]) -> Result<(), WriteError> {
+        proofs
+            .chunks(PROOFS_PER_SECTION)
+            .try_for_each(|some| self.add_optional(SECTION_FORK_PROOFS, &codec::encode(&some.to_vec())))
+    }
+
+    /// Adds a section that readers may skip.
     ///
     /// # Errors
     /// [`WriteError`].

@@ -1,9 +1,9 @@
 //! What goes in comes out, in order and believed.
 
 use proptest::prelude::*;
-use vatra_bundle::{BundleReader, BundleWriter, Part, SECTION_FORK_PROOFS};
-use vatra_model::Entry;
+use vatra_bundle::{BundleReader, BundleWriter, Part, ReadError};
 use vatra_model::charter::Revocation;
+use vatra_model::{Entry, ForkProof, SignedHeader};
 
 use crate::support::*;
 
@@ -50,7 +50,7 @@ fn optional_sections_are_skipped_or_read() {
     let manifest = manifest(&charter(), &entries);
     let mut writer = BundleWriter::begin(Vec::new(), &secret, &manifest, &charter().encode()).unwrap();
     writer.add(entries[0].clone(), &descriptor(0)).unwrap();
-    writer.add_optional(SECTION_FORK_PROOFS, b"a proof of a later version").unwrap();
+    writer.add_optional(0x90, b"a part of a later version").unwrap();
     writer.add(entries[1].clone(), &descriptor(0)).unwrap();
     writer.add_optional(0xff, b"").unwrap();
     let (bytes, written) = writer.finish().unwrap();
@@ -63,7 +63,40 @@ fn optional_sections_are_skipped_or_read() {
             optional.push((kind, payload));
         }
     }
-    assert_eq!(optional, [(SECTION_FORK_PROOFS, b"a proof of a later version".to_vec()), (0xff, vec![])]);
+    assert_eq!(optional, [(0x90, b"a part of a later version".to_vec()), (0xff, vec![])]);
+}
+
+#[test]
+fn proofs_of_forks_travel_and_are_checked() {
+    let (one, other) = (log(1, &texts(3)), log(1, &[b"another first".to_vec()]));
+    let proof = |a: &Entry, b: &Entry| ForkProof::new(descriptor(1), SignedHeader::of(a), SignedHeader::of(b));
+    let bundle_with = |proofs: &[ForkProof]| {
+        let secret = node(0);
+        let manifest = manifest(&charter(), &one);
+        let mut writer = BundleWriter::begin(Vec::new(), &secret, &manifest, &charter().encode()).unwrap();
+        writer.add_fork_proofs(proofs).unwrap();
+        writer.add(one[0].clone(), &descriptor(1)).unwrap();
+        writer.finish().unwrap().0
+    };
+    let good = vec![proof(&one[0], &other[0]); 600];
+    let bytes = bundle_with(&good);
+    let mut reader = BundleReader::open(bytes.as_slice(), None, ROOMY).unwrap();
+    let mut found = Vec::new();
+    while let Some(part) = reader.next_part().unwrap() {
+        match part {
+            Part::Forks(proofs) => found.extend(proofs),
+            Part::Entries(chunk) => assert_eq!((chunk.entries.len(), chunk.logs.len()), (1, 1)),
+            Part::Optional { kind, .. } => panic!("section {kind}"),
+        }
+    }
+    assert_eq!(found, good);
+    // Two entries that follow each other prove nothing, and neither does a signature of somebody else.
+    let mut forged = good[0].clone();
+    forged.second.signature = forged.first.signature;
+    for bad in [proof(&one[0], &one[1]), forged] {
+        let refused = read(&bundle_with(&[bad]), None).unwrap_err();
+        assert!(matches!(refused, ReadError::Fork { .. }), "{refused:?}");
+    }
 }
 
 #[test]
@@ -77,7 +110,7 @@ fn a_revoked_maker_is_refused_but_logs_of_revoked_nodes_travel() {
     };
     assert_eq!(read(&bytes, Some(&revoke(1))).unwrap().len(), 3, "how far they count, the replica decides");
     let refused = read(&bytes, Some(&revoke(0))).unwrap_err();
-    assert!(matches!(refused, vatra_bundle::ReadError::Maker(_)), "{refused:?}");
+    assert!(matches!(refused, ReadError::Maker(_)), "{refused:?}");
 }
 
 proptest! {

@@ -68,7 +68,13 @@ fn bundle(summary: &Summary, against: &str, out: &mut Printer) -> anyhow::Result
         }
         out.line(&print::clean(&format!("charter   epoch {}, checked against {against}", json["charter_epoch"])))?;
         let (entries, bytes, logs) = (summary.entries, summary.bytes, &json["known_logs"]);
-        out.line(&format!("entries   {entries} ({}), {bytes} bytes; logs that its maker knew: {logs}", summary.by_class()))?;
+        out.line(&format!(
+            "entries   {entries} ({}), {bytes} bytes; logs that its maker knew: {logs}",
+            summary.by_class()
+        ))?;
+        if summary.forks > 0 {
+            out.line(&format!("forks     {} proved", summary.forks))?;
+        }
         let rows = summary.rows();
         if !rows.is_empty() {
             out.table(&["log", "member", "node", "places", "entries"], rows)?;

@@ -18,6 +18,7 @@ pub(super) struct Summary {
     classes: [u64; 4],
     chunks: u64,
     optional: Vec<u8>,
+    pub(super) forks: u64,
     pub(super) entries: u64,
     pub(super) bytes: u64,
     /// Why it was not read to its end, if it was not.
@@ -46,6 +47,7 @@ impl Summary {
             classes: [0; 4],
             chunks: 0,
             optional: Vec::new(),
+            forks: 0,
             entries: 0,
             bytes: 0,
             problem: None,
@@ -54,6 +56,7 @@ impl Summary {
             match reader.next_part() {
                 Ok(None) => break,
                 Ok(Some(Part::Entries(chunk))) => summary.count(&chunk),
+                Ok(Some(Part::Forks(proofs))) => summary.forks += proofs.len() as u64,
                 Ok(Some(Part::Optional { kind, .. })) => summary.optional.push(kind),
                 Err(problem) => {
                     summary.problem = Some(problem);
@@ -105,6 +108,7 @@ impl Summary {
         json["entries"] = self.entries.into();
         json["classes"] = classes.into();
         json["chunks"] = self.chunks.into();
+        json["fork_proofs"] = self.forks.into();
         json["optional_sections"] = self.optional.clone().into();
         json["logs"] = logs.collect();
         json

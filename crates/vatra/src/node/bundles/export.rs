@@ -13,7 +13,7 @@ use vatra_api::{BundleOrder, BundlePiece, Refusal, RefusalKind};
 use vatra_bundle::{BundleWriter, LogRange, Manifest, SignedReceipt, WriteError};
 use vatra_model::pack::Packer;
 use vatra_model::wire::LogDescriptor;
-use vatra_model::{Class, Entry, Frontier, Head, LogId, MemberCode, Seq};
+use vatra_model::{Class, Entry, ForkProof, Frontier, Head, LogId, MemberCode, Seq};
 use vatra_replica::Trust;
 use vatra_store::{PageLimits, Reader};
 
@@ -21,13 +21,12 @@ use super::{Bundles, unreadable};
 use crate::node::clock::wall;
 use crate::node::driver::Holdings;
 use crate::node::packing::{unpack_entry, unpack_header};
+use crate::node::strays;
 
 /// Bytes that are handed to the caller at once.
 const PIECE_BYTES: usize = 128 * 1024;
 /// Stored entries that are read at once.
 const PAGE: PageLimits = PageLimits { rows_max: 1024, bytes_max: 1 << 20 };
-/// Stray entries of one log that are read at once: all that a log may have.
-const STRAYS: PageLimits = PageLimits { rows_max: 16_384, bytes_max: 64 << 20 };
 /// What goes into the file first: who gets to read only its beginning has the urgent part.
 const PASSES: [&[Class]; 3] = [&[Class::Flash], &[Class::Priority], &[Class::Routine, Class::Bulk]];
 
@@ -57,8 +56,8 @@ struct PlannedLog {
     from: u64,
     /// The place past the last.
     to: u64,
-    /// Whether entries past a fork are written too.
-    has_strays: bool,
+    /// The proof of its fork, if the receiver may not know all of it.
+    fork: Option<ForkProof>,
 }
 
 impl Bundles {
@@ -72,16 +71,20 @@ impl Bundles {
             (None, None) => Base::Nothing,
         };
         let reader = &self.shared.views.reader;
+        let mut forks = strays::forks(reader).map_err(|error| unreadable(&error))?;
         let mut logs = Vec::new();
         let mut ranges = Vec::new();
         for id in &holdings.logs {
             // A log without an entry has no descriptor in the store.
             let Some(descriptor) = self.shared.views.origins.descriptor(id) else { continue };
             let head = holdings.frontier.head(id);
-            let (from, to) = range_of(reader, *id, head, &base).map_err(|error| unreadable(&error))?;
+            let fork = forks.remove(id);
+            let place = fork.as_ref().map_or(u64::MAX, |fork| fork.place);
+            let (from, to) = range_of(reader, *id, (head, place), &base).map_err(|error| unreadable(&error))?;
             let is_level = matches!(&base, Base::Frontier(theirs) if theirs.head(id) == head && head != Head::EMPTY);
+            let fork = fork.filter(|_| !is_level).map(|fork| fork.proof);
             ranges.push(LogRange { log: *id, from, height: head.height, head: head.head });
-            logs.push(PlannedLog { id: *id, descriptor, from, to, has_strays: !is_level });
+            logs.push(PlannedLog { id: *id, descriptor, from, to, fork });
         }
         let charter = trust.charter().encode();
         let manifest = Manifest {
@@ -126,11 +129,13 @@ impl Bundles {
         let reader = &self.shared.views.reader;
         let mut writer = BundleWriter::begin(out, &self.secret, &plan.manifest, &plan.charter)?;
         let mut packer = Packer::new();
+        let proofs: Vec<ForkProof> = plan.logs.iter().filter_map(|log| log.fork.clone()).collect();
+        writer.add_fork_proofs(&proofs)?;
         for classes in PASSES {
             for log in &plan.logs {
                 let mut add = |entry: Entry| writer.add(entry, &log.descriptor);
                 write_log(reader, &mut packer, log, classes, &mut add)?;
-                if log.has_strays {
+                if log.fork.is_some() {
                     write_strays(reader, &mut packer, log, classes, &mut add)?;
                 }
             }
@@ -167,6 +172,7 @@ fn write_log(
     Ok(())
 }
 
+/// Adds the entries past a fork that are kept beside their log; the others stand in its range.
 fn write_strays(
     reader: &Reader,
     packer: &mut Packer,
@@ -174,9 +180,10 @@ fn write_strays(
     classes: &[Class],
     add: &mut impl FnMut(Entry) -> Result<(), WriteError>,
 ) -> anyhow::Result<()> {
-    for stray in reader.strays(log.id, STRAYS)?.rows {
-        if classes.contains(&unpack_header(&stray.bytes)?.0.class) {
-            add(unpack_entry(packer, &stray.bytes)?)?;
+    for stray in strays::listed(reader, log.id)? {
+        let Some(bytes) = strays::stray_bytes(reader, log.id, Seq(stray.seq), stray.hash)? else { continue };
+        if classes.contains(&unpack_header(&bytes)?.0.class) {
+            add(unpack_entry(packer, &bytes)?)?;
         }
     }
     Ok(())
@@ -200,17 +207,24 @@ fn frontier_of(trust: &Trust, bytes: &Bytes) -> Result<Frontier, Refusal> {
 }
 
 /// The places of a log that a bundle holds: what the receiver is not known to hold, to the last that is held here.
-fn range_of(reader: &Reader, log: LogId, head: Head, base: &Base) -> anyhow::Result<(u64, u64)> {
+/// Heights past the place of a fork say nothing: they may be of another branch.
+fn range_of(reader: &Reader, log: LogId, (head, place): (Head, u64), base: &Base) -> anyhow::Result<(u64, u64)> {
     let newest = reader.entries_reverse(log, Seq(0), Seq(u64::MAX), PageLimits::rows(1))?;
     let to = newest.last.and_then(Seq::next).map_or(0, |next| next.0).max(head.height);
     let from = match base {
         Base::Nothing => 0,
-        Base::Member(holdings) => holdings.at_member.get(&log).copied().unwrap_or(0),
+        Base::Member(holdings) => holdings.at_member.get(&log).copied().unwrap_or(0).min(place),
         Base::Frontier(theirs) => {
             let theirs = theirs.head(&log);
-            let is_same = theirs == head || theirs.height > head.height || follows(reader, log, theirs)?;
-            // A log that has grown apart is sent whole: the receiver finds where.
-            if is_same { theirs.height } else { 0 }
+            match theirs.height {
+                // What lies past a fork is part of what is level.
+                _ if theirs == head && place != u64::MAX => to,
+                height if theirs == head => height,
+                height if height > head.height => height.min(place),
+                height if follows(reader, log, theirs)? => height,
+                // A log that has grown apart is sent whole: the receiver finds where.
+                _ => 0,
+            }
         }
     };
     Ok((from.min(to), to))

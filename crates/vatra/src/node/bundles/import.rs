@@ -11,7 +11,7 @@ use vatra_api::{
 use vatra_bundle::{BundleId, BundleReader, Chunk, Intake, Part, ReadError, ReadLimits};
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::charter::Charter;
-use vatra_model::{CheckedEntry, LogId, WallMs};
+use vatra_model::{CheckedEntry, ForkProof, LogId, WallMs};
 use vatra_replica::{CheckedLog, Input, Trust};
 use vatra_store::{Health, ReadOnlyReason};
 
@@ -46,12 +46,14 @@ struct Checked {
 #[derive(Default)]
 struct Tally {
     new: u64,
+    doubtful: u64,
     refused: BTreeMap<&'static str, (u64, String)>,
 }
 
 impl Tally {
     fn add(&mut self, taken: Taken) {
         self.new += taken.new;
+        self.doubtful += taken.doubtful;
         for (reason, (count, example)) in taken.refused {
             self.refuse(reason, count, example);
         }
@@ -65,9 +67,22 @@ impl Tally {
         self.refused.values().map(|(count, _)| count).sum()
     }
 
-    /// Whether something did not fit that may fit now.
+    /// Whether something did not fit that may fit now, or was not decided that is decided by now.
     fn may_go_on(&self) -> bool {
-        self.new > 0 && self.refused.contains_key("full")
+        (self.new > 0 && self.refused.contains_key("full")) || self.doubtful > 0
+    }
+
+    /// What was left undecided is told among the refused: nothing of it is kept.
+    fn closed(mut self) -> Tally {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if doubtful > 0 {
+            self.refuse(
+                "doubtful",
+                doubtful,
+                "an entry contradicts others; import again when the fork is settled".into(),
+            );
+        }
+        self
     }
 }
 
@@ -162,11 +177,11 @@ impl Bundles {
             let round = self.apply_round(spool, checked, progress)?;
             new += round.new;
             if !round.may_go_on() {
-                return Ok(Tally { new, ..round });
+                return Ok(Tally { new, ..round.closed() });
             }
         }
         let last = self.apply_round(spool, checked, progress)?;
-        Ok(Tally { new: new + last.new, ..last })
+        Ok(Tally { new: new + last.new, ..last.closed() })
     }
 
     fn apply_round(&self, spool: &Spool, checked: &Checked, progress: &BundleProgress) -> Result<Tally, Refusal> {
@@ -183,9 +198,11 @@ impl Bundles {
         };
         let (stage, total) = (BundleStage::Apply, spool.bytes());
         while let Some(part) = reader.next_part().map_err(|error| half_applied(&error))? {
-            // Sections that this version does not know may be skipped.
-            if let Part::Entries(chunk) = part {
-                round.take(chunk)?;
+            match part {
+                Part::Entries(chunk) => round.take(chunk)?,
+                Part::Forks(proofs) => round.take_forks(proofs)?,
+                // Sections that this version does not know may be skipped.
+                Part::Optional { .. } => {}
             }
             progress.send_replace(Some(BundleStep { stage, done: reader.bytes_read(), total }));
         }
@@ -228,6 +245,20 @@ impl Round<'_> {
             portion.add(entry);
         }
         self.send(portion)
+    }
+
+    /// Proofs go before the entries that they are about. One that is known already changes nothing.
+    fn take_forks(&mut self, proofs: Vec<ForkProof>) -> Result<(), Refusal> {
+        for proof in proofs {
+            // The reader has checked it; what this version keeps no log of, it needs no proof of either.
+            let Ok((log, fork)) = self.trust.check_fork(proof) else { continue };
+            let item = Item::Core(Input::Fork { log, fork: Box::new(fork) });
+            let weight = Weight::small(self.source);
+            if !self.bundles.shared.mailbox.post(Urgency::Control, weight, item) {
+                return Err(stopping());
+            }
+        }
+        Ok(())
     }
 
     /// Gives the driver a portion, with all that it must know of its logs: urgent portions overtake others.

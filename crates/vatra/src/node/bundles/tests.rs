@@ -47,6 +47,11 @@ impl Desk {
 
     /// The entries of an export, in the order of the file.
     async fn export(&self, since: Option<Vec<u8>>) -> Vec<Entry> {
+        self.export_all(since).await.0
+    }
+
+    /// The same, and how many forks it proves.
+    async fn export_all(&self, since: Option<Vec<u8>>) -> (Vec<Entry>, usize) {
         let order = BundleOrder { since: since.map(Bytes::from), receiver: None };
         let bundles = self.bundles.clone();
         let (sender, mut pieces) = mpsc::channel(4);
@@ -61,13 +66,15 @@ impl Desk {
         writing.await.expect("no panic");
         let limits = ReadLimits { inflated_bytes_max: 1 << 30 };
         let mut reader = BundleReader::open(file.as_slice(), None, limits).expect("a bundle");
-        let mut entries = Vec::new();
+        let (mut entries, mut forks) = (Vec::new(), 0);
         while let Some(part) = reader.next_part().expect("a whole bundle") {
-            if let Part::Entries(chunk) = part {
-                entries.extend(chunk.entries.into_iter().map(|entry| entry.into_entry()));
+            match part {
+                Part::Entries(chunk) => entries.extend(chunk.entries.into_iter().map(|entry| entry.into_entry())),
+                Part::Forks(proofs) => forks += proofs.len(),
+                Part::Optional { kind, .. } => panic!("section {kind}"),
             }
         }
-        entries
+        (entries, forks)
     }
 
     async fn import(&self, file: Vec<u8>) -> Result<vatra_api::BundleIntake, Refusal> {
@@ -133,6 +140,11 @@ async fn urgent_entries_go_first_and_what_is_covered_stays_out() {
 
 /// A log of LT's node with an alert in each entry, flash but for the first.
 fn log_of_lt(config: &NodeConfig, count: usize) -> (LogDescriptor, Vec<Entry>) {
+    branch_of_lt(config, count, u64::MAX)
+}
+
+/// The same log, but from some place on the other branch of a fork.
+fn branch_of_lt(config: &NodeConfig, count: usize, other_from: u64) -> (LogDescriptor, Vec<Entry>) {
     let descriptor = LogDescriptor {
         certificate: config.certificate.encode(),
         incarnation: Incarnation(5),
@@ -146,6 +158,7 @@ fn log_of_lt(config: &NodeConfig, count: usize) -> (LogDescriptor, Vec<Entry>) {
     for seq in 0..count as u64 {
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&seq.to_le_bytes());
+        nonce[8] = u8::from(seq >= other_from);
         let json = r#"{"kind":"outage","title":"dark","severity":"severe","sectors":["energy"],"tlp":"green"}"#;
         let alert = AlertDraft::from_json(json.as_bytes()).expect("a valid draft");
         let create = alert.into_create(config.member, nonce).expect("a small draft");
@@ -222,5 +235,30 @@ async fn a_bundle_that_does_not_hold_at_its_end_leaves_nothing() {
     assert_eq!(desk.import(good[..good.len() - 1].to_vec()).await.expect_err("cut off").kind, RefusalKind::Invalid);
     assert!(desk.export(None).await.is_empty());
     assert_eq!(desk.import(good).await.expect("a good bundle").new, 300);
+    desk.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_branches_of_a_fork_travel_with_its_proof() {
+    let desk = Desk::new().await;
+    let (descriptor, one) = log_of_lt(&desk.lt, 6);
+    let (_, other) = branch_of_lt(&desk.lt, 5, 3);
+    let file = |entries: &[Entry]| bundle_of_lt(&desk.lt, &descriptor, &entries.iter().collect::<Vec<_>>());
+    assert_eq!(desk.import(file(&one)).await.expect("a good bundle").new, 6);
+    // Two couriers bring what LT's node wrote in two lives that knew nothing of each other.
+    let intake = desk.import(file(&other)).await.expect("a good bundle");
+    assert_eq!((intake.entries, intake.refused), (5, 0), "{:?}", intake.reasons);
+    let again = desk.import(file(&other)).await.expect("a good bundle");
+    assert_eq!((again.new, again.held, again.refused), (0, 5, 0), "{:?}", again.reasons);
+
+    let (entries, forks) = desk.export_all(None).await;
+    let hashes = |entries: &mut dyn Iterator<Item = &Entry>| {
+        entries.map(|entry| entry.header.hash()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(hashes(&mut entries.iter()), hashes(&mut one.iter().chain(&other)), "no honest alert is lost");
+    assert_eq!(forks, 1);
+    let own = desk.work(|bundles| bundles.receipt(None)).await.expect("a frontier file");
+    let (rest, forks) = desk.export_all(Some(own)).await;
+    assert_eq!((rest.len(), forks), (0, 0), "who is level needs neither");
     desk.node.stop().await;
 }

@@ -24,6 +24,8 @@ pub(crate) struct Taken {
     pub(crate) held: u64,
     /// How many were refused for each reason, and one of them in words.
     pub(crate) refused: BTreeMap<&'static str, (u64, String)>,
+    /// Entries that contradict what is held: what comes of them is known when the store was looked through.
+    pub(crate) doubtful: u64,
     /// Whether the store took what was new; if not, nothing of the portion is kept.
     pub(crate) is_stored: bool,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Holdings {
 impl Driver {
     pub(super) fn take_portion(&mut self, now: Now, portion: FilePortion, effects: &mut Vec<Effect>) {
         let FilePortion { logs, entries, reply } = portion;
+        let offered = entries.len() as u64;
         let mut told = Vec::new();
         self.replica.handle(now, Input::Entries { peer: None, request: None, logs, entries }, &mut told);
         let mut taken = Taken::default();
@@ -67,6 +70,8 @@ impl Driver {
                 other => effects.push(other),
             }
         }
+        let refused: u64 = taken.refused.values().map(|(count, _)| count).sum();
+        taken.doubtful = offered.saturating_sub(taken.new + taken.held + refused);
         self.portions.push(PendingPortion { taken, reply });
     }
 
