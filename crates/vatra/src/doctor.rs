@@ -18,6 +18,10 @@ use vatra_model::WallMs;
 /// Findings that are told; a federation in great trouble has more, which say the same.
 const FINDINGS_MAX: usize = 200;
 
+/// A node that started less than this ago may still be finding its peers, and they may still be telling it what its
+/// store lacks, in milliseconds.
+const SETTLING_MS: u64 = 15_000;
+
 /// Judges a node by its facts.
 pub(crate) fn diagnose(facts: &Facts) -> Diagnosis {
     let mut found = Findings::default();

@@ -37,8 +37,6 @@ pub(crate) struct Facts {
     pub(crate) heard_certificates: Vec<NodeCertificate>,
     /// Epochs of the charter in force and of the one beside the configuration.
     pub(crate) charter_epochs: (u64, u64),
-    /// Another process with this node's key, when it was last heard, and the life that it writes in.
-    pub(crate) twin: Option<(WallMs, Incarnation)>,
     /// The newest changes without effect.
     pub(crate) quarantine: Vec<QuarantineStatus>,
     /// Traffic since the start.

@@ -3,7 +3,8 @@
 use vatra_api::Gravity::{Critical, Note, Warning};
 use vatra_model::WallMs;
 
-use super::{Facts, FindingDetail, Findings, finding};
+use super::{Facts, FindingDetail, Findings, SETTLING_MS, finding};
+use crate::node::REVEALED;
 
 /// Below so much free space a disk is nearly full.
 const FREE_BYTES_LOW: u64 = 1 << 30;
@@ -57,15 +58,6 @@ fn judge_store(facts: &Facts, found: &mut Findings) {
 }
 
 fn judge_lives(facts: &Facts, found: &mut Findings) {
-    if let Some((heard, incarnation)) = facts.twin {
-        let what = format!(
-            "another process with this node's key is live, in incarnation {:016x}; nothing is lost, but both write in \
-             this node's name",
-            incarnation.0
-        );
-        let remedy = "stop one of the two; `vatra node clone` makes a second node with a key of its own";
-        found.add(finding(Critical, "twin", what, remedy).since(Some(heard)));
-    }
     if let Some(reason) = &facts.next_life {
         let what = format!("the next start opens a new incarnation: {reason}");
         let remedy = "nothing: entries that peers hold of the earlier one are fetched back";
@@ -79,6 +71,16 @@ fn judge_lives(facts: &Facts, found: &mut Findings) {
         );
         let remedy = "nothing, if a store was put back or a node was moved; else look for a second node with this key";
         found.add(finding(Note, "incarnation", what, remedy).since(Some(life.opened)));
+    }
+    let has_settled = |opened: WallMs| facts.running_since.is_some_and(|start| opened.0 >= start.0 + SETTLING_MS);
+    // Without a fork, peers only held more than a store that was put back.
+    let is_forked = facts.forks.iter().any(|fork| fork.node == facts.who.0);
+    if life.reason.as_deref() == Some(REVEALED) && has_settled(life.opened) && is_forked {
+        let what = "while this node ran, entries in its name came up that it did not write: another process has its key, \
+                    or had its store; nothing is lost, but both write in this node's name";
+        let remedy = "look for a copy of this machine and stop it; `vatra node clone` makes a second node with a key of \
+                      its own; if there is no copy, the key may be stolen";
+        found.add(finding(Critical, "twin", what, remedy).since(Some(life.opened)));
     }
     let is_young = |opened: WallMs| facts.at.0.saturating_sub(opened.0) < YOUNG_LIFE_MS;
     let young = facts.lives.iter().filter(|life| life.reason.is_some() && is_young(life.opened)).count();

@@ -8,10 +8,8 @@ use vatra_model::MemberCode;
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 
-use super::{Facts, FindingDetail, Findings, finding};
+use super::{Facts, FindingDetail, Findings, SETTLING_MS, finding};
 
-/// A node that started less than this ago may still be on its way to its peers, in milliseconds.
-const SETTLING_MS: u64 = 15_000;
 /// Lag from which a person should look, in seconds.
 const BEHIND_SECONDS: u64 = 60;
 

@@ -62,7 +62,6 @@ fn facts(config: NodeConfig, stored: Option<StoppedStore>, exists: bool) -> Fact
         certificates: [own].into_iter().chain(peers).collect(),
         heard_certificates: stored.certificates,
         charter_epochs: (stored.charter_epoch.unwrap_or(configured), configured),
-        twin: None,
         quarantine: Vec::new(),
         traffic: Traffic::default(),
         cuts: Vec::new(),

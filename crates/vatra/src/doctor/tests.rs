@@ -78,7 +78,6 @@ fn well() -> Facts {
         heard_certificates: certificates.clone(),
         certificates,
         charter_epochs: (1, 1),
-        twin: None,
         quarantine: Vec::new(),
         traffic: Traffic::default(),
         cuts: Vec::new(),
@@ -134,7 +133,22 @@ fn lives_and_twins_are_judged() {
     check(|facts| facts.lives = young, &[(Warning, "incarnations-many"), (Note, "incarnation")]);
     let old: Vec<Life> = (1..=4).map(|age| life(age * 86_400_000, "peers showed more")).collect();
     check(|facts| facts.lives = old, &[(Note, "incarnation")]);
-    check(|facts| facts.twin = Some((NOW, Incarnation(8))), &[(Critical, "twin")]);
+    // The node started an hour ago, and its log is forked.
+    let with_fork = |facts: &mut Facts, age: u64| {
+        facts.lives = vec![life(age, crate::node::REVEALED)];
+        facts.forks = vec![fork(ME, true)];
+    };
+    check(|facts| with_fork(facts, 5_000), &[(Critical, "twin"), (Warning, "fork"), (Note, "incarnation")]);
+    check(|facts| with_fork(facts, 3_590_000), &[(Warning, "fork"), (Note, "incarnation")]);
+    check(|facts| with_fork(facts, 3_610_000), &[(Warning, "fork"), (Note, "incarnation")]);
+    check(|facts| facts.lives = vec![life(5_000, crate::node::REVEALED)], &[(Note, "incarnation")]);
+    check(
+        |facts| {
+            with_fork(facts, 5_000);
+            facts.running_since = None;
+        },
+        &[(Warning, "fork"), (Note, "incarnation")],
+    );
 }
 
 #[test]

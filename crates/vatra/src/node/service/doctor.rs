@@ -71,7 +71,6 @@ impl NodeService {
                 certificates: place.certificates.clone(),
                 heard_certificates: service.trust().nodes().cloned().collect(),
                 charter_epochs: (replica.charter_epoch, place.charter_epoch),
-                twin: None,
                 quarantine: service.quarantine(),
                 traffic: service.traffic(),
                 cuts: inner.drills.present().into_iter().map(reports::cut_status).collect(),
