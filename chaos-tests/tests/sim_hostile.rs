@@ -18,17 +18,18 @@ fn under(seed: u64, acts: &[Act]) -> World {
     world.work_for(10, 50);
     world.make_hostile(NODES - 1, acts);
     world.work_for(15, 150);
-    // Somebody comes back and has to ask for what it missed: more than what is pushed again on a new link.
+    // Somebody comes back and has to ask for what it missed, at first the hostile one only.
     world.isolate(&[0]);
-    world.work_for(120, 60);
+    world.work_for(20, 200);
+    world.heal(0, NODES - 1);
+    world.run_for(5_000);
     world.heal_all();
     world.run_until(10_000, |world| (1..NODES).all(|node| world.is_up(0, node))).expect("they link");
     world.work_for(10, 100);
     world
 }
 
-/// Gives how often the act bit. Whom an honest node asks is up to chance, so one world may leave an act without effect.
-fn honest_entries_reach_all(world: &mut World, name: &str) -> u64 {
+fn honest_entries_reach_all(world: &mut World, name: &str) {
     let seed = world.setup.seed;
     world.publish(0, Class::Flash);
     world.run_for(30);
@@ -37,44 +38,37 @@ fn honest_entries_reach_all(world: &mut World, name: &str) -> u64 {
     let arrived = |world: &World| (0..NODES - 1).all(|node| world.nodes[node].disk.durable().hash(log, seq).is_some());
     let took = world.run_until(HONEST_MS_MAX, arrived);
     assert!(took.is_some(), "seed {seed}, {name}: an honest flash did not reach all honest nodes in time");
-    world.tally.bites_of(name)
+    assert!(world.tally.bites_of(name) > 0, "seed {seed}: {name} never bit, {:?}", world.tally.bites);
 }
 
 #[test]
 fn acts_that_leave_one_history_change_nothing() {
     for act in Act::ALL.into_iter().filter(|act| !act.forks()) {
-        let mut bites = 0;
-        for (number, seed) in seeds(700, 12).into_iter().enumerate() {
-            if number >= 2 && bites > 0 {
-                break;
-            }
+        for seed in seeds(700, 1) {
             let mut world = under(seed, &[act]);
-            bites += honest_entries_reach_all(&mut world, act.name());
+            honest_entries_reach_all(&mut world, act.name());
             world.converge(20_000);
         }
-        assert!(bites > 0, "{} never bit", act.name());
     }
 }
 
 #[test]
 fn acts_that_sign_by_hand_reach_all_or_nobody_and_harm_nobody() {
     for act in Act::ALL.into_iter().filter(|act| act.forks()) {
-        let mut bites = 0;
-        for seed in seeds(720, 2) {
+        for seed in seeds(720, 1) {
             let mut world = under(seed, &[act]);
-            bites += honest_entries_reach_all(&mut world, act.name());
+            honest_entries_reach_all(&mut world, act.name());
             world.settle_honest_logs(20_000);
             world.expect_honest(act.name());
         }
-        assert!(bites > 0, "{} never bit", act.name());
     }
 }
 
 #[test]
 fn everything_at_once_harms_nobody() {
-    for seed in seeds(740, 2) {
+    for seed in seeds(740, 1) {
         let mut world = under(seed, &Act::ALL);
-        assert!(honest_entries_reach_all(&mut world, Act::Flood.name()) > 0, "seed {seed}: nobody floods");
+        honest_entries_reach_all(&mut world, Act::Flood.name());
         world.settle_honest_logs(20_000);
         world.expect_honest("all acts");
         println!("core bytes at most {}, frames queued at most {}", world.watch.core_bytes_max, world.watch.queued_max);

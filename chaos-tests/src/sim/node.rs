@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use vatra_model::charter::Charter;
-use vatra_model::wire::{FRAME_ENTRIES_BYTES, PROTOCOL_VERSION, Want};
-use vatra_model::{CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, WallMs};
+use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, PROTOCOL_VERSION, Want};
+use vatra_model::{
+    CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, SignatureBytes, WallMs,
+};
 use vatra_replica::{Heard, Now, Replica, ReplicaConfig, Restored, Told};
 
 use crate::sim::chance::{self, Chance};
@@ -49,6 +51,7 @@ pub struct Node {
     pub damaged: BTreeSet<(LogId, u64)>,
     /// Rows are served without a look at their checksums: a planted mistake.
     pub(crate) trusts_rows: bool,
+    last_beacon: Option<SignatureBytes>,
     /// Its store was replaced in a way that nothing on its machine shows: it may fork its own log.
     pub may_fork: bool,
     /// Its disk was or is in trouble until then, in microseconds: nobody promises a quick write.
@@ -104,6 +107,7 @@ impl Node {
             write_errors_permille: 0,
             damaged: BTreeSet::new(),
             trusts_rows: false,
+            last_beacon: None,
             may_fork: false,
             trouble_until_us: 0,
             acknowledged: BTreeSet::new(),
@@ -186,6 +190,12 @@ impl Node {
         self.pushed.clear();
         self.is_paused = false;
         self.deferred.clear();
+    }
+
+    /// Whether the message is the beacon that it sent last: what that tells was looked at when it was first sent.
+    pub(crate) fn tells_again(&mut self, message: &Message) -> bool {
+        let Message::Beacon(signed) = message else { return false };
+        self.last_beacon.replace(signed.signature) == Some(signed.signature)
     }
 
     /// Whether its process runs and is not frozen.

@@ -137,6 +137,7 @@ pub struct World {
     pub(crate) work_chance: Chance,
     pub(crate) fault_chance: Chance,
     pub(crate) packer: Packer,
+    pub(crate) beacons: receive::CheckedBeacons,
     pub(crate) works: u64,
     /// Acknowledged on a store that was replaced since, and held elsewhere then.
     pub(crate) owed: BTreeSet<(LogId, u64, EntryHash)>,
@@ -177,6 +178,7 @@ impl World {
             work_chance: Chance::new(setup.seed, "work"),
             fault_chance: Chance::new(setup.seed, "faults"),
             packer: Packer::new(),
+            beacons: receive::CheckedBeacons::new(setup.fidelity),
             works: 0,
             owed: BTreeSet::new(),
             backups: BTreeMap::new(),

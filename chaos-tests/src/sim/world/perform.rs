@@ -204,7 +204,9 @@ impl World {
 
     pub(crate) fn send(&mut self, index: usize, to: usize, message: Message) {
         let Some(message) = self.rewrite(index, to, message) else { return };
+        let told_before = self.nodes[index].tells_again(&message);
         if self.is_honest(index)
+            && !told_before
             && let Some(early) = told::in_message(&self.nodes[index], &message)
         {
             self.violation(format!("node {index} tells {} before it is durable: {early} (P2)", kind(&message)));
