@@ -23,7 +23,10 @@ RUST_MIN := 1.90
 
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help setup demo test bench fuzz check fix audit install clean policy deny-tool
+# Seeds that `sim` draws.
+SIM_SEEDS ?= 500
+
+.PHONY: help setup demo test sim bench fuzz check fix audit install clean policy deny-tool
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +86,11 @@ test: setup ## Run the whole test suite.
 	  test -x $(OUT)/debug/vatra || $(CARGO) build --locked -p vatra $(FEATURES); \
 	  exec $(CARGO) test --locked --workspace $(FEATURES); \
 	fi
+
+sim: setup ## Simulate meshes and faults: kept failures, the scenario library, SIM_SEEDS=500 drawn ones.
+	$(CARGO) build --locked -p chaos-tests --bin vatra-chaos
+	@$(OUT)/debug/vatra-chaos sim run --brief chaos-tests/scenarios/*.toml
+	@$(OUT)/debug/vatra-chaos sim seeds 0..$(SIM_SEEDS) --kept chaos-tests/seeds
 
 bench: setup ## Measure latency, throughput, healing and restart; BENCH_ARGS="--runs 3" and others.
 	$(CARGO) build --release --locked -p vatra -p chaos-tests

@@ -11,3 +11,5 @@ pub mod demo;
 
 pub mod fuzz;
 pub mod sim;
+
+pub mod scenario;

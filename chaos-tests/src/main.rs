@@ -1,12 +1,14 @@
-//! `vatra-chaos`: the demo and the benchmarks, through real nodes.
+//! `vatra-chaos`: the demo and the benchmarks through real nodes, and the simulator.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chaos_tests::scenario::command as simulator;
+use chaos_tests::scenario::verdict::HARNESS_EXIT_CODE;
 use chaos_tests::{bench, demo};
 use clap::{Parser, Subcommand};
 
-/// Demo and benchmarks of the alert mesh: real `vatra` processes on this machine.
+/// Demo and benchmarks of the alert mesh with real `vatra` processes on this machine, and its simulator.
 #[derive(Debug, Parser)]
 #[command(name = "vatra-chaos", version, max_term_width = 100)]
 struct Arguments {
@@ -24,6 +26,12 @@ enum Command {
     },
     /// Measure latency, throughput, healing and restart.
     Bench(BenchArguments),
+    /// Simulate meshes, faults and hostile members from seeds and scenario files.
+    ///
+    /// Exit codes: 0 pass, 1 an invariant was broken (safety), 2 the mesh did not come together (liveness), 3 void:
+    /// the faults did not bite, 4 the harness failed (a bad file, an unknown key, a panic of its own).
+    #[command(subcommand)]
+    Sim(simulator::Verb),
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,8 +54,22 @@ struct BenchArguments {
     dir: Option<PathBuf>,
 }
 
+/// The arguments; what is wrong with those of the simulator is a failure of the harness.
+fn arguments() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| {
+        let is_sim = std::env::args().nth(1).is_some_and(|word| word == "sim");
+        if is_sim && error.use_stderr() {
+            // What cannot be printed cannot be told either.
+            drop(error.print());
+            std::process::exit(i32::from(HARNESS_EXIT_CODE));
+        }
+        error.exit()
+    })
+}
+
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let outcome = match arguments().command {
+        Command::Sim(verb) => return simulator::execute(verb),
         Command::Demo { keep } => demo::run(keep),
         Command::Bench(arguments) => bench::run(&bench::Order {
             scenario: arguments.scenario,

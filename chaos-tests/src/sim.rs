@@ -20,6 +20,7 @@ pub mod sizes;
 pub mod workload;
 
 pub mod checks;
+pub mod kept;
 pub mod tally;
 pub mod watch;
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::sim::kept::Kept;
+
 /// What is counted.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -91,7 +93,11 @@ impl Tally {
 
 /// A hash over everything that happened, in order: equal for equal runs. It tells runs apart, no more.
 #[derive(Clone, Default)]
-pub struct History(Xxh3);
+pub struct History {
+    hash: Xxh3,
+    /// Everything that went into the hash, if somebody wants to read it.
+    pub kept: Option<Kept>,
+}
 
 impl History {
     /// Adds what happened.
@@ -100,13 +106,16 @@ impl History {
         head[..8].copy_from_slice(&at.to_le_bytes());
         head[8..16].copy_from_slice(&(node as u64).to_le_bytes());
         head[16..].copy_from_slice(&(what.len() as u64).to_le_bytes());
-        self.0.update(&head);
-        self.0.update(what);
+        self.hash.update(&head);
+        self.hash.update(what);
+        if let Some(kept) = &mut self.kept {
+            kept.note(at, node, what);
+        }
     }
 
     /// The hash so far.
     #[must_use]
     pub fn hash(&self) -> String {
-        hex::encode(self.0.digest128().to_be_bytes())
+        hex::encode(self.hash.digest128().to_be_bytes())
     }
 }

@@ -18,6 +18,17 @@ enum FenceFate {
 }
 
 impl World {
+    /// Keeps everything that happens from now on, for people to read.
+    pub fn keep_history(&mut self) {
+        self.history.kept = Some(crate::sim::kept::Kept::default());
+    }
+
+    /// What happened, if it was kept.
+    #[must_use]
+    pub fn kept(&self) -> Option<&crate::sim::kept::Kept> {
+        self.history.kept.as_ref()
+    }
+
     /// Somebody at a node publishes an alert of a class.
     pub fn publish(&mut self, node: usize, class: Class) {
         let member = self.nodes[node].site.member;
@@ -45,7 +56,8 @@ impl World {
         }
     }
 
-    fn publish_deed(&mut self, index: usize, deed: Deed) {
+    /// Somebody at a node does this.
+    pub fn publish_deed(&mut self, index: usize, deed: Deed) {
         let node = &mut self.nodes[index];
         if !node.is_running() {
             return;

@@ -1,6 +1,6 @@
 //! Connections: how they come up, carry frames, go silent, end and are dialled again.
 
-use vatra_replica::Input;
+use vatra_replica::{Cost, Input};
 
 use crate::sim::network::{Flying, Frame, Pipe, Shape};
 use crate::sim::planted::Bug;
@@ -18,6 +18,8 @@ const REPEATED_MAX: usize = 20;
 /// Two nodes that may be connected.
 pub(crate) struct Link {
     pub(crate) is_wanted: bool,
+    /// What it costs, if it is another than the world's.
+    pub(crate) cost: Option<Cost>,
     /// The present or last connection.
     pub(crate) number: u64,
     /// Whether the ends, smaller index first, think that it is up.
@@ -30,7 +32,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(shape: Shape) -> Link {
         let pipes = [Pipe::new(shape), Pipe::new(shape)];
-        Link { is_wanted: true, number: 0, up: [false; 2], pipes, is_dialing: false, banned_until: 0 }
+        Link { is_wanted: true, cost: None, number: 0, up: [false; 2], pipes, is_dialing: false, banned_until: 0 }
     }
 }
 
@@ -122,7 +124,7 @@ impl World {
     }
 
     pub(crate) fn up(&mut self, node: usize, peer: usize, number: u64) {
-        let cost = self.setup.cost;
+        let usual = self.setup.cost;
         let Some(link) = self.link_mut(node, peer) else { return };
         if link.number != number || self.nodes[node].replica.is_none() {
             return;
@@ -131,6 +133,7 @@ impl World {
             return self.nodes[node].deferred.push(Event::Up { node, peer, number });
         }
         let link = self.link_mut(node, peer).expect("looked up above");
+        let cost = link.cost.unwrap_or(usual);
         link.up[end(node, peer)] = true;
         let silence = self.silence();
         let cut_number = self.pipe(peer, node).cut_number;

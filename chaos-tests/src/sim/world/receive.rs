@@ -81,6 +81,10 @@ impl World {
                 if received.request.is_some() {
                     self.tally.fetched += received.entries.len() as u64;
                 }
+                if let Some(kept) = &mut self.history.kept {
+                    let hashes = received.entries.iter().map(|entry| entry.hash());
+                    kept.arrived(self.now_us, to, from, received.request.is_some(), hashes);
+                }
                 let (request, logs, entries) = (received.request, received.logs, received.entries);
                 Some(Input::Entries { peer: Some(peer), request, logs, entries })
             }

@@ -1,0 +1,171 @@
+//! What of a scenario the simulator can do: everything else is refused before a run begins.
+
+use vatra_model::schema::BODY_BYTES_MAX;
+
+use crate::scenario::format::choice::Nodes;
+use crate::scenario::format::error::{FileError, Problem, nearest};
+use crate::scenario::format::mesh::SizeLaw;
+use crate::scenario::format::step::{Action, Argument, Step, When};
+use crate::scenario::format::verbs::Verb;
+use crate::scenario::format::{Backend, Scenario, SwarmKind};
+use crate::scenario::simulated::counters::{COUNTERS, NODE_COUNTERS};
+
+/// Kinds of faults that whole random scenarios draw from: those that every mesh must survive today. A store put back
+/// while nobody can be asked forks its log; what comes of it is settled where forks are.
+pub const DRAWN: &[SwarmKind] = &[
+    SwarmKind::Partition,
+    SwarmKind::OneWay,
+    SwarmKind::Flap,
+    SwarmKind::Swizzle,
+    SwarmKind::Lines,
+    SwarmKind::Kill,
+    SwarmKind::Pause,
+    SwarmKind::Power,
+    SwarmKind::Clock,
+    SwarmKind::Disk,
+    SwarmKind::Wipe,
+    SwarmKind::Bundle,
+];
+
+/// Kinds of faults that `[swarm]` may name.
+pub const SWARM: &[SwarmKind] = &[
+    SwarmKind::Partition,
+    SwarmKind::OneWay,
+    SwarmKind::Flap,
+    SwarmKind::Swizzle,
+    SwarmKind::Lines,
+    SwarmKind::Kill,
+    SwarmKind::Pause,
+    SwarmKind::Power,
+    SwarmKind::Clock,
+    SwarmKind::Disk,
+    SwarmKind::Rollback,
+    SwarmKind::Wipe,
+    SwarmKind::Byz,
+    SwarmKind::Bundle,
+];
+
+const PROCESSES: &[&str] = &["netns", "compose"];
+
+/// Why the simulator cannot do something.
+type Refusal = (String, &'static [&'static str]);
+
+fn refuse<T>(what: impl Into<String>, can: &'static [&'static str]) -> Result<T, Refusal> {
+    Err((what.into(), can))
+}
+
+/// Whether the simulator can run a scenario.
+///
+/// # Errors
+/// The first thing that it cannot do, with the backends that can.
+pub fn check(file: &str, scenario: &Scenario) -> Result<(), FileError> {
+    let error = |line: usize, key: &str, (what, can): Refusal| FileError {
+        file: file.to_owned(),
+        line,
+        key: key.to_owned(),
+        problem: Box::new(Problem::Unsupported { backend: "sim", what, can }),
+    };
+    if !scenario.backends.contains(&Backend::Sim) {
+        let why = "the list does not name \"sim\", so that the simulator must not run this file".to_owned();
+        return Err(FileError {
+            file: file.to_owned(),
+            line: 0,
+            key: "backends".into(),
+            problem: Box::new(Problem::Senseless(why)),
+        });
+    }
+    workload(scenario).map_err(|refusal| error(0, "workload", refusal))?;
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let key = format!("step[{}]", index + 1);
+        action(&step.action).map_err(|refusal| error(step.line, &key, refusal))?;
+    }
+    for kind in scenario.swarm.iter().flat_map(|swarm| &swarm.kinds) {
+        if !SWARM.contains(kind) {
+            let name = crate::scenario::format::SWARM_KINDS.iter().find(|(_, other)| other == kind);
+            let name = name.map_or("", |(name, _)| name);
+            return Err(error(0, "swarm.kinds", (format!("faults of kind \"{name}\""), PROCESSES)));
+        }
+    }
+    counters(file, scenario)
+}
+
+fn workload(scenario: &Scenario) -> Result<(), Refusal> {
+    let work = &scenario.workload;
+    if work.sealed.0 > 0 {
+        return refuse("alerts for some only (workload.sealed): this version does not seal yet", &[]);
+    }
+    let count = scenario.everybody().count() as u64;
+    if work.subscribers > count {
+        return refuse(
+            format!("more subscribers than nodes ({count}): it has one at each node in any case"),
+            PROCESSES,
+        );
+    }
+    if work.readers.count > 0 {
+        return refuse("readers (workload.readers): it has no API", PROCESSES);
+    }
+    let (SizeLaw::Uniform(size) | SizeLaw::Zipf(size)) = work.size;
+    // Room for everything else in a change.
+    let most = BODY_BYTES_MAX as u64 - 4_096;
+    if size.high.0 > most {
+        return refuse(format!("alerts of more than {most}B (workload.size)"), &[]);
+    }
+    Ok(())
+}
+
+/// Whether the simulator can do a step: the other side of `Stage::perform`.
+fn action(action: &Action) -> Result<(), Refusal> {
+    let verb = action.verb.name();
+    let leads = action.arguments.values().any(|argument| *argument == Argument::Nodes(Nodes::Leader));
+    if leads {
+        return refuse("\"leader\": the mesh elects none", &[]);
+    }
+    match action.verb {
+        Verb::Cpu | Verb::Memory | Verb::Fds => refuse(format!("the verb \"{verb}\": it has no processes"), PROCESSES),
+        Verb::Subscriber | Verb::Webhook => refuse(format!("the verb \"{verb}\": it has no streams"), PROCESSES),
+        Verb::Truncate => refuse(format!("the verb \"{verb}\": its stores are no files"), PROCESSES),
+        Verb::Disk if action.word("fault") == Some("flip") => {
+            refuse("a disk whose fault is \"flip\"; the verb \"bitflip\" damages what is stored", PROCESSES)
+        }
+        Verb::Import if action.word("damage") == Some("flipped") => {
+            refuse("a bundle whose damage is \"flipped\": its bundles are no files", PROCESSES)
+        }
+        Verb::PowerLoss if action.word("keep") == Some("torn") => {
+            refuse("\"torn\" as what a power cut keeps", PROCESSES)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn counters(file: &str, scenario: &Scenario) -> Result<(), FileError> {
+    let unknown = |line: usize, key: String, name: &str, known: Vec<&str>| {
+        let nearest = nearest(name, known.iter().copied());
+        let known = known.into_iter().map(str::to_owned).collect();
+        let problem = Problem::UnknownWord { found: name.to_owned(), what: "counter", nearest, known };
+        Err(FileError { file: file.to_owned(), line, key, problem: Box::new(problem) })
+    };
+    let known = || COUNTERS.iter().map(|counter| counter.name).collect::<Vec<_>>();
+    let knows = |name: &str| COUNTERS.iter().any(|counter| counter.name == name);
+    for (name, _) in &scenario.must_bite {
+        if !knows(name) {
+            return unknown(0, format!("must_bite.{name}"), name, known());
+        }
+    }
+    for (name, _) in &scenario.expect.metrics {
+        if !knows(name) {
+            return unknown(0, format!("expect.metric.\"{name}\""), name, known());
+        }
+    }
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let Step { when: When::Once(condition), line, .. } = step else { continue };
+        let name = condition.counter.as_str();
+        let key = format!("step[{}].when", index + 1);
+        if condition.node.is_some() && !NODE_COUNTERS.iter().any(|(other, _)| *other == name) {
+            return unknown(*line, key, name, NODE_COUNTERS.iter().map(|(name, _)| *name).collect());
+        }
+        if condition.node.is_none() && !knows(name) {
+            return unknown(*line, key, name, known());
+        }
+    }
+    Ok(())
+}
