@@ -8,6 +8,7 @@
 pub mod world;
 
 pub mod chance;
+pub mod delays;
 pub mod disk;
 pub mod federation;
 pub mod hostile;

@@ -21,6 +21,8 @@ pub struct Tally {
     pub written: u64,
     /// Bytes of frames, compressed.
     pub frame_bytes: u64,
+    /// The same of frames that carry no entries.
+    pub control_bytes: u64,
     /// Publications that were acknowledged.
     pub acknowledged: u64,
     /// Publications that were refused.

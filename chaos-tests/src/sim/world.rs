@@ -16,6 +16,7 @@ use vatra_replica::{Cost, Event as Note, Input};
 
 use crate::sim::chance::Chance;
 use crate::sim::checks::o4_no_panic;
+use crate::sim::delays::Delays;
 use crate::sim::disk::Keep;
 use crate::sim::federation::{Federation, Site};
 use crate::sim::hostile::Hostile;
@@ -38,6 +39,8 @@ pub enum Topology {
     Ring,
     /// Everybody with the first.
     Star,
+    /// A ring with chords by chance, so that a node has about so many links.
+    Sparse(u64),
 }
 
 /// What a world is made of.
@@ -113,6 +116,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// What was counted.
     pub tally: Tally,
+    /// How long deliveries took.
+    pub delays: Delays,
     /// What the cores noted, by node.
     pub notes: Vec<(usize, Note)>,
     /// What must not happen and did.
@@ -186,6 +191,7 @@ impl World {
             twins: BTreeMap::new(),
             hostile: BTreeMap::new(),
             tally: Tally::default(),
+            delays: Delays::default(),
             notes: Vec::new(),
             violations: Vec::new(),
             ledger: BTreeMap::new(),
@@ -209,11 +215,15 @@ impl World {
     fn pairs(&self) -> Vec<(usize, usize)> {
         let count = self.nodes.len();
         let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
+        let ring = |a: usize, b: usize| a + 1 == b || (a == 0 && b + 1 == count);
+        let mut chance = Chance::new(self.setup.seed, "chords");
+        let mut chord = |degree: u64| chance.below(1_000_000) * (count as u64) < degree.saturating_sub(2) * 1_000_000;
         let linked = |(a, b): &(usize, usize)| match self.setup.topology {
             Topology::Full => true,
             Topology::Line => a + 1 == *b,
-            Topology::Ring => a + 1 == *b || (*a == 0 && b + 1 == count),
+            Topology::Ring => ring(*a, *b),
             Topology::Star => *a == 0,
+            Topology::Sparse(degree) => chord(degree) || ring(*a, *b),
         };
         all.filter(linked).collect()
     }

@@ -25,6 +25,7 @@ mod topology;
 mod weight;
 
 mod link;
+mod pace;
 mod seeded;
 mod status;
 mod trust;

@@ -17,6 +17,7 @@ use crate::fork::Fork;
 use crate::forks::Inquiries;
 use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
 use crate::logs::{Accepted, Logs};
+use crate::pace::Paces;
 use crate::peers::Peers;
 use crate::planner::Ripening;
 use crate::publish::Outbox;
@@ -128,6 +129,10 @@ pub struct Replica {
     pub(crate) next_request: u32,
     pub(crate) timers: Timers,
     pub(crate) behind_since: BTreeMap<LogId, MonoMs>,
+    /// How fast entries of each member come in.
+    pub(crate) paces: Paces,
+    /// When the last link with a node that has none ended; admitted nodes only.
+    pub(crate) unlinked: BTreeMap<NodeKey, MonoMs>,
     /// Logs whose gap nobody could fill at the last look.
     pub(crate) stuck: BTreeSet<LogId>,
     pub(crate) inquiries: Inquiries,
@@ -210,6 +215,8 @@ impl Replica {
                 counter: 0,
             },
             behind_since: BTreeMap::new(),
+            paces: Paces::default(),
+            unlinked: BTreeMap::new(),
             stuck: BTreeSet::new(),
             inquiries: Inquiries::default(),
             stray_talk: StrayTalk::default(),

@@ -35,6 +35,7 @@ impl Replica {
     /// Passes on what became durable.
     pub(crate) fn spread(&mut self, now: Now, entries: &[Arc<CheckedEntry>], came: &[Came], effects: &mut Vec<Effect>) {
         self.refresh_topology();
+        self.note_pace(now, entries, came);
         let mut pushes: Vec<(Class, Vec<NodeKey>, Vec<Arc<CheckedEntry>>)> = Vec::new();
         for (entry, came) in entries.iter().zip(came) {
             let targets = self.push_targets(entry, *came);
@@ -55,6 +56,14 @@ impl Replica {
             effects.push(Effect::Push { peers, class, entries });
         }
         self.note_heights(now);
+    }
+
+    fn note_pace(&mut self, now: Now, entries: &[Arc<CheckedEntry>], came: &[Came]) {
+        for (entry, _) in entries.iter().zip(came).filter(|(_, came)| **came != Came::Local) {
+            if let Some(member) = self.logs.get(&entry.header().log).map(crate::logs::LogState::member) {
+                self.paces.note(now.mono, member, 1);
+            }
+        }
     }
 
     /// Children in the origin's tree that are not known to hold the entry. What was fetched or came in a file is

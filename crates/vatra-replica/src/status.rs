@@ -67,15 +67,29 @@ pub struct NodeStatus {
     pub frontier_hash: [u8; 32],
     /// A path of live links leads to it.
     pub reachable: bool,
+    /// Hellos were exchanged on a live link with it.
+    pub linked: bool,
+    /// When the last link with it ended; `None` while one is live, or if there was none since the start.
+    pub unlinked_since: Option<MonoMs>,
 }
 
-/// How far this node is behind one member's logs, as far as it can know.
+/// How far this node is behind one member's logs, and how it hears of the member, as far as it can know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemberLag {
     /// Entries known to exist and not held.
     pub entries: u64,
     /// For how long some were missing, in milliseconds.
     pub behind_ms: u64,
+    /// Milliseconds until they are here, at the pace of the last seconds; `None` if nothing is missing or comes.
+    pub eta_ms: Option<u64>,
+    /// A link with one of its nodes is live. Never for the member of this node, unless it has others.
+    pub linked: bool,
+    /// A path of live links leads to one of its nodes.
+    pub reachable: bool,
+    /// When the last link with any of its nodes ended; `None` while one is live, or if there was none.
+    pub unlinked_since: Option<MonoMs>,
+    /// When any of its nodes was last heard of.
+    pub heard: Option<MonoMs>,
 }
 
 /// One log.
@@ -143,6 +157,7 @@ impl Replica {
         let admitted = self.trust.nodes().map(|certificate| certificate.key);
         let known: BTreeSet<NodeKey> = admitted.chain(self.beacons.iter().map(|(node, _)| *node)).collect();
         let others = known.into_iter().filter(|node| *node != self.me);
+        let reachable = self.topology.reachable(&self.me);
         let status = |node: NodeKey| {
             let heard = self.beacons.get(&node);
             NodeStatus {
@@ -152,7 +167,9 @@ impl Replica {
                 incarnation: heard.map(|heard| heard.beacon.incarnation),
                 writable: heard.is_some_and(|heard| heard.beacon.writable),
                 frontier_hash: heard.map_or([0; 32], |heard| heard.beacon.frontier_hash),
-                reachable: self.topology.connected(&self.me, &node),
+                reachable: reachable.contains(&node),
+                linked: self.peers.get(&node).is_some_and(|peer| peer.greeted),
+                unlinked_since: self.unlinked.get(&node).copied(),
             }
         };
         others.map(status).collect()
@@ -176,6 +193,17 @@ impl Replica {
                 let since = self.behind_since.get(&log).map_or(0, |since| now.mono.since(*since));
                 lag.behind_ms = lag.behind_ms.max(since);
             }
+        }
+        for node in self.nodes() {
+            let Some(lag) = node.member.map(|member| lags.entry(member).or_default()) else { continue };
+            lag.linked |= node.linked;
+            lag.reachable |= node.reachable;
+            lag.heard = lag.heard.max(node.heard);
+            lag.unlinked_since = lag.unlinked_since.max(node.unlinked_since);
+        }
+        for (member, lag) in &mut lags {
+            lag.unlinked_since = lag.unlinked_since.filter(|_| !lag.linked);
+            lag.eta_ms = (lag.entries > 0).then(|| self.paces.eta_ms(now.mono, member, lag.entries)).flatten();
         }
         lags
     }

@@ -39,6 +39,9 @@ impl Replica {
 
     pub(crate) fn link_down(&mut self, now: Now, peer: NodeKey) {
         if let Some(gone) = self.peers.remove(&peer) {
+            if gone.greeted && self.trust.node(&peer).is_some() {
+                self.unlinked.insert(peer, now.mono);
+            }
             self.unask(&gone.wants.into_values().collect::<Vec<_>>());
             self.end_searches(&peer);
             self.forget_stray_talk(&peer);
@@ -140,6 +143,7 @@ impl Replica {
         let ahead_ms = signed_difference(hello.clock, now.wall);
         let state = self.peers.get_mut(&peer).expect("the caller looked it up");
         state.greeted = true;
+        self.unlinked.remove(&peer);
         state.version = hello.version.min(self.protocol);
         state.clock_ahead_ms = ahead_ms;
         if hello.frontier_hash == frontier.hash() {
@@ -186,6 +190,8 @@ impl Replica {
         }
         let trust = &self.trust;
         self.beacons.retain(|node| trust.node(node).is_some());
+        self.unlinked.retain(|node, _| trust.node(node).is_some());
+        self.paces.retain(|member| trust.charter().current().members.iter().any(|named| named.code == *member));
         self.new_charter = Some(bytes.to_vec());
         self.topology_stale = true;
         effects.push(Effect::TrustChanged);

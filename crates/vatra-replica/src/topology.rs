@@ -77,9 +77,9 @@ impl Topology {
         tree.iter().filter(|(_, parent)| *parent == of).map(|(child, _)| *child).collect()
     }
 
-    /// Whether any path leads from one node to the other.
-    pub(crate) fn connected(&self, a: &NodeKey, b: &NodeKey) -> bool {
-        a == b || self.tree(a).contains_key(b)
+    /// The other nodes to which any path leads.
+    pub(crate) fn reachable(&self, from: &NodeKey) -> BTreeSet<NodeKey> {
+        self.tree(from).into_keys().collect()
     }
 
     /// Dijkstra's shortest paths; equal ones are decided by the smaller parent key, so that all nodes agree.
@@ -163,9 +163,9 @@ mod tests {
         reported.entry(key(1)).or_default().insert(key(3), (5, Cost::Wan));
         let mut topology = Topology::default();
         topology.rebuild(key(2), &reported);
-        assert!(!topology.connected(&key(1), &key(3)));
+        assert!(!topology.reachable(&key(1)).contains(&key(3)));
         topology.rebuild(key(1), &reported);
-        assert!(topology.connected(&key(1), &key(3)), "our own link counts before the other end has spoken");
+        assert!(topology.reachable(&key(1)).contains(&key(3)), "our own link counts before the other end has spoken");
     }
 
     proptest! {
@@ -182,7 +182,7 @@ mod tests {
                     }
                 }
                 for node in 0..8 {
-                    let reachable = topology.connected(&key(origin), &key(node)) && node != origin;
+                    let reachable = topology.reachable(&key(origin)).contains(&key(node));
                     prop_assert_eq!(covered.contains_key(&key(node)), reachable);
                 }
             }

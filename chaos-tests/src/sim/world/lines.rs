@@ -64,6 +64,12 @@ impl World {
         self.link(node, peer).is_some_and(|link| link.up[end(node, peer)])
     }
 
+    /// Whether two nodes may be connected.
+    #[must_use]
+    pub fn is_linked(&self, a: usize, b: usize) -> bool {
+        self.link(a, b).is_some()
+    }
+
     pub(crate) fn peers_of(&self, node: usize) -> Vec<usize> {
         (0..self.nodes.len()).filter(|peer| self.links.contains_key(&pair(node, *peer)) && *peer != node).collect()
     }

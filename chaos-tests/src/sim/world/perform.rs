@@ -152,8 +152,10 @@ impl World {
                 if let Some(fork) = s5_forks::of_own(self, index, (log, seq), entry.hash()) {
                     self.violation(fork);
                 }
+                self.delays.written(index, self.now_us, (log, seq));
             } else {
                 self.tally.deliveries += 1;
+                self.delays.delivered(index, self.now_us, (log, seq));
             }
             if self.nodes[index].disk.durable().entry(log, seq, entry.hash()).is_none() {
                 self.violation(format!("node {index} lost {log} {seq} between write and sync"));
@@ -213,6 +215,7 @@ impl World {
         }
         self.tally.message(kind(&message));
         let frame = self.encode(message);
+        self.tally.control_bytes += frame.bytes() as u64;
         if !self.send_frame(index, to, CONTROL, frame) && self.is_up(index, to) {
             // Control must not have holes: the link starts anew.
             self.side_down(index, to);

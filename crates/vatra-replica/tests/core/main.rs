@@ -6,5 +6,6 @@ mod forking;
 mod mesh;
 mod planning;
 mod publishing;
+mod seen;
 mod trusting;
 mod writing;
