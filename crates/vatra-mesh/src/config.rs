@@ -41,7 +41,7 @@ pub enum LinkProfile {
     /// Terrestrial: a dead link is known in under 3 s.
     #[default]
     Wan,
-    /// Satellite, or paid by volume: fewer packets, narrow windows, a dead link is known in about 5 s.
+    /// Satellite, or paid by volume: fewer packets, narrow windows, a dead link is known in under 10 s.
     Metered,
 }
 
@@ -64,6 +64,7 @@ impl LinkProfile {
                 form_within: Duration::from_secs(5),
                 heartbeat: HeartbeatTiming {
                     every: Duration::from_secs(1),
+                    relaxed: Duration::from_secs(1),
                     silent_after: Duration::from_millis(2_200),
                 },
                 stream_window_bytes: 1 << 20,
@@ -77,12 +78,14 @@ impl LinkProfile {
                 },
             },
             LinkProfile::Metered => Timing {
-                idle: Duration::from_secs(6),
-                keep_alive: Duration::from_secs(2),
+                idle: Duration::from_secs(10),
+                // Our heartbeats come before it: an idle link carries nothing else.
+                keep_alive: Duration::from_millis(4_800),
                 handshake: Duration::from_secs(5),
                 form_within: Duration::from_secs(12),
                 heartbeat: HeartbeatTiming {
                     every: Duration::from_secs(2),
+                    relaxed: Duration::from_secs(4),
                     silent_after: Duration::from_millis(4_600),
                 },
                 // The bandwidth-delay product of 1 Mbit/s and 600 ms, and a little for the other lanes:
@@ -183,6 +186,8 @@ pub(crate) struct Timing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeartbeatTiming {
     pub(crate) every: Duration,
+    /// The same once the peer says how often it beats itself: it then waits for us as long as we need.
+    pub(crate) relaxed: Duration,
     /// Stretched by the measured round trip, see [`crate::heartbeat`].
     pub(crate) silent_after: Duration,
 }
@@ -215,7 +220,10 @@ mod tests {
         for profile in [LinkProfile::Wan, LinkProfile::Metered] {
             let timing = profile.timing();
             assert!(timing.keep_alive * 2 < timing.idle, "{profile}");
-            assert!(timing.heartbeat.silent_after + Duration::from_millis(500) < timing.idle, "{profile}");
+            let silent_after =
+                timing.heartbeat.silent_after.max(2 * timing.heartbeat.relaxed + 2 * crate::heartbeat::TICK);
+            assert!(silent_after + Duration::from_millis(500) < timing.idle, "{profile}");
+            assert!(timing.heartbeat.relaxed < timing.keep_alive || profile == LinkProfile::Wan, "{profile}");
             assert!(timing.heartbeat.every * 2 < timing.heartbeat.silent_after, "{profile}");
             assert!(timing.connection_window_bytes > timing.stream_window_bytes, "{profile}");
         }

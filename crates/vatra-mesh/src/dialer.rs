@@ -229,7 +229,8 @@ impl Run {
             // On a fixed grid, so that a late timer does not shift all that follow.
             (self.since + timing.quick_gap * self.attempts).max(now + timing.quick_gap / 2)
         } else if now.saturating_duration_since(self.since) < timing.steady_for {
-            now + timing.steady_gap
+            // A quarter off either way, so that nodes that lost the same path do not dial in step.
+            now + timing.steady_gap.mul_f64(random.random_range(0.75..1.25))
         } else {
             self.gap = self.gap.mul_f64(1.5).min(timing.gap_max);
             now + self.gap.mul_f64(random.random_range(0.8..1.0))
