@@ -34,7 +34,9 @@ fn main() {
         Mesh { name: "star", topology: Topology::Star, is_real: false, cost: Cost::Wan },
         Mesh { name: "star, metered", topology: Topology::Star, is_real: false, cost: Cost::Metered },
     ];
-    println!("{ALERTS_PER_S} alerts a second over all nodes for {BUSY_S} s, then {IDLE_S} s idle; all sizes are frames");
+    println!(
+        "{ALERTS_PER_S} alerts a second over all nodes for {BUSY_S} s, then {IDLE_S} s idle; all sizes are frames"
+    );
     println!(
         "{:15}  nodes  copies  messages/del.  bytes/del.  control/del.  p50 ms  p99 ms  slowest/path  settled ms  \
          idle KB/node/h  idle bit/s/link  real s",
@@ -118,7 +120,8 @@ fn slowest_over_path(world: &World, nodes: usize, links: &[(usize, usize, u64)])
     let sync_us = world.setup.sync_us.1;
     let mut paths = vec![vec![u64::MAX / 4; nodes]; nodes];
     for (a, b, delay_us) in links {
-        let jitter_us = if world.setup.shape.delay_us == *delay_us { world.setup.shape.jitter_us } else { delay_us / 10 };
+        let jitter_us =
+            if world.setup.shape.delay_us == *delay_us { world.setup.shape.jitter_us } else { delay_us / 10 };
         paths[*a][*b] = delay_us + jitter_us + sync_us;
         paths[*b][*a] = paths[*a][*b];
     }

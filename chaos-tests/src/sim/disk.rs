@@ -139,7 +139,7 @@ impl Disk {
             let main = self.durable.entries.range((*log, head.height)..=(*log, u64::MAX));
             let rows: Vec<AheadRow> = main.map(|(_, entry)| row_of(entry)).collect();
             let mut strays: Vec<AheadRow> = rows.iter().copied().filter(|row| row.seq >= end).collect();
-            strays.extend(self.durable.strays_of(log).map(|entry| row_of(entry)));
+            strays.extend(self.durable.strays_of(log).map(row_of));
             RestoredLog {
                 row: LogRow { head, ..row.clone() },
                 ahead: rows.into_iter().filter(|row| row.seq < end).collect(),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use vatra_model::charter::Charter;
 use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, PROTOCOL_VERSION, Want};
-use vatra_model::{
-    CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, SignatureBytes, WallMs,
-};
+use vatra_model::{CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, SignatureBytes, WallMs};
 use vatra_replica::{Heard, Now, Replica, ReplicaConfig, Restored, Told};
 
 use crate::sim::chance::{self, Chance};

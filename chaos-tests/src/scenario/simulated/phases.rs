@@ -133,7 +133,7 @@ impl Stage {
         }
         let running = nodes.iter().filter(|node| self.runs(**node)).map(|node| &self.world.nodes[*node]);
         let mut held = running.map(|node| {
-            let own = node.disk.durable().held().filter(|(log, _, _)| !hostile.contains(log));
+            let own = node.disk.durable().held().into_iter().filter(|(log, _, _)| !hostile.contains(log));
             (node.pending.is_empty(), own.collect::<Vec<_>>())
         });
         let Some((is_idle, first)) = held.next() else { return true };

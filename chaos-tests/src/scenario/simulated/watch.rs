@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vatra_model::LogId;
+use crate::sim::checks::acknowledged::Place;
 
 use crate::scenario::format::compare::Condition;
 use crate::scenario::format::quantity::Span;
@@ -14,7 +14,7 @@ use crate::scenario::verdict::Violation;
 #[derive(Debug)]
 pub(super) struct Agreement {
     nodes: Vec<usize>,
-    places: BTreeSet<(LogId, u64)>,
+    places: BTreeSet<Place>,
     asked_ms: u64,
     until_ms: u64,
 }
@@ -64,7 +64,8 @@ impl Stage {
     fn missing(&self, agreement: &Agreement) -> Option<String> {
         for &node in agreement.nodes.iter().filter(|node| self.runs(**node)) {
             let disk = self.world.nodes[node].disk.durable();
-            if let Some((log, seq)) = agreement.places.iter().find(|(log, seq)| disk.hash(*log, *seq).is_none()) {
+            let is_lost = |(log, seq, hash): &&Place| disk.entry(*log, *seq, *hash).is_none();
+            if let Some((log, seq, _)) = agreement.places.iter().find(is_lost) {
                 return Some(format!("{} has no {log} {seq}", self.names[node]));
             }
         }

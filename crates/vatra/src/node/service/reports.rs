@@ -130,7 +130,11 @@ impl NodeService {
 }
 
 pub(super) fn behind(lag: &MemberLag) -> Behind {
-    Behind { entries: lag.entries, seconds: lag.behind_ms / 1000, eta_seconds: None }
+    Behind {
+        entries: lag.entries,
+        seconds: lag.behind_ms / 1000,
+        eta_seconds: lag.eta_ms.map(|eta| eta.div_ceil(1000)),
+    }
 }
 
 fn life_status(life: crate::node::lives::Life) -> LifeStatus {
