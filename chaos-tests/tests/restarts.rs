@@ -12,14 +12,23 @@ const SECONDS_MAX: u64 = 30;
 const BUSY_ALERTS: u64 = 20;
 
 /// Publishes one after the other until told to stop or refused; gives what was acknowledged.
-fn publish_until(client: &Client, corpus: &Corpus, first: u64, stop: &AtomicBool) -> Vec<String> {
+fn publish_until(
+    client: &Client,
+    corpus: &Corpus,
+    first: u64,
+    stop: &AtomicBool,
+    has_begun: &AtomicBool,
+) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in first.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         match client.publish(&corpus.alert(number)) {
-            Ok(published) => acknowledged.push(published.id),
+            Ok(published) => {
+                acknowledged.push(published.id);
+                has_begun.store(true, Ordering::Relaxed);
+            }
             // The node was ended under our hands: nobody was told that this one is safe.
             Err(_) => break,
         }
@@ -62,11 +71,15 @@ fn kill_after_kill_loses_nothing_that_was_acknowledged() -> anyhow::Result<()> {
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..ROUNDS {
         let client = lab.client(0).clone();
-        let (corpus, never) = (&corpus, AtomicBool::new(false));
+        let (corpus, never, has_begun) = (&corpus, AtomicBool::new(false), AtomicBool::new(false));
         let fresh = std::thread::scope(|scope| {
-            let publisher = scope.spawn(|| publish_until(&client, corpus, round * 100_000, &never));
-            // At another moment in each round.
-            std::thread::sleep(Duration::from_millis(150 + 130 * round));
+            let publisher = scope.spawn(|| publish_until(&client, corpus, round * 100_000, &never, &has_begun));
+            // At another moment in each round, once there is something to lose.
+            let deadline = Instant::now() + Duration::from_secs(SECONDS_MAX);
+            while !has_begun.load(Ordering::Relaxed) && !publisher.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(130 * round));
             let killed = lab.node_mut(0).kill();
             never.store(true, Ordering::Relaxed);
             let fresh = publisher.join().map_err(|_| anyhow!("the publisher panicked"))?;
@@ -92,7 +105,7 @@ fn a_node_stops_in_time_while_it_is_busy() -> anyhow::Result<()> {
     let follower = lab.client(0).follow(chaos_tests::lab::Start::Now)?;
     let stop = AtomicBool::new(false);
     let (acknowledged, status, took) = std::thread::scope(|scope| {
-        let publisher = scope.spawn(|| publish_until(&client, &corpus, 0, &stop));
+        let publisher = scope.spawn(|| publish_until(&client, &corpus, 0, &stop, &AtomicBool::new(false)));
         let give_up = Instant::now() + Duration::from_secs(SECONDS_MAX);
         while client.alert_count().is_ok_and(|count| count < BUSY_ALERTS) && Instant::now() < give_up {
             std::thread::yield_now();

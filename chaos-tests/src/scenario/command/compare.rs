@@ -96,7 +96,8 @@ fn entries(stage: &Stage, wanted: &str) -> Ways {
     let mut found = Ways::new();
     for node in &stage.world.nodes {
         let disk = node.disk.durable();
-        for ((log, seq), entry) in &disk.entries {
+        let strays = disk.strays.iter().map(|((log, seq, _), entry)| (log, seq, entry));
+        for (log, seq, entry) in disk.entries.iter().map(|((log, seq), entry)| (log, seq, entry)).chain(strays) {
             let author = origin_of(disk, log).map(|(member, _)| member);
             let records: Vec<String> = entry
                 .changes()
@@ -128,7 +129,7 @@ fn tell(stage: &Stage, kept: &Kept, entry: &CheckedEntry, records: &[String]) {
     let seconds = |us: u64| us as f64 / 1_000_000.0;
     for (index, name) in stage.names.iter().enumerate() {
         let state = &stage.world.nodes[index];
-        let holds = state.disk.durable().hash(log, seq.0) == Some(entry.hash());
+        let holds = state.disk.durable().entry(log, seq.0, entry.hash()).is_some();
         let arrival = kept.arrivals.get(&(index, entry.hash()));
         let durable = kept.durable.get(&(index, entry.hash()));
         let came = match (arrival, durable) {

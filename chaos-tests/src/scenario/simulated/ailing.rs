@@ -90,7 +90,8 @@ impl Stage {
     }
 
     fn read_bundle(&mut self, node: usize, image: &Image, is_whole: bool) {
-        let mut entries: Vec<CheckedEntry> = image.entries.values().map(|entry| entry.as_ref().clone()).collect();
+        let held = image.entries.values().chain(image.strays.values());
+        let mut entries: Vec<CheckedEntry> = held.map(|entry| entry.as_ref().clone()).collect();
         if !is_whole {
             entries.truncate(entries.len() / 2);
         }
