@@ -45,7 +45,7 @@ pub struct Tally {
     pub torn: u64,
     /// Events of the queue that were handled.
     pub events: u64,
-    /// Faults that bit, by name: see [`crate::sim::faults`].
+    /// Faults that bit, by name, as the methods of the world count them.
     pub bites: BTreeMap<&'static str, u64>,
 }
 
