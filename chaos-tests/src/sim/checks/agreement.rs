@@ -115,6 +115,10 @@ pub fn describe(world: &World) -> String {
         for (log, row) in &disk.logs {
             let beyond = disk.entries.range((*log, row.head.height)..=(*log, u64::MAX)).count();
             let _ = write!(text, " {}={}+{beyond}", log.short(), row.head.height);
+            let core = node.replica.as_ref().map(|replica| replica.head(log).height);
+            if core.is_some_and(|height| height != disk.height(log)) {
+                let _ = write!(text, "(the core says {})", core.unwrap_or(0));
+            }
             if let Some(fork) = disk.forks.get(log) {
                 let _ = write!(text, "(forked at {})", fork.place);
             }

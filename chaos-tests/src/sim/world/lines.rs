@@ -24,6 +24,8 @@ pub(crate) struct Link {
     pub(crate) number: u64,
     /// Whether the ends, smaller index first, think that it is up.
     pub(crate) up: [bool; 2],
+    /// Until when the ends, smaller index first, hear of the present connection at the latest.
+    coming_until: [u64; 2],
     pub(crate) pipes: [Pipe; 2],
     is_dialing: bool,
     pub(crate) banned_until: u64,
@@ -32,7 +34,16 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(shape: Shape) -> Link {
         let pipes = [Pipe::new(shape), Pipe::new(shape)];
-        Link { is_wanted: true, cost: None, number: 0, up: [false; 2], pipes, is_dialing: false, banned_until: 0 }
+        Link {
+            is_wanted: true,
+            cost: None,
+            number: 0,
+            up: [false; 2],
+            coming_until: [0; 2],
+            pipes,
+            is_dialing: false,
+            banned_until: 0,
+        }
     }
 }
 
@@ -115,6 +126,8 @@ impl World {
         let number = link.number;
         let there = link.pipes[end(a, b)].shape.delay_us;
         let back = link.pipes[end(b, a)].shape.delay_us;
+        link.coming_until[end(b, a)] = now + there;
+        link.coming_until[end(a, b)] = now + there + back;
         self.tally.connections += 1;
         self.schedule(now + there, Event::Up { node: b, peer: a, number });
         self.schedule(now + there + back, Event::Up { node: a, peer: b, number });
@@ -282,6 +295,11 @@ impl World {
 
     pub(crate) fn arrive(&mut self, from: usize, to: usize, number: u64, flying: Flying) {
         let current = self.link(from, to).is_some_and(|link| link.number == number);
+        let coming = self.link(from, to).map_or(0, |link| link.coming_until[end(to, from)]);
+        if current && !self.is_up(to, from) && self.now_us < coming {
+            // The line became faster meanwhile: what it carries is not read before the connection is there.
+            return self.schedule(coming + 1, Event::Arrive { from, to, number, flying });
+        }
         if !current || !self.is_up(to, from) {
             self.tally.lost += 1;
             return;
