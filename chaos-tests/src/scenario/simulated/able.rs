@@ -10,23 +10,6 @@ use crate::scenario::format::verbs::Verb;
 use crate::scenario::format::{Backend, Scenario, SwarmKind};
 use crate::scenario::simulated::counters::{COUNTERS, NODE_COUNTERS};
 
-/// Kinds of faults that whole random scenarios draw from: those that every mesh must survive today. A store put back
-/// while nobody can be asked forks its log; what comes of it is settled where forks are.
-pub const DRAWN: &[SwarmKind] = &[
-    SwarmKind::Partition,
-    SwarmKind::OneWay,
-    SwarmKind::Flap,
-    SwarmKind::Swizzle,
-    SwarmKind::Lines,
-    SwarmKind::Kill,
-    SwarmKind::Pause,
-    SwarmKind::Power,
-    SwarmKind::Clock,
-    SwarmKind::Disk,
-    SwarmKind::Wipe,
-    SwarmKind::Bundle,
-];
-
 /// Kinds of faults that `[swarm]` may name.
 pub const SWARM: &[SwarmKind] = &[
     SwarmKind::Partition,
@@ -39,11 +22,14 @@ pub const SWARM: &[SwarmKind] = &[
     SwarmKind::Power,
     SwarmKind::Clock,
     SwarmKind::Disk,
-    SwarmKind::Rollback,
     SwarmKind::Wipe,
-    SwarmKind::Byz,
     SwarmKind::Bundle,
+    SwarmKind::Rollback,
+    SwarmKind::Byz,
 ];
+
+/// Kinds of faults that whole random scenarios draw from: all but hostile members, who need to be named in `[mesh]`.
+pub const DRAWN: &[SwarmKind] = SWARM.split_at(SWARM.len() - 1).0;
 
 const PROCESSES: &[&str] = &["netns", "compose"];
 
