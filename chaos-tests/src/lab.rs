@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,6 +31,7 @@ pub use self::relay::{Relay, Way};
 pub use self::stream::{Event, Follower, Start};
 
 use self::ports::PortBlock;
+use crate::corpus::Corpus;
 
 /// How long a node may take from its start until it answers.
 pub const READY_SECONDS_MAX: u64 = 20;
@@ -108,6 +109,21 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Publishes alerts of a corpus at a node, one after the other; gives their ids.
+    pub fn publish(&self, corpus: &Corpus, index: usize, numbers: std::ops::Range<u64>) -> anyhow::Result<Vec<String>> {
+        numbers.map(|number| Ok(self.client(index).publish(&corpus.alert(number))?.id)).collect()
+    }
+
+    /// Every node holds all of these alerts.
+    pub fn check_everywhere(&self, ids: &[String]) -> anyhow::Result<()> {
+        for index in 0..self.len() {
+            for id in ids {
+                ensure!(self.client(index).has_alert(id)?, "{} lacks {id}", self.node(index).name());
+            }
+        }
+        Ok(())
+    }
+
     /// A folder and ports for this many nodes that are still to be made and then adopted.
     pub fn empty(nodes: usize, parent: Option<&Path>) -> anyhow::Result<Lab> {
         let binary = binary::find()?;

@@ -11,19 +11,6 @@ use serde_json::Value;
 
 const SECONDS_MAX: u64 = 30;
 
-fn publish(lab: &Lab, corpus: &Corpus, index: usize, numbers: std::ops::Range<u64>) -> anyhow::Result<Vec<String>> {
-    numbers.map(|number| Ok(lab.client(index).publish(&corpus.alert(number))?.id)).collect()
-}
-
-fn check_everywhere(lab: &Lab, ids: &[String]) -> anyhow::Result<()> {
-    for index in 0..lab.len() {
-        for id in ids {
-            ensure!(lab.client(index).has_alert(id)?, "{} lacks {id}", lab.node(index).name());
-        }
-    }
-    Ok(())
-}
-
 /// Copies files and folders as they are, while whoever owns them may be running.
 fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
@@ -63,7 +50,7 @@ impl Snapshot {
 fn a_snapshot_put_back_while_cut_off_loses_nothing_and_mutes_nobody() -> anyhow::Result<()> {
     let corpus = Corpus::load()?;
     let mut lab = Lab::running(&Plan::of(&["UA", "LT", "PL"]))?;
-    let mut ids = publish(&lab, &corpus, 0, 0..20)?;
+    let mut ids = lab.publish(&corpus, 0, 0..20)?;
     lab.wait_all_hold(20, SECONDS_MAX)?;
 
     // The machine's snapshot is of the stopped node; afterwards it goes on as if nothing had been.
@@ -71,7 +58,7 @@ fn a_snapshot_put_back_while_cut_off_loses_nothing_and_mutes_nobody() -> anyhow:
     let snapshot = Snapshot::take(&lab, 0)?;
     lab.start(0)?;
     lab.wait_linked(Topology::Full)?;
-    ids.extend(publish(&lab, &corpus, 0, 100..120)?);
+    ids.extend(lab.publish(&corpus, 0, 100..120)?);
     lab.wait_all_hold(40, SECONDS_MAX)?;
 
     // The snapshot is put back, fence and all, and the node starts with nobody in reach. Neither store nor fence shows
@@ -81,21 +68,21 @@ fn a_snapshot_put_back_while_cut_off_loses_nothing_and_mutes_nobody() -> anyhow:
     (1..3).try_for_each(|index| lab.node_mut(index).stop().map(drop))?;
     lab.start(0)?;
     assert_eq!(lab.client(0).alert_count()?, 20, "the store is not the old one: this test shows nothing");
-    ids.extend(publish(&lab, &corpus, 0, 200..220)?);
+    ids.extend(lab.publish(&corpus, 0, 200..220)?);
     lab.node_mut(0).stop()?;
     (1..3).try_for_each(|index| lab.start(index).map(drop))?;
-    ids.extend(publish(&lab, &corpus, 1, 300..310)?);
-    ids.extend(publish(&lab, &corpus, 2, 400..410)?);
+    ids.extend(lab.publish(&corpus, 1, 300..310)?);
+    ids.extend(lab.publish(&corpus, 2, 400..410)?);
 
     lab.start(0)?;
     lab.wait_linked(Topology::Full)?;
     lab.wait_all_hold(80, SECONDS_MAX)?;
-    check_everywhere(&lab, &ids)?;
+    lab.check_everywhere(&ids)?;
     // It is not muted: what it writes now arrives, and what others write arrives at it.
-    ids.extend(publish(&lab, &corpus, 0, 500..505)?);
-    ids.extend(publish(&lab, &corpus, 1, 600..605)?);
+    ids.extend(lab.publish(&corpus, 0, 500..505)?);
+    ids.extend(lab.publish(&corpus, 1, 600..605)?);
     lab.wait_all_hold(90, SECONDS_MAX)?;
-    check_everywhere(&lab, &ids)
+    lab.check_everywhere(&ids)
 }
 
 /// Puts a running node's directory as it is beside it, and makes the copy listen elsewhere with one peer alone.
@@ -142,7 +129,7 @@ fn a_clone_of_a_running_node_forks_its_log_and_nothing_is_lost() -> anyhow::Resu
     let cable = lab.relay(lt, pl)?;
     lab.start_all()?;
     lab.wait_linked(Topology::Ring)?;
-    let mut ids = publish(&lab, &corpus, ua, 0..20)?;
+    let mut ids = lab.publish(&corpus, ua, 0..20)?;
     lab.wait_all_hold(20, SECONDS_MAX)?;
 
     // The cable of UA and PL is taken away for good, then the one of LT and PL is cut for a while.
@@ -153,15 +140,15 @@ fn a_clone_of_a_running_node_forks_its_log_and_nothing_is_lost() -> anyhow::Resu
     lab.start(clone)?;
     lab.wait_until(SECONDS_MAX, "link of the copy with PL", || Ok(lab.client(clone).links_up()?.len() == 1))?;
     for round in 1..=5 {
-        ids.extend(publish(&lab, &corpus, ua, round * 100..round * 100 + 4)?);
-        ids.extend(publish(&lab, &corpus, clone, round * 1_000..round * 1_000 + 4)?);
+        ids.extend(lab.publish(&corpus, ua, round * 100..round * 100 + 4)?);
+        ids.extend(lab.publish(&corpus, clone, round * 1_000..round * 1_000 + 4)?);
     }
     lab.wait_until(SECONDS_MAX, "the copy's alerts at PL", || Ok(lab.client(pl).alert_count()? == 40))?;
     lab.wait_until(SECONDS_MAX, "UA's alerts at LT", || Ok(lab.client(lt).alert_count()? == 40))?;
 
     cable.heal();
     lab.wait_all_hold(60, SECONDS_MAX)?;
-    check_everywhere(&lab, &ids)?;
+    lab.check_everywhere(&ids)?;
     for index in [lt, ua, pl, clone] {
         lab.wait_until(SECONDS_MAX, "the fork in the status", || Ok(shows_fork(&lab.client(index).status()?, "UA")))?;
         let doctor = lab.cli(index).run(["doctor", "--json"])?.json()?;
@@ -174,8 +161,8 @@ fn a_clone_of_a_running_node_forks_its_log_and_nothing_is_lost() -> anyhow::Resu
         ensure!(codes.contains(&"fork"), "{} does not tell of the fork: {codes:?}", lab.node(index).name());
     }
     // Neither is muted afterwards.
-    ids.extend(publish(&lab, &corpus, ua, 9_000..9_005)?);
-    ids.extend(publish(&lab, &corpus, clone, 9_100..9_105)?);
+    ids.extend(lab.publish(&corpus, ua, 9_000..9_005)?);
+    ids.extend(lab.publish(&corpus, clone, 9_100..9_105)?);
     lab.wait_all_hold(70, SECONDS_MAX)?;
-    check_everywhere(&lab, &ids)
+    lab.check_everywhere(&ids)
 }

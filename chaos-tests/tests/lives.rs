@@ -11,19 +11,6 @@ use serde_json::Value;
 
 const SECONDS_MAX: u64 = 30;
 
-fn publish(lab: &Lab, corpus: &Corpus, index: usize, numbers: std::ops::Range<u64>) -> anyhow::Result<Vec<String>> {
-    numbers.map(|number| Ok(lab.client(index).publish(&corpus.alert(number))?.id)).collect()
-}
-
-fn check_everywhere(lab: &Lab, ids: &[String]) -> anyhow::Result<()> {
-    for index in 0..lab.len() {
-        for id in ids {
-            ensure!(lab.client(index).has_alert(id)?, "{} lacks {id}", lab.node(index).name());
-        }
-    }
-    Ok(())
-}
-
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
@@ -55,7 +42,7 @@ fn expect_finding(lab: &Lab, index: usize, code: i32, kind: &str) -> anyhow::Res
 fn a_restored_backup_opens_a_new_incarnation_and_gets_the_rest_back() -> anyhow::Result<()> {
     let corpus = Corpus::load()?;
     let mut lab = Lab::running(&Plan::of(&["UA", "LT"]))?;
-    let mut ids = publish(&lab, &corpus, 0, 0..20)?;
+    let mut ids = lab.publish(&corpus, 0, 0..20)?;
     let backup = lab.dir().join("backup");
     let running = lab.cli(0).run(["node", "backup", "--to", &text(&backup)])?;
     ensure!(running.code == Some(1) && running.err.contains("stop the node first"), "{}", running.err);
@@ -63,7 +50,7 @@ fn a_restored_backup_opens_a_new_incarnation_and_gets_the_rest_back() -> anyhow:
     lab.cli(0).run(["node", "backup", "--to", &text(&backup)])?.expect_code(0)?;
     lab.start(0)?;
     let before = incarnation(&lab, 0)?;
-    ids.extend(publish(&lab, &corpus, 0, 100..120)?);
+    ids.extend(lab.publish(&corpus, 0, 100..120)?);
     lab.wait_all_hold(40, SECONDS_MAX)?;
 
     let restore = ["node", "restore", "--from", &text(&backup)];
@@ -86,10 +73,10 @@ fn a_restored_backup_opens_a_new_incarnation_and_gets_the_rest_back() -> anyhow:
     lab.start(0)?;
     let after = incarnation(&lab, 0)?;
     assert_ne!(before, after);
-    ids.extend(publish(&lab, &corpus, 0, 200..220)?);
+    ids.extend(lab.publish(&corpus, 0, 200..220)?);
     lab.start(1)?;
     lab.wait_all_hold(60, SECONDS_MAX)?;
-    check_everywhere(&lab, &ids)?;
+    lab.check_everywhere(&ids)?;
     let status = lab.client(1).status()?;
     assert_eq!(status["forks"], serde_json::json!([]), "nothing was numbered twice");
     let life = expect_finding(&lab, 0, 0, "incarnation")?;
@@ -103,7 +90,7 @@ fn a_damaged_backup_changes_nothing() -> anyhow::Result<()> {
     let corpus = Corpus::load()?;
     let mut lab = Lab::new(&Plan::of(&["UA"]))?;
     lab.start(0)?;
-    let ids = publish(&lab, &corpus, 0, 0..20)?;
+    let ids = lab.publish(&corpus, 0, 0..20)?;
     lab.node_mut(0).stop()?;
     let backup = lab.dir().join("backup");
     lab.cli(0).run(["node", "backup", "--to", &text(&backup)])?.expect_code(0)?;
@@ -120,7 +107,7 @@ fn a_damaged_backup_changes_nothing() -> anyhow::Result<()> {
         .collect();
     assert_eq!(left, Vec::<String>::new(), "something was left behind");
     lab.start(0)?;
-    check_everywhere(&lab, &ids)
+    lab.check_everywhere(&ids)
 }
 
 #[test]
@@ -137,7 +124,7 @@ fn a_cloned_node_has_its_own_key_and_a_head_start() -> anyhow::Result<()> {
     }
     lab.start_all()?;
     lab.wait_linked(Topology::Full)?;
-    let mut ids = publish(&lab, &corpus, 0, 0..20)?;
+    let mut ids = lab.publish(&corpus, 0, 0..20)?;
     lab.wait_all_hold(20, SECONDS_MAX)?;
     lab.node_mut(0).stop()?;
 
@@ -152,11 +139,11 @@ fn a_cloned_node_has_its_own_key_and_a_head_start() -> anyhow::Result<()> {
     // Alone, it shows what the first one held, and writes in its own name.
     lab.start(clone)?;
     assert_eq!(lab.client(clone).alert_count()?, 20);
-    ids.extend(publish(&lab, &corpus, clone, 100..110)?);
+    ids.extend(lab.publish(&corpus, clone, 100..110)?);
     lab.start(0)?;
-    ids.extend(publish(&lab, &corpus, 0, 200..210)?);
+    ids.extend(lab.publish(&corpus, 0, 200..210)?);
     lab.wait_all_hold(40, SECONDS_MAX)?;
-    check_everywhere(&lab, &ids)?;
+    lab.check_everywhere(&ids)?;
     let key = |index: usize| Ok::<_, anyhow::Error>(lab.client(index).status()?["node"].clone());
     assert_ne!(key(0)?, key(clone)?);
     assert_ne!(incarnation(&lab, 0)?, incarnation(&lab, clone)?);
