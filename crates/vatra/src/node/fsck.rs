@@ -98,7 +98,7 @@ impl<P: FnMut(u64, u64)> NodeInspector<P> {
                 let missing = state.head.height - state.seen.height;
                 self.wider.push(format!(
                     "log {log} should have {} entries without a gap, but the chain ends after {} ({missing} are \
-                     missing or damaged); the node fetches them from peers",
+                     missing or damaged); restore a backup, so that the node fetches them from peers",
                     state.head.height, state.seen.height
                 ));
             }

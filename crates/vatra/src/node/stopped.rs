@@ -1,8 +1,12 @@
 //! What a stopped node's store tells of itself. Nothing in it is changed but what opening it repairs.
 
+use std::collections::BTreeSet;
+
 use vatra_api::ForkStatus;
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::Charter;
+use vatra_model::{LogId, NodeKey};
+use vatra_replica::RestoredLog;
 use vatra_store::{Fence, Health, MetaKey, Reader};
 
 use crate::config::NodeConfig;
@@ -50,10 +54,25 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
             Health::ReadOnly { reason, .. } => Some(reason.to_string()),
         },
         damaged: reader.damaged_count(),
-        forks: Vec::new(),
+        forks: forks(&stored.logs),
         charter_epoch: charter.map(|charter| charter.current().epoch),
         certificates: stored.logs.iter().filter_map(|log| certificate(&log.row.descriptor.certificate)).collect(),
     })
+}
+
+/// Forked logs. A fork is settled when the same node has another log that is not forked.
+fn forks(logs: &[RestoredLog]) -> Vec<ForkStatus> {
+    let origin = |log: &RestoredLog| certificate(&log.row.descriptor.certificate);
+    let whole: BTreeSet<NodeKey> =
+        logs.iter().filter(|log| log.fork.is_none()).filter_map(origin).map(|node| node.key).collect();
+    let fork = |log: &RestoredLog| {
+        let (origin, descriptor) = (origin(log)?, &log.row.descriptor);
+        let id = LogId::derive(&origin.key, descriptor.incarnation, &descriptor.audience);
+        let seq = log.fork.as_ref()?.place(id).ok()?;
+        let (strays, settled) = (log.strays.len() as u64, whole.contains(&origin.key));
+        Some(ForkStatus { log: id, node: origin.key, name: origin.node, member: origin.member, seq, strays, settled })
+    };
+    logs.iter().filter_map(fork).collect()
 }
 
 fn certificate(bytes: &[u8]) -> Option<NodeCertificate> {
