@@ -36,7 +36,7 @@ pub const LOGS_MAX: usize = 4096;
 pub const NODE_LOGS_MAX: usize = 1024;
 /// Logs of all nodes of one member.
 pub const MEMBER_LOGS_MAX: usize = 2048;
-/// Entries at and past a log's fork place that are kept: those of the lowest places.
+/// Entries at and past a log's fork place that are kept: those that came first.
 pub const STRAYS_MAX: usize = 10_000;
 /// Strays that one message names.
 pub const MESSAGE_STRAYS_MAX: usize = 4096;

@@ -73,9 +73,9 @@ impl Fork {
         if self.strays.contains_key(&stray) {
             return Ok(Accepted::Duplicate);
         }
-        // The lowest places are kept, so that nodes agree however entries come; those already held stay.
-        let is_lower = self.strays.last_key_value().is_some_and(|(last, _)| stray < *last);
-        if self.strays.len() >= STRAYS_MAX && !is_lower {
+        // An origin that writes more than this past its fork has what came first kept: disks are bounded, whatever it
+        // signs, and its log is no longer compared.
+        if self.is_full() {
             return Err(Reject::Full { what: "strays of a log", limit: STRAYS_MAX });
         }
         self.strays.insert(stray, Stray { prev: entry.header().prev, is_durable: false });
@@ -124,6 +124,16 @@ impl Fork {
         strange.map(|((_, hash), _)| *hash)
     }
 
+    /// Whether no more strays are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.strays.len() >= STRAYS_MAX
+    }
+
+    /// Whether a stray is on disk.
+    pub(crate) fn holds_durably(&self, stray: &(u64, EntryHash)) -> bool {
+        self.strays.get(stray).is_some_and(|stray| stray.is_durable)
+    }
+
     pub(crate) fn stray_count(&self) -> usize {
         self.strays.len()
     }
@@ -148,4 +158,48 @@ impl Fork {
 
 fn durable(row: &AheadRow) -> ((u64, EntryHash), Stray) {
     ((row.seq, row.hash), Stray { prev: row.prev, is_durable: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use vatra_model::wire::LogDescriptor;
+    use vatra_model::{AudienceId, Class, Entry, EntryDraft, Hlc, Incarnation, Realm, Secret, Seq, SignedHeader};
+
+    use super::*;
+
+    fn entry(seq: u64) -> CheckedEntry {
+        let draft = EntryDraft {
+            realm: Realm::OPS,
+            log: LogId([7; 16]),
+            seq: Seq(seq),
+            prev: EntryHash([1; 32]),
+            hlc: Hlc(1),
+            class: Class::Routine,
+            expires_hours: 0,
+        };
+        Entry::sign(&draft, vec![b"a stray".to_vec()], &Secret::from_seed(&[5; 32])).expect("small")
+    }
+
+    #[test]
+    fn no_more_than_the_bound_is_kept_past_a_fork_whatever_its_place() {
+        let signed = SignedHeader::of(entry(5).entry());
+        let (incarnation, audience, realm) = (Incarnation(1), AudienceId::FEDERATION, Realm::OPS);
+        let log = LogDescriptor { certificate: vec![], incarnation, audience, realm };
+        let held = |number: usize| {
+            let mut hash = EntryHash([9; 32]);
+            hash.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            AheadRow { seq: 100, hash, prev: EntryHash([1; 32]) }
+        };
+        let mut rows: Vec<AheadRow> = (1..STRAYS_MAX).map(held).collect();
+        let proof = ForkProof::new(log, signed, signed);
+        let mut fork = Fork::restored(5, proof, &rows);
+        assert_eq!(fork.offer(&entry(6)), Ok(Accepted::Stray));
+        assert_eq!(fork.offer(&entry(6)), Ok(Accepted::Duplicate));
+        for lower_or_higher in [5, 200] {
+            assert!(matches!(fork.offer(&entry(lower_or_higher)), Err(Reject::Full { .. })));
+        }
+        rows.truncate(3);
+        let fork = Fork::restored(5, fork.proof, &rows);
+        assert_eq!(fork.stranger(EntryHash([1; 32])), None, "only those at the place tell of the trunk");
+    }
 }

@@ -13,7 +13,7 @@ use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, Si
 
 use crate::fork::CheckedFork;
 use crate::input::{Batch, Effect, Event, Now, Reject};
-use crate::logs::AheadRow;
+use crate::logs::{AheadRow, LogState};
 use crate::replica::{Came, Replica};
 use crate::trust::CheckedLog;
 
@@ -64,18 +64,21 @@ impl Search {
 
 impl Replica {
     /// An entry that may contradict what is held.
-    pub(crate) fn suspect(&mut self, entry: Arc<CheckedEntry>) {
+    pub(crate) fn suspect(&mut self, entry: Arc<CheckedEntry>, effects: &mut Vec<Effect>) {
         let header = *entry.header();
         let key = (header.log, header.seq.0, entry.hash());
         if self.inquiries.suspects.len() < SUSPECTS_MAX || self.inquiries.suspects.contains_key(&key) {
             self.inquiries.suspects.insert(key, entry);
             self.inquiries.recalls.insert((header.log, header.seq.0.saturating_sub(1), PAIR, None));
+        } else {
+            let reject = Reject::Full { what: "entries in doubt", limit: SUSPECTS_MAX };
+            effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
         }
     }
 
     /// Looks into a log that was just changed, if an entry of it turned out not to follow the one before it.
     pub(crate) fn look_into(&mut self, log: &LogId) {
-        if let Some((place, stray)) = self.logs.get_mut(log).and_then(crate::logs::LogState::take_broken) {
+        if let Some((place, stray)) = self.logs.get_mut(log).and_then(LogState::take_broken) {
             let stray = stray.map(|hash| (place, hash));
             self.inquiries.recalls.insert((*log, place.saturating_sub(1), PAIR, stray));
         }
@@ -120,7 +123,7 @@ impl Replica {
     }
 
     fn settle_fork(&mut self, now: Now, log: LogId, headers: &[SignedHeader], effects: &mut Vec<Effect>) {
-        let place = self.logs.get(&log).map_or(0, crate::logs::LogState::end);
+        let place = self.logs.get(&log).map_or(0, LogState::end);
         let rows = headers.iter().filter_map(|signed| {
             let header = signed.header().ok()?;
             Some(AheadRow { seq: header.seq.0, hash: signed.hash(), prev: header.prev })
@@ -172,12 +175,12 @@ impl Replica {
         }
         let Some(descriptor) = self.descriptor(&log).cloned() else { return };
         let Some((place, a, b)) = conflict(&places, from) else { return };
-        if place < self.logs.get(&log).map_or(0, crate::logs::LogState::end) {
+        if place < self.logs.get(&log).map_or(0, LogState::end) {
             let proof = ForkProof::new(descriptor, a, b);
             self.accept_fork(CheckedFork { log, place, proof }, effects);
         }
         // Those past the fork are strays now; one below it is what the store holds there.
-        let end = self.logs.get(&log).map_or(u64::MAX, crate::logs::LogState::end);
+        let end = self.logs.get(&log).map_or(u64::MAX, LogState::end);
         let strays = suspects.into_iter().filter(|((_, seq, _), _)| *seq >= end).map(|(_, entry)| entry).collect();
         self.offer_again(now, strays, effects);
     }

@@ -446,7 +446,7 @@ impl Replica {
                 let is_stray = accepted == Accepted::Stray;
                 self.staged.push(Staged { entry: entry.clone(), came, is_stray });
             }
-            Accepted::Doubtful => self.suspect(entry.clone()),
+            Accepted::Doubtful => self.suspect(entry.clone(), effects),
             Accepted::Duplicate | Accepted::Later => {}
         }
         self.look_into(&header.log);

@@ -9,6 +9,7 @@ use vatra_model::limits::{MESSAGE_STRAYS_MAX, WANT_STRAYS_MAX};
 use vatra_model::wire::{Message, StrayList};
 use vatra_model::{EntryHash, LogId, MonoMs, NodeKey};
 
+use crate::fork::Fork;
 use crate::forks::FORKS_SINCE;
 use crate::input::{Effect, Now, Reject};
 use crate::logs::LogState;
@@ -28,7 +29,7 @@ type Stray = (u64, EntryHash);
 /// What was said about strays.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StrayTalk {
-    /// Strays that became durable and are not told yet; `None` stands for a log that only its new head is told of.
+    /// Strays that became durable and are not told yet; none, for a log of which only the new head is told.
     news: BTreeMap<LogId, BTreeSet<Stray>>,
     tell_at: Option<MonoMs>,
     with: BTreeMap<(NodeKey, LogId), Talk>,
@@ -92,7 +93,8 @@ impl Replica {
         (0..=last).filter_map(|number| self.list(log, whole && number == last, chunk(number))).collect()
     }
 
-    fn give_list(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
+    /// Tells a peer all strays of a log, if it asks or lacks some, but not more often than their rate allows.
+    pub(crate) fn give_list(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
         let Some(talk) = self.stray_talk.talk(peer, log) else { return };
         if talk.given.is_some_and(|given| now.mono.since(given) < LIST_EVERY_MS) {
             return;
@@ -138,7 +140,7 @@ impl Replica {
         }
         let log = list.log;
         let Some(fork) = self.logs.get(&log).and_then(|state| state.fork.as_ref()) else { return Ok(()) };
-        if !fork.is_settled || list.place < fork.place {
+        if !fork.is_settled || fork.is_full() || list.place < fork.place {
             // The peer sends the proof of what we do not know; what it holds is compared again after that.
             return Ok(());
         }
@@ -190,11 +192,6 @@ impl Replica {
         effects.push(Effect::Send { peer, message: Message::WantStrays { request, log, items: items.to_vec() } });
     }
 
-    /// A peer asks which strays we hold.
-    pub(crate) fn take_want_list(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
-        self.give_list(now, peer, log, effects);
-    }
-
     /// A peer asks for strays.
     pub(crate) fn take_want_strays(
         &mut self,
@@ -207,8 +204,8 @@ impl Replica {
             return Err(Reject::Full { what: "strays of a request", limit: WANT_STRAYS_MAX });
         }
         let fork = self.logs.get(&log).and_then(|state| state.fork.as_ref()).filter(|fork| fork.is_settled);
-        let held: BTreeSet<Stray> = fork.map(|fork| fork.durable_strays().copied().collect()).unwrap_or_default();
-        let items = items.into_iter().filter(|item| held.contains(item)).collect();
+        let is_held = |item: &Stray| fork.is_some_and(|fork| fork.holds_durably(item));
+        let items = items.into_iter().filter(is_held).collect();
         effects.push(Effect::ServeStrays { peer, request, log, items });
         Ok(())
     }
@@ -275,7 +272,8 @@ impl Replica {
             if talk.ask_at.is_some_and(|due| due <= now.mono) {
                 talk.ask_at = None;
                 let ours = self.logs.get(log).and_then(|state| state.fork.as_ref());
-                if ours.is_some_and(|fork| fork.head() != talk.head || talk.head.is_none()) {
+                let differs = |fork: &Fork| !fork.is_full() && (fork.head() != talk.head || talk.head.is_none());
+                if ours.is_some_and(differs) {
                     talk.asked = Some(now.mono);
                     effects.push(Effect::Send { peer: *peer, message: Message::WantStrayList { log: *log } });
                 }
@@ -286,7 +284,7 @@ impl Replica {
     /// Asks anew where a peer's strays differ from ours and nothing brings that to an end.
     pub(crate) fn compare_strays(&mut self, now: Now) {
         for ((_, log), talk) in &mut self.stray_talk.with {
-            let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(crate::fork::Fork::head);
+            let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(Fork::head);
             if talk.head != ours {
                 talk.want_list(now.mono);
             }
@@ -303,7 +301,7 @@ impl Replica {
 
     /// Whether a peer is known to hold the same strays of a log as we.
     pub(crate) fn shares_strays(&self, peer: &NodeKey, log: &LogId) -> bool {
-        let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(crate::fork::Fork::head);
+        let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(Fork::head);
         let theirs = self.stray_talk.with.get(&(*peer, *log)).and_then(|talk| talk.head);
         ours.is_some() && ours == theirs
     }

@@ -111,7 +111,7 @@ impl Replica {
             }
             Message::Header { log, seq, header } => self.take_header(peer, (log, seq), header),
             Message::WantStrayList { log } => {
-                self.take_want_list(now, peer, log, effects);
+                self.give_list(now, peer, log, effects);
                 Ok(())
             }
             Message::StrayList(list) => self.take_stray_list(now, peer, &list, effects),
