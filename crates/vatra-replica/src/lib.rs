@@ -14,6 +14,7 @@ mod beacons;
 mod fork;
 mod forks;
 mod held;
+mod intake;
 mod logs;
 mod peers;
 mod planner;

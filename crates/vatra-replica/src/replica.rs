@@ -16,7 +16,7 @@ use crate::beacons::Beacons;
 use crate::fork::Fork;
 use crate::forks::Inquiries;
 use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
-use crate::logs::{Accepted, Logs};
+use crate::logs::Logs;
 use crate::pace::Paces;
 use crate::peers::Peers;
 use crate::planner::Ripening;
@@ -25,7 +25,7 @@ use crate::seeded::Seeded;
 use crate::spread::RETRY_MS;
 use crate::strays::StrayTalk;
 use crate::topology::Topology;
-use crate::trust::{CheckedBeacon, CheckedLog, Trust};
+use crate::trust::{CheckedBeacon, Trust};
 
 /// How long a local write waits after a start for a peer that confirms that nothing of our log is missing here, in
 /// milliseconds. Without one it goes into a new incarnation.
@@ -341,7 +341,7 @@ impl Replica {
     }
 
     /// Whether a batch may be written now.
-    fn takes_writes(&self) -> bool {
+    pub(crate) fn takes_writes(&self) -> bool {
         self.writable && self.timers.retry.is_none()
     }
 
@@ -365,123 +365,6 @@ impl Replica {
         let peers = self.peers.values_mut().flat_map(|peer| std::mem::take(&mut peer.wants).into_values());
         let dropped: Vec<_> = peers.collect();
         self.unask(&dropped);
-    }
-
-    fn take_entries(
-        &mut self,
-        now: Now,
-        peer: Option<NodeKey>,
-        request: Option<u32>,
-        logs: Vec<CheckedLog>,
-        entries: Vec<CheckedEntry>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
-        for log in logs {
-            if let Ok(certificate) = SignedCertificate::decode(&log.descriptor.certificate)
-                && self.trust.learn(&certificate) == Ok(true)
-            {
-                effects.push(Effect::TrustChanged);
-            }
-            if let Err(refused) = self.logs.describe(log, &self.me) {
-                effects.push(reject(refused));
-            }
-        }
-        if !self.takes_writes() {
-            // They could not be kept; they are asked for when writing works again.
-            return;
-        }
-        let came = match (peer, request) {
-            (None, _) => Came::File,
-            (Some(peer), None) => Came::Pushed(peer),
-            (Some(peer), Some(_)) => Came::Fetched(peer),
-        };
-        self.take_stranded(now, request, &entries);
-        let (mut held, mut new, mut next) = (0, 0, 0);
-        for entry in entries {
-            let header = *entry.header();
-            if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
-                state.learn_sent(header.log, header.seq.0);
-            }
-            let is_below = self.logs.get(&header.log).is_some_and(|state| header.seq.0 < state.accepted().height);
-            match self.offer(now, &Arc::new(entry), came, effects) {
-                Ok(Accepted::Doubtful) if !is_below => {}
-                Ok(accepted) => {
-                    new += u64::from(matches!(accepted, Accepted::New | Accepted::Stray));
-                    held += 1;
-                    next = next.max(header.seq.0.saturating_add(1));
-                }
-                Err(refused) => effects.push(reject(refused)),
-            }
-        }
-        match (peer, request) {
-            (None, _) => effects.push(Effect::Event(Event::FileTaken { new, held: held - new })),
-            (Some(peer), Some(request)) => self.want_progressed(now, peer, request, held, next),
-            (Some(_), None) => {}
-        }
-    }
-
-    /// Offers an entry to its log and stages it if it is new.
-    pub(crate) fn offer(
-        &mut self,
-        now: Now,
-        entry: &Arc<CheckedEntry>,
-        came: Came,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Accepted, Reject> {
-        let header = *entry.header();
-        let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
-        let before = height(&self.logs);
-        let accepted = self.logs.offer(&self.trust, entry)?;
-        if matches!(came, Came::Pushed(_)) && height(&self.logs) > before {
-            self.logs.note_growth(&header.log, now.mono);
-        }
-        match accepted {
-            Accepted::New | Accepted::Stray => {
-                if header.log == self.own_log {
-                    // Our own entry from elsewhere: this store is an old copy of itself.
-                    self.open_incarnation(effects);
-                }
-                self.hlc = self.hlc.observe(header.hlc, now.wall);
-                let is_stray = accepted == Accepted::Stray;
-                self.staged.push(Staged { entry: entry.clone(), came, is_stray });
-            }
-            Accepted::Doubtful => self.suspect(entry.clone(), effects),
-            Accepted::Duplicate | Accepted::Later => {}
-        }
-        self.look_into(&header.log);
-        Ok(accepted)
-    }
-
-    /// Takes a height that a peer announced. `own` heights above ours mean that this store was put back.
-    pub(crate) fn learn_height(&mut self, now: Now, peer: NodeKey, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        self.hear_of_own(log, height, effects);
-        let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |state| (state.accepted().height, state.end()));
-        // Nothing past a fork is of the log, whoever announces it.
-        let height = height.min(end);
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        let believed = state.learn(log, height);
-        let wait = state.push_wait_ms();
-        if believed && height > held {
-            self.expect(log, height, now.mono.plus(wait));
-            self.behind_since.entry(log).or_insert(now.mono);
-        }
-    }
-
-    /// A peer says how much of a log somebody holds. More of our own than we do means that this store is an old copy
-    /// of itself; but a peer can say much, so only its first word is taken without the entries themselves.
-    pub(crate) fn hear_of_own(&mut self, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        let held = self.logs.get(&log).map_or(0, |state| state.accepted().height);
-        if log == self.own_log && height > held && std::mem::take(&mut self.believes_claims) {
-            self.open_incarnation(effects);
-        }
-    }
-
-    fn note_progress(&mut self, _now: Now, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        let target = self.target(&log);
-        if height >= target && self.behind_since.remove(&log).is_some() {
-            effects.push(Effect::Event(Event::CaughtUp { log, height }));
-        }
     }
 
     pub(crate) fn take_beacon(&mut self, now: Now, peer: NodeKey, checked: CheckedBeacon, effects: &mut Vec<Effect>) {

@@ -3,6 +3,7 @@ use vatra_model::draft::AlertPatch;
 
 use super::*;
 use crate::config::NodeConfig;
+use crate::node::local::Receipt;
 use crate::node::run::{Node, start_mesh};
 use crate::node::tests::{draft, lab};
 
