@@ -71,8 +71,7 @@ impl Replica {
             self.inquiries.suspects.insert(key, entry);
             self.inquiries.recalls.insert((header.log, header.seq.0.saturating_sub(1), PAIR, None));
         } else {
-            let reject = Reject::Full { what: "entries in doubt", limit: SUSPECTS_MAX };
-            effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
+            effects.push(Effect::Event(Event::DoubtDropped { log: header.log }));
         }
     }
 

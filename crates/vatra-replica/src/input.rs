@@ -270,6 +270,12 @@ pub enum Event {
         /// The place.
         seq: u64,
     },
+    /// An entry that may contradict what is held was not looked into, as enough others wait for that. Nobody is at
+    /// fault, and it is most likely held; a fork shows again with the log's next comparison.
+    DoubtDropped {
+        /// The log.
+        log: LogId,
+    },
     /// This node's store is older than what its peers hold of it: a new incarnation was opened.
     NewIncarnation {
         /// The number.

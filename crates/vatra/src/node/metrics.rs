@@ -72,6 +72,8 @@ pub(crate) struct Metrics {
     pub(crate) writable: Gauge,
     /// Forks that were proved, or found to begin at a lower place.
     pub(crate) forks: Counter,
+    /// Entries that were not looked into for a fork, as enough others waited.
+    pub(crate) doubts_dropped: Counter,
     /// Panics caught; any is a fault.
     pub(crate) panics: Counter,
     /// Bundles that were written.
@@ -107,6 +109,7 @@ impl Metrics {
             waiting: Gauge::default(),
             writable: Gauge::default(),
             forks: Counter::default(),
+            doubts_dropped: Counter::default(),
             panics: Counter::default(),
             bundles_exported: Counter::default(),
             bundles_imported: Counter::default(),
@@ -127,6 +130,11 @@ impl Metrics {
         registry.register("vatra_quarantine", "Changes held without effect, by member", metrics.quarantine.clone());
         registry.register("vatra_changes_put_off", "Changes that wait for a repair", metrics.put_off.clone());
         registry.register("vatra_forks", "Forks that were proved", metrics.forks.clone());
+        registry.register(
+            "vatra_doubts_dropped",
+            "Entries not looked into for a fork, as others waited",
+            metrics.doubts_dropped.clone(),
+        );
         registry.register("vatra_changes_newer", "Changes of a newer version", metrics.newer.clone());
         registry.register("vatra_entries_stored", "Entries stored", metrics.stored.clone());
         registry.register("vatra_commits", "Durable commits", metrics.commits.clone());

@@ -143,6 +143,10 @@ impl Driver {
                 let whose = self.shared.views.origins.get(&log).map(|origin| self.name(&origin.node));
                 tracing::error!(%log, seq, whose, "a log is forked: its origin, or a copy of it, contradicted itself");
             }
+            Event::DoubtDropped { log } => {
+                self.shared.metrics.doubts_dropped.inc();
+                tracing::debug!(%log, "an entry in doubt was not looked into: enough others wait");
+            }
             Event::NewIncarnation { incarnation } => tracing::warn!(
                 incarnation = incarnation.0,
                 "peers hold entries of this node that its store lacks, or nobody has confirmed that there are none: \
