@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use chaos_tests::sim::chance::Chance;
+use chaos_tests::sim::signatures::Fidelity;
+use chaos_tests::sim::spans::Spans;
 use chaos_tests::sim::{Setup, Shape, Topology, World};
 use vatra_model::Class;
-use vatra_replica::{Cost, Input};
+use vatra_replica::Cost;
 
 /// Alerts a second over the whole mesh, and for how long.
 const ALERTS_PER_S: u64 = 20;
@@ -38,7 +39,7 @@ fn main() {
         "{ALERTS_PER_S} alerts a second over all nodes for {BUSY_S} s, then {IDLE_S} s idle; all sizes are frames"
     );
     println!(
-        "{:15}  nodes  copies  messages/del.  bytes/del.  control/del.  p50 ms  p99 ms  slowest/path  settled ms  \
+        "{:15}  nodes  copies  messages/del.  bytes/del.  control/del.  p50 ms  p99 ms      p99/path  settled ms  \
          idle KB/node/h  idle bit/s/link  real s",
         "mesh"
     );
@@ -51,37 +52,15 @@ fn main() {
 
 fn measure(mesh: &Mesh, nodes: usize) {
     let started = Instant::now();
-    let mut setup = Setup { views: false, topology: mesh.topology, cost: mesh.cost, ..Setup::new(7, nodes) };
+    // Real bytes on the lines: their number is what is measured.
+    let fidelity = Fidelity::Real;
+    let mut setup = Setup { views: false, topology: mesh.topology, cost: mesh.cost, fidelity, ..Setup::new(7, nodes) };
     if mesh.cost == Cost::Metered {
         setup.shape = Shape { delay_us: 300_000, jitter_us: 10_000, rate: Some(128_000), ..Shape::NEAR };
     }
     let mut world = World::new(setup);
-    let mut chance = Chance::new(7, "mesh scale");
-    let links: Vec<(usize, usize)> =
-        (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b))).filter(|(a, b)| world.is_linked(*a, *b)).collect();
-    let mut round_trips = Vec::new();
-    for (a, b) in &links {
-        let delay_us = if mesh.is_real { 500 + chance.below(40_000) } else { world.setup.shape.delay_us };
-        if mesh.is_real {
-            world.reshape(*a, *b, Shape { delay_us, jitter_us: delay_us / 10, ..Shape::NEAR });
-        }
-        round_trips.push((*a, *b, delay_us));
-    }
-    let mut pass = |world: &mut World, ms: u64| {
-        for _ in 0..ms / 1_000 {
-            world.run_for(1_000);
-            for (a, b, delay_us) in round_trips.iter().filter(|_| mesh.is_real) {
-                for (node, peer) in [(*a, *b), (*b, *a)] {
-                    // Smoothed as the mesh does it; a tenth off either way.
-                    let rtt_us = 2 * delay_us + delay_us / 10 + chance.below(delay_us / 5 + 1);
-                    let key = world.nodes[peer].key();
-                    let rtt_ms = u32::try_from(rtt_us.div_ceil(1000)).unwrap_or(u32::MAX);
-                    world.feed(node, Input::RoundTrip { peer: key, rtt_ms });
-                }
-            }
-        }
-    };
-    pass(&mut world, 20_000);
+    let mut spans = if mesh.is_real { Spans::by_chance(&mut world) } else { Spans::of(&world) };
+    spans.run_for(&mut world, 20);
     let before = world.tally.clone();
     world.delays.start();
     for second in 0..BUSY_S {
@@ -89,7 +68,7 @@ fn measure(mesh: &Mesh, nodes: usize) {
             world.publish(usize::try_from(second * ALERTS_PER_S + number).unwrap_or(0) * 7 % nodes, Class::Routine);
             world.run_for(1000 / ALERTS_PER_S);
         }
-        pass(&mut world, 0);
+        spans.measure(&mut world);
     }
     let settled = world.converge(60_000);
     let tally = &world.tally;
@@ -98,9 +77,9 @@ fn measure(mesh: &Mesh, nodes: usize) {
     let (copies, bytes) = (per(tally.copies, before.copies), per(tally.frame_bytes, before.frame_bytes));
     let messages = per(tally.messages_total(), before.messages_total());
     let control = per(tally.control_bytes, before.control_bytes);
-    pass(&mut world, 60_000);
+    spans.run_for(&mut world, 100);
     let idle = world.tally.control_bytes;
-    pass(&mut world, IDLE_S * 1_000);
+    spans.run_for(&mut world, IDLE_S);
     let idle = (world.tally.control_bytes - idle) as f64;
     println!(
         "{:15}  {nodes:5}  {copies:6.3}  {messages:13.2}  {bytes:10.0}  {control:12.0}  {:6.1}  {:6.1}  {:12.2}  {settled:10}  \
@@ -108,32 +87,9 @@ fn measure(mesh: &Mesh, nodes: usize) {
         mesh.name,
         world.delays.permille_ms(500),
         world.delays.permille_ms(990),
-        slowest_over_path(&world, nodes, &round_trips),
+        spans.over_shortest_path(&world, 990),
         idle / 1000.0 / nodes as f64 * 3600.0 / IDLE_S as f64,
-        idle * 8.0 / IDLE_S as f64 / links.len() as f64,
+        idle * 8.0 / IDLE_S as f64 / spans.count() as f64,
         started.elapsed().as_secs_f64()
     );
-}
-
-/// The 99th percentile of a delivery's time over that of the shortest path there, where each hop costs a disk.
-fn slowest_over_path(world: &World, nodes: usize, links: &[(usize, usize, u64)]) -> f64 {
-    let sync_us = world.setup.sync_us.1;
-    let mut paths = vec![vec![u64::MAX / 4; nodes]; nodes];
-    for (a, b, delay_us) in links {
-        let jitter_us =
-            if world.setup.shape.delay_us == *delay_us { world.setup.shape.jitter_us } else { delay_us / 10 };
-        paths[*a][*b] = delay_us + jitter_us + sync_us;
-        paths[*b][*a] = paths[*a][*b];
-    }
-    for over in 0..nodes {
-        for a in 0..nodes {
-            for b in 0..nodes {
-                paths[a][b] = paths[a][b].min(paths[a][over] + paths[over][b]);
-            }
-        }
-    }
-    let mut ratios: Vec<f64> =
-        world.delays.taken().iter().map(|(from, to, us)| *us as f64 / paths[*from][*to] as f64).collect();
-    ratios.sort_by(f64::total_cmp);
-    ratios.get(ratios.len() * 99 / 100).copied().unwrap_or(0.0)
 }

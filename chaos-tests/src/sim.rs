@@ -18,6 +18,7 @@ pub mod planted;
 pub mod records;
 pub mod signatures;
 pub mod sizes;
+pub mod spans;
 pub mod workload;
 
 pub mod checks;

@@ -212,7 +212,7 @@ impl World {
                 digest.heads.clear();
                 Message::Frontier(digest)
             }
-            Message::Have { .. } if has(Act::ClaimNothing) || has(Act::Withhold) => {
+            Message::Have { .. } | Message::Pulses { .. } if has(Act::ClaimNothing) || has(Act::Withhold) => {
                 self.tally.bite(if has(Act::Withhold) { Act::Withhold.name() } else { Act::ClaimNothing.name() });
                 return None;
             }

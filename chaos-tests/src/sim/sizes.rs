@@ -25,6 +25,8 @@ pub fn packed_bytes(message: &Message) -> usize {
             Message::Charter { bytes } => bytes.len(),
             Message::Frontier(digest) => digest.heads.len() * HEAD,
             Message::Beacon(signed) => signed.body.len() * 9 / 10 + 64,
+            Message::Resume { .. } => 40,
+            Message::Pulses { pulses } => pulses.iter().map(|signed| signed.body.len() * 9 / 10 + 68).sum(),
             Message::Have { heights } => heights.len() * HEIGHT,
             Message::Entries(frame) => entries_bytes(frame),
             Message::Want(_) => 40,

@@ -20,6 +20,8 @@ pub type SignatureBytes = [u8; SIGNATURE_LEN];
 pub const LABEL_ENTRY: &str = "vatra entry v1";
 /// Label under which beacons are signed.
 pub const LABEL_BEACON: &str = "vatra beacon v1";
+/// Label of pulse signatures.
+pub const LABEL_PULSE: &str = "vatra pulse v1";
 /// Label under which node certificates are signed.
 pub const LABEL_CERTIFICATE: &str = "vatra certificate v1";
 /// Label under which charter epochs are signed.

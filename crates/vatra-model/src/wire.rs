@@ -5,6 +5,7 @@
 //! single small alert costs little more than its text and one signature.
 
 mod bounds;
+mod pulse;
 
 use bincode::{Decode, Encode};
 
@@ -18,6 +19,7 @@ use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::time::{Hlc, WallMs};
 
 pub use bounds::MessageTooLarge;
+pub use pulse::{Pulse, SignedPulse};
 
 /// Version of the messages that this node speaks. Version 2 knows forks, strays and short frontiers.
 pub const PROTOCOL_VERSION: u16 = 2;
@@ -28,6 +30,8 @@ pub const PROTOCOL_VERSION_MIN: u16 = 1;
 pub const FRAME_ENTRIES_BYTES: usize = 256 * 1024;
 /// Logs that one message may name.
 pub const MESSAGE_LOGS_MAX: usize = 4096;
+/// Pulses in one message.
+pub const PULSES_MAX: usize = 256;
 
 /// One message of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -97,6 +101,17 @@ pub enum Message {
         log: LogId,
         /// Place and hash of each.
         items: Vec<(u64, EntryHash)>,
+    },
+    /// Hash of the last frontier heard from the receiver. Before the hello: its next frontier may name only what
+    /// changed since. Later: asks for what changed since. From version 2.
+    Resume {
+        /// As [`crate::Frontier::hash`] makes it; zeros if none was heard.
+        heard: [u8; 32],
+    },
+    /// What seldom changing beacons leave out, of one or several nodes. From version 2.
+    Pulses {
+        /// At most [`PULSES_MAX`], of different nodes.
+        pulses: Vec<SignedPulse>,
     },
 }
 
@@ -438,6 +453,17 @@ mod tests {
         let bytes = codec::encode(&message);
         assert_eq!(hex::encode(&bytes), include_str!("../tests/golden/entries-frame-v1.hex").trim());
         assert_eq!(codec::decode::<Message>(&bytes, "a message"), Ok(message));
+    }
+
+    #[test]
+    fn all_logs_fit_one_message() {
+        // Ids and hashes do not compress: what is counted here is what a frame carries.
+        let log = |number: usize| LogId([u8::try_from(number % 251).expect("small"); 16]);
+        let heads = (0..crate::limits::LOGS_MAX).map(|n| (log(n), u64::MAX, EntryHash([7; 32]))).collect();
+        let frontier = Message::Frontier(FrontierDigest { complete: true, heads });
+        let heights: Vec<_> = (0..crate::limits::LOGS_MAX).map(|n| (log(n), u64::MAX)).collect();
+        assert!(codec::encode(&frontier).len() < FRAME_BYTES_MAX / 2);
+        assert!(codec::encode(&Message::Have { heights }).len() < FRAME_BYTES_MAX / 2);
     }
 
     #[test]

@@ -3,22 +3,60 @@
 use std::collections::BTreeMap;
 
 use vatra_model::limits::{LINKS_MAX, LOGS_MAX, MEMBERS_MAX};
-use vatra_model::wire::{Beacon, SignedBeacon};
+use vatra_model::wire::{Beacon, Pulse, SignedBeacon, SignedPulse};
 use vatra_model::{LogId, MonoMs, NodeKey};
 
 /// Nodes whose beacons are kept: five sites' worth for each member.
 const NODES_MAX: usize = MEMBERS_MAX * 16;
 
-/// A node that has not been heard for this long is not on the live map, in milliseconds.
-pub(crate) const SILENT_MS: u64 = 10_000;
+/// A node that has not been heard for this long is not told of to new peers, in milliseconds.
+pub(crate) const SILENT_MS: u64 = 1_800_000;
 
-/// The latest beacon of one node, and the heights that its beacons added up to.
+/// The latest beacon of one node, its pulse since, and the heights that they added up to.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     pub(crate) beacon: Beacon,
     pub(crate) signed: SignedBeacon,
+    /// Newer than the beacon.
+    pub(crate) pulse: Option<(Pulse, SignedPulse)>,
     pub(crate) heights: BTreeMap<LogId, u64>,
     pub(crate) heard: MonoMs,
+}
+
+impl Heard {
+    /// The highest count of what was heard of this start of the node.
+    fn counter(&self) -> u64 {
+        self.pulse.as_ref().map_or(self.beacon.counter, |(pulse, _)| pulse.counter)
+    }
+
+    /// Hash of the node's frontier as it said last.
+    pub(crate) fn frontier_hash(&self) -> [u8; 32] {
+        self.pulse.as_ref().map_or(self.beacon.frontier_hash, |(pulse, _)| pulse.frontier_hash)
+    }
+
+    /// Its store takes writes, as it said last.
+    pub(crate) fn writable(&self) -> bool {
+        self.pulse.as_ref().map_or(self.beacon.writable, |(pulse, _)| pulse.writable)
+    }
+
+    /// A number that changes with the node's life and with whom it is linked, at what cost.
+    pub(crate) fn links_digest(&self) -> u64 {
+        let mut digest = (self.beacon.incarnation.0 ^ self.beacon.boot).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for link in &self.beacon.neighbours {
+            for byte in link.node.0.iter().chain([&link.cost]) {
+                digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        digest
+    }
+
+    fn add_heights(&mut self, heights: &[(LogId, u64)]) {
+        for (log, height) in heights {
+            if self.heights.len() < LOGS_MAX || self.heights.contains_key(log) {
+                self.heights.insert(*log, *height);
+            }
+        }
+    }
 }
 
 /// All nodes heard of.
@@ -47,17 +85,44 @@ impl Beacons {
         if !news {
             return false;
         }
-        let mut heights = match known {
+        let heights = match known {
             Some(known) if !beacon.complete => known.heights.clone(),
             _ => BTreeMap::new(),
         };
-        for (log, height) in &beacon.heights {
-            if heights.len() < LOGS_MAX || heights.contains_key(log) {
-                heights.insert(*log, *height);
-            }
+        // A pulse along the tree may have overtaken the beacon, which is flooded.
+        let overtook = |(pulse, _): &(Pulse, SignedPulse)| pulse.boot == beacon.boot && pulse.counter > beacon.counter;
+        let pulse = known.filter(|_| same_life).and_then(|known| known.pulse.clone()).filter(overtook);
+        let (node, told) = (beacon.node, beacon.heights.clone());
+        let mut heard = Heard { beacon, signed, pulse: None, heights, heard: now };
+        heard.add_heights(&told);
+        if let Some((pulse, _)) = &pulse {
+            heard.add_heights(&pulse.heights.clone());
         }
-        self.nodes.insert(beacon.node, Heard { beacon, signed, heights, heard: now });
+        heard.pulse = pulse;
+        self.nodes.insert(node, heard);
         true
+    }
+
+    /// Whether a pulse would be news: it is newer than all that was heard of the same start of its node.
+    pub(crate) fn lacks(&self, pulse: &Pulse) -> bool {
+        self.nodes.get(&pulse.node).is_some_and(|known| {
+            (known.beacon.incarnation, known.beacon.boot) == (pulse.incarnation, pulse.boot)
+                && pulse.counter > known.counter()
+                && pulse.heights.len() <= LOGS_MAX
+        })
+    }
+
+    /// Takes a pulse that [`Beacons::lacks`] said is news and whose signature was checked.
+    pub(crate) fn take_pulse(&mut self, pulse: Pulse, signed: SignedPulse, now: MonoMs) {
+        let Some(known) = self.nodes.get_mut(&pulse.node) else { return };
+        known.add_heights(&pulse.heights);
+        known.heard = now;
+        known.pulse = Some((pulse, signed));
+    }
+
+    /// How many nodes were heard of.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     pub(crate) fn get(&self, node: &NodeKey) -> Option<&Heard> {
@@ -129,6 +194,41 @@ mod tests {
         }
         assert!(take(&mut beacons, &beacon((10, 1), (2, 1), 3, true), false), "a restart begins to count anew");
         assert_eq!(heights(&beacons), [(3, 1)], "a complete one replaces what was known");
+    }
+
+    #[test]
+    fn a_pulse_adds_to_its_beacon_whichever_comes_first() {
+        let pulse = |boot, counter, log| {
+            let pulse = Pulse {
+                node: secret().node_key(),
+                incarnation: Incarnation(1),
+                boot,
+                counter,
+                clock: WallMs(0),
+                charter_epoch: 1,
+                writable: false,
+                frontier_hash: [1; 32],
+                heights: vec![(LogId([log; 16]), counter)],
+            };
+            (pulse.clone(), SignedPulse::sign(&pulse, &secret()))
+        };
+        let mut beacons = Beacons::default();
+        let (early, signed) = pulse(1, 4, 2);
+        assert!(!beacons.lacks(&early), "nothing is known of its node");
+        assert!(take(&mut beacons, &beacon((10, 1), (1, 1), 1, true), true));
+        assert!(beacons.lacks(&early));
+        beacons.take_pulse(early.clone(), signed, MonoMs(9));
+        assert_eq!(heights(&beacons), [(1, 1), (2, 4)]);
+        let heard = beacons.get(&secret().node_key()).expect("heard");
+        assert_eq!((heard.writable(), heard.frontier_hash(), heard.heard), (false, [1; 32], MonoMs(9)));
+        for stale in [pulse(1, 4, 9).0, pulse(1, 3, 9).0, pulse(2, 9, 9).0] {
+            assert!(!beacons.lacks(&stale), "{stale:?}");
+        }
+        assert!(take(&mut beacons, &beacon((10, 1), (1, 3), 3, true), true), "it was overtaken and brings its links");
+        assert_eq!(heights(&beacons), [(2, 4), (3, 3)], "the pulse is newer than the complete beacon");
+        assert!(take(&mut beacons, &beacon((10, 1), (1, 5), 1, true), true));
+        assert_eq!(heights(&beacons), [(1, 5)]);
+        assert!(beacons.get(&secret().node_key()).expect("heard").writable());
     }
 
     #[test]

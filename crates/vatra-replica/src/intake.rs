@@ -41,9 +41,10 @@ impl Replica {
             (Some(peer), Some(_)) => Came::Fetched(peer),
         };
         self.take_stranded(now, request, &entries);
-        let (mut held, mut new, mut next) = (0, 0, 0);
+        let (mut held, mut new, mut next, mut bytes) = (0, 0, 0, 0);
         for entry in entries {
             let header = *entry.header();
+            bytes += u64::from(header.changes_len);
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
                 state.learn_sent(header.log, header.seq.0);
             }
@@ -60,7 +61,7 @@ impl Replica {
         }
         match (peer, request) {
             (None, _) => effects.push(Effect::Event(Event::FileTaken { new, held: held - new })),
-            (Some(peer), Some(request)) => self.want_progressed(now, peer, request, held, next),
+            (Some(peer), Some(request)) => self.want_progressed(now, peer, request, held, next, bytes),
             (Some(_), None) => {}
         }
     }

@@ -6,16 +6,26 @@ use vatra_model::limits::LOGS_MAX;
 use vatra_model::wire::Want;
 use vatra_model::{LogId, MonoMs, NodeKey};
 
+use crate::allowance::Allowances;
 use crate::topology::Cost;
 
 /// Round trip assumed before one was measured, in milliseconds.
 const RTT_MS_DEFAULT: u32 = 100;
 
+/// Difference of round trips that says nothing, in milliseconds.
+const RTT_MS_NOISE: u32 = 3;
+
 /// One live link.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    pub(crate) cost: Cost,
+    /// What the link costs as configured here.
+    own_cost: Cost,
+    /// What its other end says.
+    pub(crate) their_cost: Option<Cost>,
+    /// As last measured.
     pub(crate) rtt_ms: u32,
+    /// As told to others: follows the measured one when that has clearly changed.
+    pub(crate) settled_rtt_ms: u32,
     pub(crate) since: MonoMs,
     /// Its hello was accepted.
     pub(crate) greeted: bool,
@@ -29,12 +39,28 @@ pub(crate) struct Peer {
     pub(crate) wants: BTreeMap<u32, Asked>,
     /// Bytes that one request may bring; grows while answers are quick.
     pub(crate) budget: u32,
-    /// It let a request go without progress and has sent nothing since: others are asked first.
-    pub(crate) has_stalled: bool,
+    /// Requests that it let go without progress, less those that it answered since: others are asked first.
+    pub(crate) stalls: u32,
     /// Logs of which it was given stranded entries on this link, and how many.
     pub(crate) given: BTreeMap<LogId, usize>,
-    /// Logs to announce to it.
+    /// Logs to announce to it, and when.
     pub(crate) to_announce: BTreeSet<LogId>,
+    pub(crate) announce_at: Option<MonoMs>,
+    /// Nodes whose beacons and pulses are to be passed on to it, when, and when that was done last.
+    pub(crate) to_show: BTreeSet<NodeKey>,
+    pub(crate) to_pulse: BTreeSet<NodeKey>,
+    pub(crate) show_at: Option<MonoMs>,
+    pub(crate) shown_at: Option<MonoMs>,
+    /// The frontier of ours that it says it heard last, until it is told the next.
+    pub(crate) resumes: Option<[u8; 32]>,
+    /// What it may still say and ask for.
+    pub(crate) allowances: Allowances,
+    /// When it was last asked for its frontier.
+    pub(crate) frontier_asked: Option<MonoMs>,
+    /// Uncompressed bytes a second that its answers bring, smoothed; 0 before the first.
+    rate: u64,
+    /// Bytes that came since, for the next look at the rate.
+    counted: (MonoMs, u64),
 }
 
 /// A request under way.
@@ -49,18 +75,27 @@ pub(crate) struct Asked {
     pub(crate) next: u64,
 }
 
-/// First and smallest budget of one request, in bytes.
+/// Smallest budget of one request, in bytes; the first on a metered link.
 pub(crate) const BUDGET_MIN: u32 = 64 * 1024;
-/// First budget on a link.
-const BUDGET_START: u32 = 512 * 1024;
+/// First budget on another link: nothing is known of its rate yet, and answers that are too large for it would
+/// look like a stall.
+const BUDGET_START: u32 = 128 * 1024;
+/// A request that is this old is given up even if it trickles, in milliseconds, and four times its patience.
+const REQUEST_MS_MAX: u64 = 60_000;
+/// Time over which the rate of answers is counted at least, in milliseconds.
+const RATE_WINDOW_MS: u64 = 500;
+/// Time that a slow rate adds to patience at most, in milliseconds.
+const TRANSFER_MS_MAX: u64 = 30_000;
 /// Largest budget of one request.
 pub(crate) const BUDGET_MAX: u32 = 4 * 1024 * 1024;
 
 impl Peer {
     pub(crate) fn new(cost: Cost, since: MonoMs) -> Peer {
         Peer {
-            cost,
+            own_cost: cost,
+            their_cost: None,
             rtt_ms: RTT_MS_DEFAULT,
+            settled_rtt_ms: RTT_MS_DEFAULT,
             since,
             greeted: false,
             version: 1,
@@ -68,10 +103,41 @@ impl Peer {
             known: BTreeMap::new(),
             wants: BTreeMap::new(),
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
-            has_stalled: false,
+            stalls: 0,
             given: BTreeMap::new(),
             to_announce: BTreeSet::new(),
+            announce_at: None,
+            to_show: BTreeSet::new(),
+            to_pulse: BTreeSet::new(),
+            show_at: None,
+            shown_at: None,
+            resumes: None,
+            allowances: Allowances::default(),
+            frontier_asked: None,
+            rate: 0,
+            counted: (since, 0),
         }
+    }
+
+    /// What using the link costs: the worse of what both ends say.
+    pub(crate) fn cost(&self) -> Cost {
+        self.own_cost.max(self.their_cost.unwrap_or(self.own_cost))
+    }
+
+    /// What the link costs as configured here: what our beacons tell.
+    pub(crate) fn own_cost(&self) -> Cost {
+        self.own_cost
+    }
+
+    /// A round trip was measured; `true` if the link has clearly changed.
+    pub(crate) fn measured(&mut self, rtt_ms: u32) -> bool {
+        self.rtt_ms = rtt_ms;
+        let settled = self.settled_rtt_ms;
+        let changed = rtt_ms > settled + settled / 3 + RTT_MS_NOISE || rtt_ms + settled / 4 + RTT_MS_NOISE < settled;
+        if changed {
+            self.settled_rtt_ms = rtt_ms;
+        }
+        changed
     }
 
     /// The height of a log that the peer is known to hold.
@@ -108,10 +174,49 @@ impl Peer {
         }
     }
 
-    /// How long a request may go without progress, from the round trip, in milliseconds.
+    /// Something is to be announced by then at the latest.
+    pub(crate) fn announce_by(&mut self, due: MonoMs) {
+        self.announce_at = Some(self.announce_at.map_or(due, |at| at.min(due)));
+    }
+
+    /// A request is sent to it.
+    pub(crate) fn ask(&mut self, want: Want, now: MonoMs) {
+        if self.wants.is_empty() {
+            self.counted = (now, 0);
+        }
+        self.wants.insert(want.request, Asked { want, asked: now, progress: now, received: 0, next: want.from });
+    }
+
+    /// So many bytes of an answer came.
+    pub(crate) fn note_bytes(&mut self, now: MonoMs, bytes: u64) {
+        let (from, counted) = (self.counted.0, self.counted.1.saturating_add(bytes));
+        let ms = now.since(from);
+        self.counted.1 = counted;
+        if ms >= RATE_WINDOW_MS {
+            let rate = counted.saturating_mul(1000) / ms;
+            self.rate = if self.rate == 0 { rate } else { (3 * self.rate + rate) / 4 };
+            self.counted = (now, 0);
+        }
+    }
+
+    /// How long a request may go without progress, in milliseconds: from the round trip, and from the time that
+    /// what was asked for takes at the rate at which answers come.
     pub(crate) fn patience_ms(&self) -> u64 {
-        let base = if self.cost == Cost::Metered { 20_000 } else { 5_000 };
+        let asked: u64 = self.wants.values().map(|asked| u64::from(asked.want.budget)).sum();
+        let transfer = asked.saturating_mul(2_000).checked_div(self.rate).unwrap_or(0);
+        self.least_patience_ms() + transfer.min(TRANSFER_MS_MAX)
+    }
+
+    /// The same for nothing but a sign of life.
+    fn least_patience_ms(&self) -> u64 {
+        let base = if self.cost() == Cost::Metered { 20_000 } else { 5_000 };
         base + 8 * u64::from(self.rtt_ms)
+    }
+
+    /// When a request is given up, unless it moves on: it stands still, or it trickles for ever.
+    pub(crate) fn given_up_at(&self, asked: &Asked) -> MonoMs {
+        let endless = asked.asked.plus(REQUEST_MS_MAX + 4 * self.least_patience_ms());
+        asked.progress.plus(self.patience_ms()).min(endless)
     }
 
     /// How long an announced entry may take by push before it is pulled, in milliseconds.

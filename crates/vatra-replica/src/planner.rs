@@ -1,4 +1,4 @@
-//! Catch-up: which missing range is asked of which peer, and what is owed to peers that ask.
+//! Catch-up: which missing range is asked of which peer. [`crate::answers`] follows what becomes of it.
 //!
 //! A missing range is asked of exactly one peer at a time; another gets it only when the first stops making
 //! progress or says it is done. Urgent entries of a large gap are asked for first; then the rest of it is swept,
@@ -8,17 +8,18 @@ use std::collections::BTreeSet;
 
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
 use vatra_model::wire::{Message, Want, WantClasses};
-use vatra_model::{LogId, MonoMs, NodeKey};
+use vatra_model::{LogId, MonoMs};
 
-use crate::input::{Effect, Now, Reject};
+use crate::input::{Effect, Now};
 use crate::logs::LogState;
-use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN, Peer};
+use crate::peers::{Asked, Peer};
 use crate::replica::Replica;
 
 /// Entries that one request asks for at most.
 const WANT_ENTRIES_MAX: u64 = 4096;
-/// Requests under way per peer.
+/// Requests under way per peer; and those for urgent entries alone, which never wait for the others.
 const WANTS_PER_PEER: usize = 3;
+const URGENT_WANTS_PER_PEER: usize = 3;
 /// Requests given out by one planning, over all peers.
 const WANTS_PER_PLAN: usize = 64;
 /// Missing entries of a log above which urgent ones are asked for first.
@@ -41,6 +42,8 @@ pub(crate) struct Ripening {
     sweeps: Vec<(u64, u64)>,
     /// Ranges below this were put into `sweeps` before.
     swept_to: u64,
+    /// When something of this log was asked for last: the longest waiting comes first.
+    served: MonoMs,
 }
 
 impl Ripening {
@@ -68,6 +71,19 @@ impl Ripening {
             let (from, to) = open.max()?;
             Some((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to))
         }
+    }
+
+    /// A request will not be answered to its end.
+    pub(crate) fn give_back(&mut self, asked: &Asked) {
+        match asked.want.classes {
+            WantClasses::Urgent => self.urgent_asked = self.urgent_asked.min(asked.next),
+            WantClasses::Rest if asked.next < asked.want.to => self.sweeps.push((asked.next, asked.want.to)),
+            WantClasses::Rest | WantClasses::All => {}
+        }
+    }
+
+    pub(crate) fn forget_sweeps(&mut self) {
+        self.sweeps.clear();
     }
 
     fn take_sweep(&mut self, taken: (u64, u64)) {
@@ -153,14 +169,19 @@ impl Replica {
         if !self.writable {
             return;
         }
-        let mut logs: Vec<LogId> = self.ripening.keys().copied().collect();
-        logs.retain(|log| self.ripening[log].ripe > held_height(self.logs.get(log)));
+        let open = self.ripening.iter().filter(|(log, ripening)| ripening.ripe > held_height(self.logs.get(log)));
+        // One range of each log in turn, so that one with a long backlog delays no other.
+        let mut logs: Vec<(MonoMs, LogId)> = open.map(|(log, ripening)| (ripening.served, *log)).collect();
+        logs.sort_unstable();
         let mut left = WANTS_PER_PLAN;
         for urgent in [true, false] {
-            for log in &logs {
-                while left > 0 && self.ask_for(now, *log, urgent, effects) {
-                    left -= 1;
-                }
+            let mut open: Vec<LogId> = logs.iter().map(|(_, log)| *log).collect();
+            while left > 0 && !open.is_empty() {
+                open.retain(|log| {
+                    let asks = left > 0 && self.ask_for(now, *log, urgent, effects);
+                    left -= usize::from(asks);
+                    asks
+                });
             }
         }
         let reachable = |log: &LogId, ripe: u64| ripe.min(self.target(log));
@@ -176,39 +197,6 @@ impl Replica {
         }
     }
 
-    /// A request without progress is given up, and its peer asked last until it sends something.
-    fn drop_stalled(&mut self, now: Now) {
-        let mut dropped = Vec::new();
-        for peer in self.peers.values_mut() {
-            let patience = peer.patience_ms();
-            let before = dropped.len();
-            peer.wants.retain(|_, asked| {
-                let moves = now.mono.since(asked.progress) < patience;
-                if !moves {
-                    dropped.push(*asked);
-                }
-                moves
-            });
-            if dropped.len() > before {
-                peer.budget = (peer.budget / 2).max(BUDGET_MIN);
-                peer.has_stalled = true;
-            }
-        }
-        self.unask(&dropped);
-    }
-
-    /// Requests that will not be answered to their end: what is left of them may be asked of others.
-    pub(crate) fn unask(&mut self, dropped: &[Asked]) {
-        for asked in dropped {
-            let Some(ripening) = self.ripening.get_mut(&asked.want.log) else { continue };
-            match asked.want.classes {
-                WantClasses::Urgent => ripening.urgent_asked = ripening.urgent_asked.min(asked.next),
-                WantClasses::Rest if asked.next < asked.want.to => ripening.sweeps.push((asked.next, asked.want.to)),
-                WantClasses::Rest | WantClasses::All => {}
-            }
-        }
-    }
-
     /// Asks one peer for one range of a log; `false` when nothing of it is both missing and free.
     ///
     /// Each peer is only considered for what it is known to hold, so that one that claims too much keeps nobody
@@ -216,8 +204,12 @@ impl Replica {
     fn ask_for(&mut self, now: Now, log: LogId, urgent: bool, effects: &mut Vec<Effect>) -> bool {
         let held = held_height(self.logs.get(&log));
         let ripe = self.ripening[&log].ripe.min(self.ceiling(&log));
-        let is_free = |peer: &Peer| peer.greeted && peer.wants.len() < WANTS_PER_PEER && peer.known(&log) > held;
-        let rank = |peer: &Peer| (peer.has_stalled, peer.cost, peer.wants.len(), peer.rtt_ms);
+        let is_free = |peer: &Peer| {
+            let same = peer.wants.values().filter(|asked| asked.want.classes.is_urgent() == urgent).count();
+            let most = if urgent { URGENT_WANTS_PER_PEER } else { WANTS_PER_PEER };
+            peer.greeted && same < most && peer.known(&log) > held
+        };
+        let rank = |peer: &Peer| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms);
         let free = self.peers.iter().filter(|(_, peer)| is_free(peer));
         let mut free: Vec<_> = free.map(|(key, peer)| (rank(peer), *key, peer.known(&log))).collect();
         free.sort_unstable();
@@ -236,8 +228,9 @@ impl Replica {
         self.next_request = self.next_request.wrapping_add(1).max(1);
         let peer = self.peers.get_mut(&key).expect("found above");
         let want = Want { request, log, from, to, classes, budget: peer.budget };
-        peer.wants.insert(request, Asked { want, asked: now.mono, progress: now.mono, received: 0, next: from });
+        peer.ask(want, now.mono);
         let ripening = self.ripening.entry(log).or_default();
+        ripening.served = now.mono;
         match classes {
             WantClasses::Urgent => ripening.begin_sweep((from, to), self.logs.get(&log)),
             WantClasses::Rest => ripening.take_sweep((from, to)),
@@ -256,10 +249,14 @@ impl Replica {
         last.map_or(0, |(_, last, _)| last.0.saturating_add(1)).min(state.end())
     }
 
-    /// The whole gap, if it is large and nobody was asked for its urgent entries yet.
+    /// The whole gap, if it is large, or others are being filled, and nobody was asked for its urgent entries yet.
     fn urgent_range(&self, log: &LogId, top: u64) -> Option<(u64, u64)> {
         let from = held_height(self.logs.get(log)).max(self.ripening[log].urgent_asked);
-        (top > from && top - from >= URGENT_PASS_MIN).then_some((from, top))
+        let mut wants = self.peers.values().flat_map(|peer| peer.wants.values());
+        let busy =
+            wants.any(|asked| !asked.want.classes.is_urgent() && asked.want.to - asked.want.from >= URGENT_PASS_MIN);
+        let least = if busy { 1 } else { URGENT_PASS_MIN };
+        (top > from && top - from >= least).then_some((from, top))
     }
 
     /// The newest missing range below `top` that is not being asked for; the oldest while much is held beyond
@@ -300,73 +297,6 @@ impl Replica {
         let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).max()?;
         Some(((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to), WantClasses::All))
     }
-
-    /// A part of an answer came. `held` of its entries are held now, `next` is the place after the last of them.
-    pub(crate) fn want_progressed(&mut self, now: Now, peer: NodeKey, request: u32, held: u64, next: u64) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.has_stalled = false;
-        // On a slow link several answers share the rate: any of them moving means that the link moves.
-        for asked in state.wants.values_mut() {
-            asked.progress = now.mono;
-        }
-        if let Some(asked) = state.wants.get_mut(&request) {
-            asked.received += held;
-            asked.next = asked.next.max(next.min(asked.want.to));
-        }
-    }
-
-    pub(crate) fn finish_want(&mut self, now: Now, peer: NodeKey, request: u32, more: bool) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        let Some(asked) = state.wants.remove(&request) else { return };
-        let took = now.mono.since(asked.asked);
-        if more && took < 500 {
-            state.budget = state.budget.saturating_mul(2).min(BUDGET_MAX);
-        } else if took > 3_000 {
-            state.budget = (state.budget / 2).max(BUDGET_MIN);
-        }
-        let log = asked.want.log;
-        if asked.received == 0 && asked.want.classes == WantClasses::All {
-            // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
-            // fill is halved, so that few requests are wasted on it.
-            let held = held_height(self.logs.get(&log));
-            let from = asked.want.from;
-            let far = from.saturating_sub(held) > AHEAD_ENTRIES_MAX as u64;
-            state.unlearn(&log, if far { held + (from - held) / 2 } else { from });
-        }
-        if asked.received == 0 && asked.want.classes == WantClasses::Rest {
-            self.check_sweep(&asked.want);
-        }
-        // An answer that brought nothing and promises more would be asked for without end.
-        if more && asked.received > 0 {
-            self.unask(&[asked]);
-        }
-        self.plan_stale = true;
-    }
-
-    /// A sweep brought nothing. If its range is not held, it was not all urgent either: the peer claims too much,
-    /// and gaps are asked for one by one, which finds out what it holds.
-    fn check_sweep(&mut self, swept: &Want) {
-        let missing = match self.logs.get(&swept.log) {
-            Some(state) => state.missing_newest_first(swept.to, 1),
-            None => vec![(0, swept.to)],
-        };
-        let is_held = missing.first().is_none_or(|(_, to)| *to <= swept.from);
-        if !is_held && let Some(ripening) = self.ripening.get_mut(&swept.log) {
-            ripening.sweeps.clear();
-        }
-    }
-
-    /// Owes a peer what it wants, as far as it is durable here.
-    pub(crate) fn serve(&mut self, peer: NodeKey, want: Want, effects: &mut Vec<Effect>) -> Result<(), Reject> {
-        let durable = self.logs.get(&want.log).map_or(0, |state| state.durable().height);
-        if want.from > want.to {
-            return Err(Reject::Malformed { what: "want", detail: format!("{} to {}", want.from, want.to) });
-        }
-        let to = want.to.min(durable);
-        let want = Want { from: want.from.min(to), to, budget: want.budget.clamp(BUDGET_MIN, BUDGET_MAX), ..want };
-        effects.push(Effect::Serve { peer, want });
-        Ok(())
-    }
 }
 
 /// Whether pushes have lately made the contiguous part of a log longer.
@@ -374,7 +304,7 @@ fn grows(state: Option<&LogState>, now: MonoMs, within_ms: u64) -> bool {
     state.and_then(|state| state.grew).is_some_and(|grew| now.since(grew) < within_ms)
 }
 
-fn held_height(state: Option<&LogState>) -> u64 {
+pub(crate) fn held_height(state: Option<&LogState>) -> u64 {
     state.map_or(0, LogState::accepted_height)
 }
 

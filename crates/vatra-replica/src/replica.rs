@@ -15,8 +15,10 @@ use vatra_model::{
 use crate::beacons::Beacons;
 use crate::fork::Fork;
 use crate::forks::Inquiries;
+use crate::herald::Herald;
 use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
 use crate::logs::Logs;
+use crate::memory::Memory;
 use crate::pace::Paces;
 use crate::peers::Peers;
 use crate::planner::Ripening;
@@ -121,6 +123,8 @@ pub struct Replica {
 
     pub(crate) peers: Peers,
     pub(crate) beacons: Beacons,
+    pub(crate) herald: Herald,
+    pub(crate) memory: Memory,
     pub(crate) topology: Topology,
     pub(crate) topology_stale: bool,
     pub(crate) ripening: BTreeMap<LogId, Ripening>,
@@ -143,8 +147,6 @@ pub struct Replica {
     pub(crate) confirm_until: MonoMs,
     /// A peer's bare word that it holds more of our log is believed once.
     pub(crate) believes_claims: bool,
-    /// Heights that the last complete beacon told.
-    pub(crate) told_heights: BTreeMap<LogId, u64>,
     /// The store takes writes; told in beacons.
     pub(crate) writable: bool,
 }
@@ -152,13 +154,11 @@ pub struct Replica {
 /// When something is due next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timers {
-    pub(crate) beacon: MonoMs,
-    pub(crate) last_beacon: Option<MonoMs>,
-    pub(crate) announce: Option<MonoMs>,
     pub(crate) backstop: MonoMs,
     /// The last write failed: none is tried before.
     pub(crate) retry: Option<MonoMs>,
-    pub(crate) counter: u64,
+    /// The peer that was last asked, in turn, for its frontier.
+    pub(crate) turn: Option<NodeKey>,
 }
 
 impl Replica {
@@ -201,19 +201,14 @@ impl Replica {
             next_batch: 1,
             peers: Peers::new(),
             beacons: Beacons::default(),
+            herald: Herald::new(now.mono),
+            memory: Memory::default(),
             topology: Topology::default(),
             topology_stale: true,
             ripening: BTreeMap::new(),
             plan_stale: false,
             next_request,
-            timers: Timers {
-                beacon: now.mono,
-                last_beacon: None,
-                announce: None,
-                backstop: now.mono,
-                retry: None,
-                counter: 0,
-            },
+            timers: Timers { backstop: now.mono, retry: None, turn: None },
             behind_since: BTreeMap::new(),
             paces: Paces::default(),
             unlinked: BTreeMap::new(),
@@ -223,7 +218,6 @@ impl Replica {
             is_unconfirmed: false,
             confirm_until: now.mono.plus(CONFIRM_MS),
             believes_claims: true,
-            told_heights: BTreeMap::new(),
             writable: true,
         };
         replica.restore_logs(restored.logs)?;
@@ -259,7 +253,7 @@ impl Replica {
         match input {
             Input::LinkUp { peer, cost } => self.link_up(now, peer, cost, effects),
             Input::LinkDown { peer } => self.link_down(now, peer),
-            Input::RoundTrip { peer, rtt_ms } => self.round_trip(peer, rtt_ms),
+            Input::RoundTrip { peer, rtt_ms } => self.round_trip(now, peer, rtt_ms),
             Input::Message { peer, message } => self.message(now, peer, *message, effects),
             Input::Beacon { peer, beacon } => self.take_beacon(now, peer, *beacon, effects),
             Input::Entries { peer, request, logs, entries } => {
@@ -368,6 +362,10 @@ impl Replica {
     }
 
     pub(crate) fn take_beacon(&mut self, now: Now, peer: NodeKey, checked: CheckedBeacon, effects: &mut Vec<Effect>) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if let Err(reject) = state.allowances.admit_beacon(now.mono) {
+            return effects.push(Effect::Event(Event::Rejected { peer: Some(peer), reject }));
+        }
         if let Some(certificate) = &checked.certificate
             && self.trust.learn(certificate) == Ok(true)
         {

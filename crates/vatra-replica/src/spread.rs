@@ -1,31 +1,20 @@
-//! Telling others: pushes along the tree, announcements elsewhere, beacons.
+//! Telling others of entries: pushes along the tree, announcements elsewhere; and what time brings.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vatra_model::limits::{LINKS_MAX, LOGS_MAX};
-use vatra_model::wire::{Beacon, Message, Neighbour, SignedBeacon};
+use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, Class, LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
 use crate::replica::{Came, Replica};
 use crate::topology::Cost;
-use crate::trust::CheckedBeacon;
 
-/// Announcements to a peer are collected for this long, in milliseconds.
-const ANNOUNCE_MS: u64 = 100;
+/// Announcements to a peer are collected for this long, in milliseconds; over a metered link; of urgent entries.
+const ANNOUNCE_MS: u64 = 250;
+const ANNOUNCE_METERED_MS: u64 = 2_000;
+const ANNOUNCE_URGENT_MS: u64 = 50;
 /// Heights that one announcement names at most.
 const ANNOUNCE_LOGS_MAX: usize = 1024;
-/// Time between beacons when nothing happens, in milliseconds.
-const BEACON_MS: u64 = 2_000;
-/// The same when every link is metered.
-const BEACON_METERED_MS: u64 = 30_000;
-/// Least time between two beacons, in milliseconds.
-const BEACON_MS_MIN: u64 = 100;
-/// Time after which new heights are told by a beacon, in milliseconds.
-const BEACON_HEIGHTS_MS: u64 = 500;
-/// Every so many beacons one is complete.
-const BEACON_COMPLETE_EVERY: u64 = 10;
 /// Time after a failed write before the next is tried, in milliseconds.
 pub(crate) const RETRY_MS: u64 = 1_000;
 /// Time between looks at everything that could be missing, in milliseconds.
@@ -39,7 +28,7 @@ impl Replica {
         let mut pushes: Vec<(Class, Vec<NodeKey>, Vec<Arc<CheckedEntry>>)> = Vec::new();
         for (entry, came) in entries.iter().zip(came) {
             let targets = self.push_targets(entry, *came);
-            self.announce(now, entry.header().log, &targets, *came);
+            self.announce(now, entry, &targets, *came);
             if targets.is_empty() {
                 continue;
             }
@@ -55,7 +44,7 @@ impl Replica {
         for (class, peers, entries) in pushes {
             effects.push(Effect::Push { peers, class, entries });
         }
-        self.note_heights(now);
+        self.note_heights(now, entries.iter().map(|entry| entry.header().log));
     }
 
     fn note_pace(&mut self, now: Now, entries: &[Arc<CheckedEntry>], came: &[Came]) {
@@ -87,17 +76,30 @@ impl Replica {
             Some(*peer) != from && state.is_some_and(|s| s.greeted && s.known(&header.log) <= header.seq.0)
         };
         let children = self.topology.children(&origin, &self.me);
-        children.into_iter().filter(wants).collect()
+        children.iter().filter(|child| wants(child)).copied().collect()
     }
 
-    /// Notes to tell everyone who may lack it and does not get it pushed.
-    fn announce(&mut self, now: Now, log: LogId, pushed: &[NodeKey], came: Came) {
+    /// Notes to tell those who may lack it and do not get it pushed: the neighbours that this node watches over,
+    /// and of what did not come along the tree also those that its sender does not reach.
+    fn announce(&mut self, now: Now, entry: &CheckedEntry, pushed: &[NodeKey], came: Came) {
+        let (log, class) = (entry.header().log, entry.header().class);
         let height = self.logs.get(&log).map_or(0, |state| state.durable().height);
+        let from = match came {
+            Came::Pushed(peer) | Came::Fetched(peer) => Some(peer),
+            Came::Local | Came::File => None,
+        };
         for (key, peer) in &mut self.peers {
-            let from = matches!(came, Came::Pushed(from) | Came::Fetched(from) if from == *key);
-            if peer.greeted && !pushed.contains(key) && !from && peer.known(&log) < height {
+            if !peer.greeted || Some(*key) == from || pushed.contains(key) || peer.known(&log) >= height {
+                continue;
+            }
+            let tells = match came {
+                Came::Local | Came::Pushed(_) => self.topology.watches(key),
+                Came::Fetched(sender) => self.topology.watches(key) || !self.topology.linked(&sender, key),
+                Came::File => true,
+            };
+            if tells || peer.version < 2 {
                 peer.to_announce.insert(log);
-                self.timers.announce.get_or_insert(now.mono.plus(ANNOUNCE_MS));
+                peer.announce_by(now.mono.plus(announce_ms(class, peer.cost())));
             }
         }
     }
@@ -110,11 +112,13 @@ impl Replica {
                 state.to_announce.insert(*log);
             }
         }
-        self.timers.announce.get_or_insert(now.mono.plus(ANNOUNCE_MS));
+        let wait = announce_ms(Class::Routine, state.cost());
+        state.announce_by(now.mono.plus(wait));
     }
 
-    fn send_announcements(&mut self, effects: &mut Vec<Effect>) {
-        for (key, peer) in &mut self.peers {
+    fn send_announcements(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.announce_at.is_some_and(|at| at <= now.mono)) {
+            peer.announce_at = None;
             let logs = std::mem::take(&mut peer.to_announce);
             let height = |log: &LogId| self.logs.get(log).map_or(0, |state| state.durable().height);
             let lacks = logs.into_iter().map(|log| (log, height(&log))).filter(|(log, h)| *h > peer.known(log));
@@ -126,127 +130,10 @@ impl Replica {
         }
     }
 
-    fn note_heights(&mut self, now: Now) {
-        self.timers.beacon = self.timers.beacon.min(now.mono.plus(BEACON_HEIGHTS_MS));
-    }
-
-    pub(crate) fn refresh_topology(&mut self) {
-        if !std::mem::take(&mut self.topology_stale) {
-            return;
-        }
-        let mut reported = BTreeMap::new();
-        for (node, heard) in self.beacons.iter() {
-            let links = &heard.beacon.neighbours;
-            let links = links.iter().map(|link| (link.node, (link.rtt_ms, Cost::from_u8(link.cost))));
-            reported.insert(*node, links.collect());
-        }
-        let ours = self.peers.iter().filter(|(_, peer)| peer.greeted);
-        reported.insert(self.me, ours.map(|(key, peer)| (*key, (peer.rtt_ms, peer.cost))).collect());
-        self.topology.rebuild(self.me, &reported);
-    }
-
-    /// Tells a peer that has just said hello what is known of the federation.
-    pub(crate) fn introduce(&mut self, now: Now, peer: NodeKey, effects: &mut Vec<Effect>) {
-        for (node, heard) in self.beacons.live(now.mono) {
-            if *node != peer {
-                effects.push(Effect::Send { peer, message: Message::Beacon(heard.signed.clone()) });
-            }
-        }
-        let beacon = self.sign_beacon(now, true);
-        effects.push(Effect::Send { peer, message: Message::Beacon(beacon) });
-    }
-
-    pub(crate) fn accept_beacon(&mut self, now: Now, peer: NodeKey, checked: CheckedBeacon, effects: &mut Vec<Effect>) {
-        let node = checked.beacon.node;
-        if node == self.me || !self.peers.get(&peer).is_some_and(|state| state.greeted) {
-            return;
-        }
-        let links = |beacon: &Beacon| beacon.neighbours.clone();
-        let before = self.beacons.get(&node).map(|heard| links(&heard.beacon));
-        let direct = node == peer;
-        if !self.beacons.take(checked.beacon, checked.signed.clone(), direct, now.mono) {
-            return;
-        }
-        let heard = self.beacons.get(&node).expect("just taken");
-        self.topology_stale |= before != Some(links(&heard.beacon));
-        let heights: Vec<(LogId, u64)> = heard.heights.iter().map(|(log, height)| (*log, *height)).collect();
-        // Those that its node is linked with have it from there.
-        let linked: BTreeSet<NodeKey> = heard.beacon.neighbours.iter().map(|link| link.node).collect();
-        for (key, state) in &self.peers {
-            if *key != peer && *key != node && state.greeted && !linked.contains(key) {
-                effects.push(Effect::Send { peer: *key, message: Message::Beacon(checked.signed.clone()) });
-            }
-        }
-        for (log, height) in heights {
-            if direct {
-                self.learn_height(now, peer, log, height, effects);
-            } else {
-                self.hear_of_own(log, height, effects);
-            }
-        }
-        self.plan_stale |= direct;
-    }
-
-    fn sign_beacon(&mut self, now: Now, complete: bool) -> SignedBeacon {
-        self.timers.counter += 1;
-        let frontier = self.logs.frontier();
-        let frontier_hash = frontier.hash();
-        let all = frontier.0.iter().map(|(log, head)| (*log, head.height));
-        let told = |(log, height): &(LogId, u64)| self.told_heights.get(log) == Some(height);
-        let heights: Vec<(LogId, u64)> = all.filter(|item| complete || !told(item)).take(LOGS_MAX).collect();
-        let linked = self.peers.iter().filter(|(_, peer)| peer.greeted);
-        let neighbours = linked.take(LINKS_MAX).map(|(key, peer)| Neighbour {
-            node: *key,
-            rtt_ms: peer.rtt_ms,
-            cost: peer.cost as u8,
-        });
-        let beacon = Beacon {
-            node: self.me,
-            incarnation: self.incarnation,
-            opened: self.opened,
-            boot: self.boot,
-            counter: self.timers.counter,
-            clock: now.wall,
-            charter_epoch: self.trust.charter().current().epoch,
-            neighbours: neighbours.collect(),
-            writable: self.writable,
-            frontier_hash,
-            heights,
-            complete,
-            certificate: complete.then(|| self.certificate.encode()),
-        };
-        SignedBeacon::sign(&beacon, &self.secret)
-    }
-
-    fn send_beacon(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        // Status views show the live map even while no entry is pushed.
-        self.refresh_topology();
-        let complete = self.timers.counter.is_multiple_of(BEACON_COMPLETE_EVERY);
-        let metered = !self.peers.is_empty() && self.peers.values().all(|peer| peer.cost == Cost::Metered);
-        self.timers.beacon = now.mono.plus(if metered { BEACON_METERED_MS } else { BEACON_MS });
-        self.timers.last_beacon = Some(now.mono);
-        if self.peers.values().any(|peer| peer.greeted) {
-            let beacon = self.sign_beacon(now, complete);
-            if complete {
-                let frontier = self.logs.frontier();
-                self.told_heights = frontier.0.iter().map(|(log, head)| (*log, head.height)).collect();
-            }
-            for (key, _) in self.peers.iter().filter(|(_, peer)| peer.greeted) {
-                effects.push(Effect::Send { peer: *key, message: Message::Beacon(beacon.clone()) });
-            }
-        }
-    }
-
     /// Does what is due.
     pub(crate) fn run_timers(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let spaced = self.timers.last_beacon.is_none_or(|last| now.mono.since(last) >= BEACON_MS_MIN);
-        if self.timers.beacon <= now.mono && spaced {
-            self.send_beacon(now, effects);
-        }
-        if self.timers.announce.is_some_and(|due| due <= now.mono) {
-            self.timers.announce = None;
-            self.send_announcements(effects);
-        }
+        self.run_herald(now, effects);
+        self.send_announcements(now, effects);
         if self.timers.retry.is_some_and(|due| due <= now.mono) {
             self.timers.retry = None;
         }
@@ -258,13 +145,10 @@ impl Replica {
             self.give_stranded(effects);
             self.give_up_searches(now);
             self.compare_strays(now);
+            self.ask_in_turn(now, effects);
         }
         self.run_stray_timers(now, effects);
-        let patience = self
-            .peers
-            .values()
-            .flat_map(|peer| peer.wants.values().map(|asked| asked.progress.plus(peer.patience_ms())));
-        if patience.min().is_some_and(|due| due <= now.mono) {
+        if self.next_stall().is_some_and(|due| due <= now.mono) {
             self.plan_stale = true;
         }
     }
@@ -272,17 +156,19 @@ impl Replica {
     /// When [`crate::Input::Tick`] is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> MonoMs {
-        let beacon = match self.timers.last_beacon {
-            Some(last) => self.timers.beacon.max(last.plus(BEACON_MS_MIN)),
-            None => self.timers.beacon,
-        };
-        let wants = self
-            .peers
-            .values()
-            .flat_map(|peer| peer.wants.values().map(|asked| asked.progress.plus(peer.patience_ms())));
+        let announcements = self.peers.values().filter_map(|peer| peer.announce_at);
         let others =
-            [Some(self.timers.backstop), self.timers.retry, self.timers.announce, self.next_ripe(), wants.min()];
+            [Some(self.timers.backstop), self.timers.retry, announcements.min(), self.next_ripe(), self.next_stall()];
         let forks = [self.stray_deadline(), self.confirm_deadline()];
-        others.into_iter().chain(forks).flatten().fold(beacon, MonoMs::min)
+        others.into_iter().chain(forks).flatten().fold(self.herald_due(), MonoMs::min)
+    }
+}
+
+/// How long the announcement of an entry may be collected with others, in milliseconds.
+fn announce_ms(class: Class, cost: Cost) -> u64 {
+    match (class.is_urgent(), cost) {
+        (true, _) => ANNOUNCE_URGENT_MS,
+        (false, Cost::Metered) => ANNOUNCE_METERED_MS,
+        (false, _) => ANNOUNCE_MS,
     }
 }

@@ -145,7 +145,7 @@ impl Replica {
         let link = |(key, peer): (&NodeKey, &crate::peers::Peer)| LinkStatus {
             node: *key,
             rtt_ms: peer.rtt_ms,
-            cost: peer.cost,
+            cost: peer.cost(),
             since: peer.since,
             greeted: peer.greeted,
             clock_ahead_ms: peer.clock_ahead_ms,
@@ -165,8 +165,8 @@ impl Replica {
                 member: self.trust.member(&node),
                 heard: heard.map(|heard| heard.heard),
                 incarnation: heard.map(|heard| heard.beacon.incarnation),
-                writable: heard.is_some_and(|heard| heard.beacon.writable),
-                frontier_hash: heard.map_or([0; 32], |heard| heard.beacon.frontier_hash),
+                writable: heard.is_some_and(crate::beacons::Heard::writable),
+                frontier_hash: heard.map_or([0; 32], crate::beacons::Heard::frontier_hash),
                 reachable: reachable.contains(&node),
                 linked: self.peers.get(&node).is_some_and(|peer| peer.greeted),
                 unlinked_since: self.unlinked.get(&node).copied(),
@@ -272,6 +272,9 @@ impl Replica {
     /// Tells peers in beacons whether the store takes writes; while it does not, nothing is asked for.
     pub fn set_writable(&mut self, writable: bool) {
         self.plan_stale |= writable && !self.writable;
+        if writable != self.writable {
+            self.herald.state_changed();
+        }
         self.writable = writable;
     }
 

@@ -2,8 +2,8 @@
 
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{AdmitError, Charter};
-use vatra_model::limits::{CLOCK_SKEW_FLAG_MS, LOGS_MAX};
-use vatra_model::wire::{FrontierDigest, Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
+use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
+use vatra_model::wire::{Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
 use vatra_model::{LogId, NodeKey, WallMs};
 
 use crate::input::{Effect, Event, Now, Reject};
@@ -18,7 +18,7 @@ impl Replica {
     pub(crate) fn link_up(&mut self, now: Now, peer: NodeKey, cost: Cost, effects: &mut Vec<Effect>) {
         self.peers.insert(peer, Peer::new(cost, now.mono));
         self.topology_stale = true;
-        self.timers.beacon = now.mono;
+        self.send_resume(peer, effects);
         effects.push(Effect::Send { peer, message: Message::Hello(self.hello(now)) });
     }
 
@@ -50,29 +50,38 @@ impl Replica {
             let named = |log: &LogId| logs.get(log).is_some() || peers.values().any(|peer| peer.known(log) > 0);
             self.behind_since.retain(|log, _| named(log));
             self.topology_stale = true;
-            self.timers.beacon = now.mono;
+            self.herald.links_changed(now.mono);
             self.plan_stale = true;
+            if !gone.greeted {
+                self.memory.doubt(&peer);
+            }
         }
     }
 
-    pub(crate) fn round_trip(&mut self, peer: NodeKey, rtt_ms: u32) {
-        if let Some(state) = self.peers.get_mut(&peer) {
-            // Beyond this a link is unusable anyway, and the power of two must fit.
-            let rtt_ms = rtt_ms.min(RTT_MS_MAX);
-            let bucket = |rtt: u32| rtt.max(1).next_power_of_two();
-            self.topology_stale |= bucket(state.rtt_ms) != bucket(rtt_ms);
-            state.rtt_ms = rtt_ms;
+    pub(crate) fn round_trip(&mut self, now: Now, peer: NodeKey, rtt_ms: u32) {
+        if let Some(state) = self.peers.get_mut(&peer)
+            // Beyond this a link is unusable anyway.
+            && state.measured(rtt_ms.min(RTT_MS_MAX))
+        {
+            self.herald.round_trip_changed(now.mono);
         }
     }
 
     pub(crate) fn message(&mut self, now: Now, peer: NodeKey, message: Message, effects: &mut Vec<Effect>) {
-        let Some(state) = self.peers.get(&peer) else { return };
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if let Err(reject) = state.allowances.admit(now.mono, &message) {
+            return effects.push(Effect::Event(Event::Rejected { peer: Some(peer), reject }));
+        }
         let refused = match message {
             Message::Hello(_) if state.greeted => Err(Reject::Unexpected("second hello")),
             Message::Hello(hello) => {
                 if let Err(reason) = self.greet(now, peer, hello, effects) {
                     effects.push(Effect::Close { peer, reason });
                 }
+                Ok(())
+            }
+            Message::Resume { heard } if !state.greeted => {
+                state.resumes = Some(heard);
                 Ok(())
             }
             _ if !state.greeted => Err(Reject::Unexpected("message before the hello")),
@@ -97,7 +106,7 @@ impl Replica {
                 }
                 Ok(())
             }
-            Message::Want(want) => self.serve(peer, want, effects),
+            Message::Want(want) => self.serve(now, peer, want, effects),
             Message::Done { request, more } => {
                 if !self.finish_strays(now, peer, request) {
                     self.finish_want(now, peer, request, more);
@@ -116,6 +125,12 @@ impl Replica {
             }
             Message::StrayList(list) => self.take_stray_list(now, peer, &list, effects),
             Message::WantStrays { request, log, items } => self.take_want_strays(peer, request, (log, items), effects),
+            Message::Resume { heard } => {
+                state.resumes = Some(heard);
+                self.tell_frontier(now, peer, effects);
+                Ok(())
+            }
+            Message::Pulses { pulses } => self.accept_pulses(now, peer, pulses, effects),
             Message::Beacon(_) => Err(Reject::Unexpected("unchecked beacon")),
             Message::Entries(_) => Err(Reject::Unexpected("unchecked entries")),
         };
@@ -146,15 +161,17 @@ impl Replica {
         self.unlinked.remove(&peer);
         state.version = hello.version.min(self.protocol);
         state.clock_ahead_ms = ahead_ms;
+        let known = self.memory.of(peer, now.mono);
+        known.version = state.version;
+        known.doubts = 0;
         if hello.frontier_hash == frontier.hash() {
             for (log, head) in &frontier.0 {
                 state.learn(*log, head.height);
             }
+            self.agree(now, peer, frontier);
             self.confirm();
         } else {
-            let heads = frontier.0.iter().map(|(log, head)| (*log, head.height, head.head)).collect();
-            let digest = FrontierDigest { complete: true, heads };
-            effects.push(Effect::Send { peer, message: Message::Frontier(digest) });
+            self.tell_frontier(now, peer, effects);
         }
         if hello.charter_epoch > epoch {
             effects.push(Effect::Send { peer, message: Message::WantCharter { after: epoch } });
@@ -164,7 +181,7 @@ impl Replica {
         }
         effects.push(Effect::Event(Event::Joined { peer }));
         self.topology_stale = true;
-        self.introduce(now, peer, effects);
+        self.introduce(now, peer);
         Ok(())
     }
 
@@ -200,27 +217,6 @@ impl Replica {
         for (key, _) in others {
             effects.push(Effect::Send { peer: *key, message: Message::Charter { bytes: bytes.to_vec() } });
         }
-    }
-
-    fn take_frontier(
-        &mut self,
-        now: Now,
-        peer: NodeKey,
-        digest: &FrontierDigest,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Reject> {
-        let limit = LOGS_MAX;
-        if digest.heads.len() > limit {
-            return Err(Reject::Full { what: "logs of a frontier", limit });
-        }
-        for (log, height, head) in &digest.heads {
-            self.compare_heads(now, peer, (*log, *height, *head), effects);
-            self.learn_height(now, peer, *log, *height, effects);
-            self.ripen(*log);
-        }
-        self.confirm();
-        self.plan_stale = true;
-        Ok(())
     }
 }
 

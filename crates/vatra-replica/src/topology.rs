@@ -36,13 +36,26 @@ impl Cost {
 /// An undirected, weighted graph of live links.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Topology {
-    edges: BTreeMap<NodeKey, BTreeMap<NodeKey, u64>>,
-    /// Parent of each node in the tree of an origin; computed on demand.
-    trees: BTreeMap<NodeKey, BTreeMap<NodeKey, NodeKey>>,
+    edges: BTreeMap<NodeKey, BTreeMap<NodeKey, Edge>>,
+    /// Children of each node in the tree of an origin; computed on demand.
+    trees: BTreeMap<NodeKey, Tree>,
+    /// Neighbours of this node that it watches over.
+    watched: BTreeSet<NodeKey>,
+}
+
+type Tree = BTreeMap<NodeKey, BTreeSet<NodeKey>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    weight: u64,
+    cost: Cost,
 }
 
 /// Trees kept before the oldest are thrown away: one per origin of a full federation.
 const TREES_MAX: usize = 256;
+/// Neighbours of a node that tell it heights beside the tree: enough that one that lies and one that is cut off
+/// hide nothing, and few, so that this costs the same in a mesh of any size.
+const WATCHERS: usize = 3;
 
 impl Topology {
     /// Takes the links that nodes report. A link counts if both ends report it, or if one end is `me` and
@@ -53,37 +66,67 @@ impl Topology {
         for (a, links) in reported {
             for (b, (rtt, cost)) in links {
                 let back = reported.get(b);
-                let weight = match (back.and_then(|links| links.get(a)), back.is_none() && *a == me) {
-                    (Some((other_rtt, other_cost)), _) => weight((*rtt).max(*other_rtt), (*cost).max(*other_cost)),
-                    (None, true) => weight(*rtt, *cost),
+                let (rtt, cost) = match (back.and_then(|links| links.get(a)), back.is_none() && *a == me) {
+                    (Some((other_rtt, other_cost)), _) => ((*rtt).max(*other_rtt), (*cost).max(*other_cost)),
+                    (None, true) => (*rtt, *cost),
                     (None, false) => continue,
                 };
-                self.edges.entry(*a).or_default().insert(*b, weight);
-                self.edges.entry(*b).or_default().insert(*a, weight);
+                let edge = Edge { weight: weight(rtt, cost), cost };
+                self.edges.entry(*a).or_default().insert(*b, edge);
+                self.edges.entry(*b).or_default().insert(*a, edge);
             }
         }
+        let own: BTreeSet<NodeKey> = self.edges.get(&me).into_iter().flat_map(BTreeMap::keys).copied().collect();
+        self.watched = own.into_iter().filter(|node| self.watchers(node).contains(&me)).collect();
     }
 
     /// Those of `of`'s neighbours to which it forwards entries of `origin`.
-    pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> BTreeSet<NodeKey> {
+    pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> &BTreeSet<NodeKey> {
+        static NONE: BTreeSet<NodeKey> = BTreeSet::new();
         if !self.trees.contains_key(origin) {
             if self.trees.len() >= TREES_MAX {
                 self.trees.clear();
             }
-            let tree = self.tree(origin);
+            let mut tree = Tree::new();
+            for (child, parent) in self.parents(origin) {
+                tree.entry(parent).or_default().insert(child);
+            }
             self.trees.insert(*origin, tree);
         }
-        let tree = &self.trees[origin];
-        tree.iter().filter(|(_, parent)| *parent == of).map(|(child, _)| *child).collect()
+        self.trees[origin].get(of).unwrap_or(&NONE)
+    }
+
+    /// Whether this node tells a neighbour of heights that it does not push to it. One that is not on the map is
+    /// told by everybody.
+    pub(crate) fn watches(&self, neighbour: &NodeKey) -> bool {
+        self.watched.contains(neighbour) || !self.edges.contains_key(neighbour)
+    }
+
+    /// Whether two nodes have a link.
+    pub(crate) fn linked(&self, a: &NodeKey, b: &NodeKey) -> bool {
+        self.edges.get(a).is_some_and(|edges| edges.contains_key(b))
     }
 
     /// The other nodes to which any path leads.
     pub(crate) fn reachable(&self, from: &NodeKey) -> BTreeSet<NodeKey> {
-        self.tree(from).into_keys().collect()
+        self.parents(from).into_keys().collect()
+    }
+
+    /// The near neighbours of a node that watch over it; over metered links only if there are no others.
+    fn watchers(&self, node: &NodeKey) -> BTreeSet<NodeKey> {
+        let Some(edges) = self.edges.get(node) else { return BTreeSet::new() };
+        let thin = edges.values().all(|edge| edge.cost == Cost::Metered);
+        let eligible = edges.iter().filter(|(_, edge)| thin || edge.cost != Cost::Metered);
+        // Among about equally near ones chance decides, so that nobody watches over a whole mesh.
+        let mut ranked: Vec<_> = eligible
+            .map(|(neighbour, edge)| (edge.weight.next_power_of_two(), mix(node, neighbour), *neighbour))
+            .collect();
+        ranked.sort_unstable();
+        ranked.into_iter().take(WATCHERS).map(|(_, _, neighbour)| neighbour).collect()
     }
 
     /// Dijkstra's shortest paths; equal ones are decided by the smaller parent key, so that all nodes agree.
-    fn tree(&self, origin: &NodeKey) -> BTreeMap<NodeKey, NodeKey> {
+    fn parents(&self, origin: &NodeKey) -> BTreeMap<NodeKey, NodeKey> {
         let mut parents: BTreeMap<NodeKey, NodeKey> = BTreeMap::new();
         let mut distances: BTreeMap<NodeKey, u64> = BTreeMap::from([(*origin, 0)]);
         let mut queue = BinaryHeap::from([Reverse((0_u64, *origin))]);
@@ -91,8 +134,8 @@ impl Topology {
             if distances.get(&node).is_some_and(|best| *best < distance) {
                 continue;
             }
-            for (next, weight) in self.edges.get(&node).into_iter().flatten() {
-                let through = distance + weight;
+            for (next, edge) in self.edges.get(&node).into_iter().flatten() {
+                let through = distance + edge.weight;
                 let known = distances.get(next).copied().unwrap_or(u64::MAX);
                 let tie = through == known && parents.get(next).is_some_and(|parent| node < *parent);
                 if through < known || tie {
@@ -108,16 +151,21 @@ impl Topology {
     }
 }
 
-/// Hops count most between near nodes, round trips between far ones; metered links are a last resort.
-/// Round trips are taken to the next power of two, so that small changes do not move trees.
+/// The round trip of a link; a hop costs two disks as well, and metered links are a last resort. Every node
+/// computes with the round trips that beacons tell, which change only when a link has clearly changed.
 fn weight(rtt_ms: u32, cost: Cost) -> u64 {
-    let rtt = u64::from(rtt_ms.clamp(1, 16_384).next_power_of_two());
     let base = match cost {
         Cost::Lan => 2,
         Cost::Wan => 4,
         Cost::Metered => 100_000,
     };
-    base + rtt
+    base + u64::from(rtt_ms.clamp(1, 16_384))
+}
+
+/// A number that looks random, the same on every node.
+fn mix(a: &NodeKey, b: &NodeKey) -> u64 {
+    let part = |key: &NodeKey| key.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (part(a) ^ part(b).rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
 #[cfg(test)]
@@ -143,9 +191,9 @@ mod tests {
     fn a_ring_is_covered_once() {
         let mut topology = Topology::default();
         topology.rebuild(key(1), &map(&[(1, 2, 5), (2, 3, 5), (3, 4, 5), (4, 1, 5)]));
-        assert_eq!(topology.children(&key(1), &key(1)), BTreeSet::from([key(2), key(4)]));
-        assert_eq!(topology.children(&key(1), &key(2)), BTreeSet::from([key(3)]));
-        assert_eq!(topology.children(&key(1), &key(4)), BTreeSet::new());
+        assert_eq!(*topology.children(&key(1), &key(1)), BTreeSet::from([key(2), key(4)]));
+        assert_eq!(*topology.children(&key(1), &key(2)), BTreeSet::from([key(3)]));
+        assert_eq!(*topology.children(&key(1), &key(4)), BTreeSet::new());
     }
 
     #[test]
@@ -154,7 +202,7 @@ mod tests {
         reported.get_mut(&key(1)).expect("there").insert(key(2), (300, Cost::Metered));
         let mut topology = Topology::default();
         topology.rebuild(key(9), &reported);
-        assert_eq!(topology.children(&key(1), &key(3)), BTreeSet::from([key(2)]));
+        assert_eq!(*topology.children(&key(1), &key(3)), BTreeSet::from([key(2)]));
     }
 
     #[test]
@@ -168,6 +216,37 @@ mod tests {
         assert!(topology.reachable(&key(1)).contains(&key(3)), "our own link counts before the other end has spoken");
     }
 
+    #[test]
+    fn a_few_neighbours_watch_over_each_node() {
+        let pairs = (0..60_u8).flat_map(|a| (a + 1..60).map(move |b| (a, b, 20 + u32::from(a ^ b) % 4)));
+        let links = map(&pairs.collect::<Vec<_>>());
+        let mut watchers = BTreeMap::new();
+        for me in 0..60 {
+            let mut topology = Topology::default();
+            topology.rebuild(key(me), &links);
+            let watched = (0..60).filter(|node| *node != me && topology.watches(&key(*node))).count();
+            assert!(watched <= 12, "{me} watches over {watched}");
+            for node in (0..60).filter(|node| *node != me && topology.watches(&key(*node))) {
+                *watchers.entry(node).or_insert(0) += 1;
+            }
+            assert!(topology.watches(&key(99)), "whoever is not on the map is told by all");
+        }
+        assert_eq!(watchers, (0..60).map(|node| (node, WATCHERS)).collect());
+    }
+
+    #[test]
+    fn nobody_watches_over_a_metered_link_unless_there_is_no_other() {
+        let mut reported = map(&[(1, 2, 300), (1, 3, 20), (3, 2, 500), (3, 4, 300)]);
+        for (a, b) in [(1, 2), (2, 1), (3, 4), (4, 3)] {
+            reported.get_mut(&key(a)).expect("there").insert(key(b), (300, Cost::Metered));
+        }
+        let mut topology = Topology::default();
+        topology.rebuild(key(1), &reported);
+        assert_eq!((topology.watches(&key(2)), topology.watches(&key(3))), (false, true));
+        topology.rebuild(key(3), &reported);
+        assert_eq!((topology.watches(&key(2)), topology.watches(&key(4))), (true, true));
+    }
+
     proptest! {
         #[test]
         fn every_reachable_node_has_exactly_one_parent(links in prop::collection::vec((0..8_u8, 0..8_u8, 1..100_u32), 0..20)) {
@@ -178,7 +257,7 @@ mod tests {
                 let mut covered = BTreeMap::new();
                 for parent in 0..8 {
                     for child in topology.children(&key(origin), &key(parent)) {
-                        prop_assert_eq!(covered.insert(child, parent), None);
+                        prop_assert_eq!(covered.insert(*child, parent), None);
                     }
                 }
                 for node in 0..8 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::{AdmitError, Charter, MemberRole};
-use vatra_model::wire::{Beacon, LogDescriptor, SignedBeacon};
+use vatra_model::wire::{Beacon, LogDescriptor, SignedBeacon, SignedPulse};
 use vatra_model::{AudienceId, ForkProof, Injected, LogId, MemberCode, NodeKey, Public, Realm, VerifyError};
 
 use crate::fork::CheckedFork;
@@ -136,6 +136,16 @@ impl Trust {
     /// What an admitted node may do.
     pub(crate) fn role(&self, key: &NodeKey) -> Option<MemberRole> {
         self.nodes.get(key).map(|known| known.role)
+    }
+
+    /// Whether a pulse is its node's; `Ok(false)` when the node is not known.
+    ///
+    /// # Errors
+    /// [`Reject`] if it does not verify.
+    pub fn check_pulse(&self, signed: &SignedPulse, node: &NodeKey) -> Result<bool, Reject> {
+        let Some(known) = self.nodes.get(node) else { return Ok(false) };
+        let malformed = |e: VerifyError| Reject::Malformed { what: "pulse", detail: e.to_string() };
+        signed.verify(&known.public).map(|()| true).map_err(malformed)
     }
 
     /// Checks whose log it is. The log of a member that has left, or of a revoked node, is still a log: what was

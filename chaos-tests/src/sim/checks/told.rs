@@ -22,6 +22,10 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
             let own = beacon.node == node.key();
             own.then(|| beacon.heights.iter().find_map(|(log, height)| early(log, *height)))?
         }
+        Message::Pulses { pulses } => {
+            let own = pulses.iter().filter_map(|signed| signed.pulse().ok()).filter(|pulse| pulse.node == node.key());
+            own.flat_map(|pulse| pulse.heights).find_map(|(log, height)| early(&log, height))
+        }
         Message::Hello(hello) => {
             (hello.frontier_hash != disk.frontier().hash()).then(|| "a frontier that is not the disk's".to_owned())
         }

@@ -81,6 +81,15 @@ impl World {
         self.link(a, b).is_some()
     }
 
+    /// The one-way delay of a line, without its jitter, in microseconds.
+    ///
+    /// # Panics
+    /// If the nodes are not linked.
+    #[must_use]
+    pub fn delay_us(&self, from: usize, to: usize) -> u64 {
+        self.link(from, to).expect("the nodes are linked").pipes[end(from, to)].shape.delay_us
+    }
+
     pub(crate) fn peers_of(&self, node: usize) -> Vec<usize> {
         (0..self.nodes.len()).filter(|peer| self.links.contains_key(&pair(node, *peer)) && *peer != node).collect()
     }

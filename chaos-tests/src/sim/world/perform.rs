@@ -327,5 +327,7 @@ pub(crate) fn kind(message: &Message) -> &'static str {
         Message::WantStrayList { .. } => "want stray list",
         Message::StrayList(_) => "stray list",
         Message::WantStrays { .. } => "want strays",
+        Message::Resume { .. } => "resume",
+        Message::Pulses { .. } => "pulses",
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{EntriesFrame, MESSAGE_LOGS_MAX, Message};
+use super::{EntriesFrame, MESSAGE_LOGS_MAX, Message, PULSES_MAX};
 use crate::certificate::CERTIFICATE_BYTES_MAX;
 use crate::charter::CHARTER_BYTES_MAX;
 use crate::limits::{
@@ -43,7 +43,9 @@ impl Message {
             }
             Message::StrayList(list) => within("strays of a list", MESSAGE_STRAYS_MAX, list.items.len()),
             Message::WantStrays { items, .. } => within("strays of a request", WANT_STRAYS_MAX, items.len()),
+            Message::Pulses { pulses } => within("pulses of a message", PULSES_MAX, pulses.len()),
             Message::WantCharter { .. }
+            | Message::Resume { .. }
             | Message::Want(_)
             | Message::Done { .. }
             | Message::Probe { .. }

@@ -3,9 +3,11 @@
 mod support;
 
 mod forking;
+mod flooding;
 mod mesh;
 mod planning;
 mod publishing;
+mod resuming;
 mod seen;
 mod trusting;
 mod writing;

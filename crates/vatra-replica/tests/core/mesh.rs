@@ -1,9 +1,9 @@
 //! Push in quiet meshes of every shape: exactly one payload copy for each node.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use vatra_model::Class;
 use vatra_model::wire::Message;
+use vatra_model::{Class, Frontier, NodeKey};
 use vatra_replica::{Effect, Input};
 
 use crate::support::*;
@@ -124,18 +124,57 @@ fn beacons_reach_all_and_travel_no_further_than_they_must() {
     let (_, links) = shapes(6).pop().expect("the full mesh");
     let mut mesh = Mesh::new(6, &links);
     mesh.under_way.clear();
-    let effects = mesh.nodes[0].run_for(2_000);
-    assert_eq!(beacons(&effects).len(), 5, "one to each peer");
-    mesh.perform(0, effects);
-    let arrived: Vec<_> = mesh.under_way.drain(..).collect();
-    for (to, input) in arrived {
-        let relayed = mesh.nodes[usize::from(to)].act([input]);
-        let foreign =
-            beacons(&relayed).into_iter().filter(|(_, signed)| signed.beacon().expect("it was signed").node == key(0));
-        assert_eq!(foreign.count(), 0, "all have it first-hand");
+    for (ms, kind) in [(10_000, "pulse"), (60_000, "beacon")] {
+        let effects = mesh.nodes[0].run_for(ms);
+        let told = announcements(&effects, kind);
+        assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), 5, "a {kind} to each peer");
+        assert!(told.len() <= 5 * usize::try_from(ms / 10_000).expect("few"), "{} times a {kind}", told.len());
+        mesh.perform(0, effects);
+        let arrived: Vec<_> = mesh.under_way.drain(..).collect();
+        for (to, input) in arrived {
+            let node = &mut mesh.nodes[usize::from(to)];
+            let mut relayed = node.act([input]);
+            let beacon = |relayed: &[Effect]| beacons(relayed).into_iter().filter(|(_, s)| of(s) == key(0)).count();
+            assert_eq!(beacon(&relayed), 0, "all have it first-hand");
+            // What is collected to be passed on would leave soon.
+            relayed.extend(node.tick_after(1_000));
+            assert_eq!(beacon(&relayed) + relayed.iter().filter(|effect| passes_on(effect, key(0))).count(), 0);
+        }
     }
     let (_, line) = shapes(6).remove(0);
     let mesh = Mesh::new(6, &line);
     let heard = mesh.nodes[5].replica.status(mesh.nodes[5].now).nodes;
     assert!(heard.iter().filter(|node| node.heard.is_some() && node.reachable).count() == 5, "{heard:?}");
+}
+
+#[test]
+fn a_peer_of_version_1_gets_beacons_instead_of_pulses() {
+    let mut node = Node::new(0);
+    node.greet_as(1, 1, &Frontier::default());
+    node.greet(2, &Frontier::default());
+    node.publish(Class::Routine, 1);
+    let effects = node.run_for(20_000);
+    let count = |kind, peer| announcements(&effects, kind).into_iter().filter(|to| *to == key(peer)).count();
+    assert!((9..=12).contains(&count("beacon", 1)), "{} beacons", count("beacon", 1));
+    assert_eq!(count("pulse", 1), 0);
+    assert!(count("beacon", 2) <= 2 && (2..=4).contains(&count("pulse", 2)), "{} pulses", count("pulse", 2));
+}
+
+fn of(signed: &vatra_model::wire::SignedBeacon) -> NodeKey {
+    signed.beacon().expect("it was signed").node
+}
+
+fn passes_on(effect: &Effect, node: NodeKey) -> bool {
+    let Effect::Send { message: Message::Pulses { pulses }, .. } = effect else { return false };
+    pulses.iter().any(|signed| signed.pulse().expect("it was signed").node == node)
+}
+
+/// To whom a beacon or a pulse is sent.
+fn announcements(effects: &[Effect], kind: &str) -> Vec<NodeKey> {
+    let to = |effect: &Effect| match effect {
+        Effect::Send { peer, message: Message::Beacon(_) } if kind == "beacon" => Some(*peer),
+        Effect::Send { peer, message: Message::Pulses { .. } } if kind == "pulse" => Some(*peer),
+        _ => None,
+    };
+    effects.iter().filter_map(to).collect()
 }

@@ -266,9 +266,24 @@ impl Node {
 
     /// A link to a peer that has said hello and holds what this frontier says.
     pub(crate) fn greet(&mut self, peer: u8, frontier: &Frontier) -> Vec<Effect> {
-        let link = Input::LinkUp { peer: key(peer), cost: Cost::Wan };
+        self.greet_as(peer, PROTOCOL_VERSION, frontier)
+    }
+
+    /// The same of a peer that speaks an older version.
+    pub(crate) fn greet_as(&mut self, peer: u8, version: u16, frontier: &Frontier) -> Vec<Effect> {
+        let mut told = self.act([Input::LinkUp { peer: key(peer), cost: Cost::Wan }]);
+        told.extend(self.hello(peer, version, frontier));
+        told
+    }
+
+    /// The hello of a peer with which there is a link already.
+    pub(crate) fn greet_linked(&mut self, peer: u8, frontier: &Frontier) -> Vec<Effect> {
+        self.hello(peer, PROTOCOL_VERSION, frontier)
+    }
+
+    fn hello(&mut self, peer: u8, version: u16, frontier: &Frontier) -> Vec<Effect> {
         let hello = Hello {
-            version: PROTOCOL_VERSION,
+            version,
             version_min: PROTOCOL_VERSION_MIN,
             certificate: certificate(peer).encode(),
             incarnation: Incarnation(u64::from(peer) + 1),
@@ -279,7 +294,7 @@ impl Node {
             clock: self.now.wall,
             software: "test".into(),
         };
-        self.act([link, message(peer, Message::Hello(hello))])
+        self.act([message(peer, Message::Hello(hello))])
     }
 
     /// The entries as another node would send them.

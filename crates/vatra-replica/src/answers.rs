@@ -1,0 +1,144 @@
+//! Requests under way: how they move on, end, stall, and what is owed to peers that ask.
+
+use vatra_model::limits::{AHEAD_ENTRIES_MAX, ENTRY_BYTES_MAX};
+use vatra_model::wire::{Message, Want, WantClasses};
+use vatra_model::{MonoMs, NodeKey};
+
+use crate::input::{Effect, Event, Now, Reject};
+use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN, Peer};
+use crate::planner::held_height;
+use crate::replica::Replica;
+
+/// An answer that comes within this time, and two round trips, may be twice as large next time, in milliseconds.
+const QUICK_MS: u64 = 500;
+/// One that takes longer than this, and four round trips, half as large.
+const SLOW_MS: u64 = 3_000;
+/// Stalls that are counted against a peer at most.
+const STALLS_MAX: u32 = 16;
+/// A peer that asked within this time counts as one that shares our answers, in milliseconds.
+const ASKING_MS: u64 = 10_000;
+
+impl Replica {
+    /// A request without progress is given up, and its peer asked last until it has made up for it.
+    pub(crate) fn drop_stalled(&mut self, now: Now) {
+        let mut dropped = Vec::new();
+        for peer in self.peers.values_mut() {
+            let stalled: Vec<Asked> =
+                peer.wants.values().filter(|asked| peer.given_up_at(asked) <= now.mono).copied().collect();
+            for asked in &stalled {
+                peer.wants.remove(&asked.want.request);
+            }
+            dropped.extend(&stalled);
+            if !stalled.is_empty() {
+                peer.budget = (peer.budget / 2).max(BUDGET_MIN);
+                peer.stalls = (peer.stalls + 1).min(STALLS_MAX);
+            }
+        }
+        self.unask(&dropped);
+    }
+
+    /// When the next request is given up, unless it moves on.
+    pub(crate) fn next_stall(&self) -> Option<MonoMs> {
+        let given_up = |peer: &Peer| peer.wants.values().map(|asked| peer.given_up_at(asked)).min();
+        self.peers.values().filter_map(given_up).min()
+    }
+
+    /// Requests that will not be answered to their end: what is left of them may be asked of others.
+    pub(crate) fn unask(&mut self, dropped: &[Asked]) {
+        for asked in dropped {
+            let Some(ripening) = self.ripening.get_mut(&asked.want.log) else { continue };
+            ripening.give_back(asked);
+        }
+    }
+
+    /// A part of an answer came. `held` of its entries are held now, `next` is the place after the last of them,
+    /// and it brought so many bytes.
+    pub(crate) fn want_progressed(&mut self, now: Now, peer: NodeKey, request: u32, held: u64, next: u64, bytes: u64) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.note_bytes(now.mono, bytes);
+        // On a slow link several answers share the rate: any of them moving means that the link moves.
+        for asked in state.wants.values_mut() {
+            asked.progress = now.mono;
+        }
+        if let Some(asked) = state.wants.get_mut(&request) {
+            asked.received += held;
+            asked.next = asked.next.max(next.min(asked.want.to));
+        }
+    }
+
+    pub(crate) fn finish_want(&mut self, now: Now, peer: NodeKey, request: u32, more: bool) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(asked) = state.wants.remove(&request) else { return };
+        let (took, rtt) = (now.mono.since(asked.asked), u64::from(state.rtt_ms));
+        if more && took < QUICK_MS + 2 * rtt {
+            state.budget = state.budget.saturating_mul(2).min(BUDGET_MAX);
+        } else if took > SLOW_MS + 4 * rtt {
+            state.budget = (state.budget / 2).max(BUDGET_MIN);
+        }
+        if asked.received > 0 {
+            state.stalls = state.stalls.saturating_sub(1);
+        } else if more {
+            // It says that it has something, and gives nothing.
+            state.stalls = (state.stalls + 1).min(STALLS_MAX);
+        }
+        let log = asked.want.log;
+        if asked.received == 0 && asked.want.classes == WantClasses::All {
+            // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
+            // fill is halved, so that few requests are wasted on it.
+            let held = held_height(self.logs.get(&log));
+            let from = asked.want.from;
+            let far = from.saturating_sub(held) > AHEAD_ENTRIES_MAX as u64;
+            state.unlearn(&log, if far { held + (from - held) / 2 } else { from });
+        }
+        if asked.received == 0 && asked.want.classes == WantClasses::Rest {
+            self.check_sweep(&asked.want);
+        }
+        // An answer that brought nothing and promises more would be asked for without end.
+        if more && asked.received > 0 {
+            self.unask(&[asked]);
+        }
+        self.plan_stale = true;
+    }
+
+    /// A sweep brought nothing. If its range is not held, it was not all urgent either: the peer claims too much,
+    /// and gaps are asked for one by one, which finds out what it holds.
+    fn check_sweep(&mut self, swept: &Want) {
+        let missing = match self.logs.get(&swept.log) {
+            Some(state) => state.missing_newest_first(swept.to, 1),
+            None => vec![(0, swept.to)],
+        };
+        let is_held = missing.first().is_none_or(|(_, to)| *to <= swept.from);
+        if !is_held && let Some(ripening) = self.ripening.get_mut(&swept.log) {
+            ripening.forget_sweeps();
+        }
+    }
+
+    /// Owes a peer what it wants, as far as it is durable here and the peer's share of our answers goes. Past
+    /// that it is told at once that there is more, and asks again later.
+    pub(crate) fn serve(
+        &mut self,
+        now: Now,
+        peer: NodeKey,
+        want: Want,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reject> {
+        let durable = self.logs.get(&want.log).map_or(0, |state| state.durable().height);
+        if want.from > want.to {
+            return Err(Reject::Malformed { what: "want", detail: format!("{} to {}", want.from, want.to) });
+        }
+        let to = want.to.min(durable);
+        let want = Want { from: want.from.min(to), to, budget: want.budget.clamp(BUDGET_MIN, BUDGET_MAX), ..want };
+        let worth = u64::from(want.budget).min((want.to - want.from).saturating_mul(ENTRY_BYTES_MAX as u64));
+        let asking = self.peers.values().filter(|state| state.allowances.asked_within(now.mono, ASKING_MS)).count();
+        let Some(state) = self.peers.get_mut(&peer) else { return Ok(()) };
+        match state.allowances.admit_want(now.mono, worth, asking as u64) {
+            Ok(()) => effects.push(Effect::Serve { peer, want }),
+            Err(reject) => {
+                let message = Message::Done { request: want.request, more: true };
+                effects.push(Effect::Send { peer, message });
+                effects.push(Effect::Event(Event::Rejected { peer: Some(peer), reject }));
+            }
+        }
+        Ok(())
+    }
+}

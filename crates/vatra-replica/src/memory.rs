@@ -1,0 +1,158 @@
+//! What is remembered of a peer between links: frontiers told to it and heard from it, so that the next link
+//! begins with what changed, and the beacons that it was shown. Lost with the process; then all is said again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use vatra_model::limits::LINKS_MAX;
+use vatra_model::{Frontier, MonoMs, NodeKey};
+
+/// Frontiers told to one peer that are remembered: it may have missed the last when its link broke.
+const TOLD_MAX: usize = 3;
+
+/// Links in a row on which a peer says nothing until what is remembered of it is forgotten.
+const DOUBTS_MAX: u8 = 2;
+
+/// A frontier with its hash.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) hash: [u8; 32],
+    pub(crate) frontier: Frontier,
+}
+
+/// One peer, as far as earlier links told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remembered {
+    /// The protocol version that it spoke last.
+    pub(crate) version: u16,
+    /// The last frontier heard from it.
+    pub(crate) heard: Option<Arc<Snapshot>>,
+    told: VecDeque<Arc<Snapshot>>,
+    /// Count and links of the last beacon of each node that it was shown, or showed us.
+    pub(crate) shown: BTreeMap<NodeKey, Shown>,
+    used: MonoMs,
+    /// Links in a row on which it said nothing.
+    pub(crate) doubts: u8,
+}
+
+/// A beacon that a peer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) boot: u64,
+    pub(crate) counter: u64,
+    pub(crate) links: u64,
+}
+
+/// All peers of late; as many as there may be links.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    peers: BTreeMap<NodeKey, Remembered>,
+    /// The last snapshot taken: equal ones are shared.
+    last: Option<Arc<Snapshot>>,
+}
+
+impl Snapshot {
+    fn of(frontier: Frontier) -> Arc<Snapshot> {
+        Arc::new(Snapshot { hash: frontier.hash(), frontier })
+    }
+}
+
+impl Remembered {
+    /// It was told this frontier.
+    pub(crate) fn tell(&mut self, snapshot: Arc<Snapshot>) {
+        if self.told.iter().any(|told| told.hash == snapshot.hash) {
+            return;
+        }
+        if self.told.len() >= TOLD_MAX {
+            self.told.pop_front();
+        }
+        self.told.push_back(snapshot);
+    }
+
+    /// The frontier with this hash, if it was told lately.
+    pub(crate) fn told(&self, hash: &[u8; 32]) -> Option<Arc<Snapshot>> {
+        self.told.iter().find(|told| told.hash == *hash).cloned()
+    }
+}
+
+impl Memory {
+    /// What is remembered of a peer; the one longest not used makes room for a new one.
+    pub(crate) fn of(&mut self, peer: NodeKey, now: MonoMs) -> &mut Remembered {
+        if !self.peers.contains_key(&peer) && self.peers.len() >= LINKS_MAX {
+            let oldest = self.peers.iter().min_by_key(|(key, known)| (known.used, **key)).map(|(key, _)| *key);
+            self.peers.remove(&oldest.expect("there are some"));
+        }
+        let known = self.peers.entry(peer).or_default();
+        known.used = now;
+        known
+    }
+
+    /// What is remembered of a peer, if anything is.
+    pub(crate) fn get(&self, peer: &NodeKey) -> Option<&Remembered> {
+        self.peers.get(peer)
+    }
+
+    /// A link broke before a word of the peer came: if that goes on, it may no longer speak as it did.
+    pub(crate) fn doubt(&mut self, peer: &NodeKey) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.doubts += 1;
+            if known.doubts >= DOUBTS_MAX {
+                self.peers.remove(peer);
+            }
+        }
+    }
+
+    /// A snapshot of this frontier, shared with the last one if that was the same.
+    pub(crate) fn snapshot(&mut self, frontier: Frontier) -> Arc<Snapshot> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.frontier == frontier) {
+            return last.clone();
+        }
+        let snapshot = Snapshot::of(frontier);
+        self.last = Some(snapshot.clone());
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vatra_model::{EntryHash, Head, LogId};
+
+    use super::*;
+
+    fn frontier(height: u64) -> Frontier {
+        Frontier([(LogId([1; 16]), Head { height, head: EntryHash([2; 32]) })].into())
+    }
+
+    #[test]
+    fn the_last_few_frontiers_are_remembered() {
+        let mut memory = Memory::default();
+        let peer = NodeKey([1; 32]);
+        for height in 1..=5 {
+            let snapshot = memory.snapshot(frontier(height));
+            memory.of(peer, MonoMs(0)).tell(snapshot);
+        }
+        let told = |height| memory.get(&peer).expect("there").told(&frontier(height).hash()).is_some();
+        assert_eq!([1, 2, 3, 4, 5].map(told), [false, false, true, true, true]);
+        memory.doubt(&peer);
+        assert!(memory.get(&peer).is_some(), "once may be an accident");
+        memory.doubt(&peer);
+        assert!(memory.get(&peer).is_none());
+    }
+
+    #[test]
+    fn peers_are_bounded_and_the_longest_unused_goes() {
+        let mut memory = Memory::default();
+        for number in 0..=LINKS_MAX {
+            memory.of(NodeKey([u8::try_from(number).expect("few"); 32]), MonoMs(number as u64));
+        }
+        assert_eq!(memory.peers.len(), LINKS_MAX);
+        assert!(memory.get(&NodeKey([0; 32])).is_none() && memory.get(&NodeKey([1; 32])).is_some());
+    }
+
+    #[test]
+    fn equal_snapshots_are_shared() {
+        let mut memory = Memory::default();
+        let (a, b) = (memory.snapshot(frontier(1)), memory.snapshot(frontier(1)));
+        assert!(Arc::ptr_eq(&a, &b));
+    }
+}
