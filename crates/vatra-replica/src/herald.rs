@@ -97,6 +97,11 @@ impl Herald {
         self.beacon_due = self.beacon_due.min(now);
     }
 
+    /// A new life is durable: a beacon tells of it as soon as one may be sent.
+    pub(crate) fn life_changed(&mut self, now: MonoMs) {
+        self.links_changed(now);
+    }
+
     /// The round trip of a link has clearly changed.
     pub(crate) fn round_trip_changed(&mut self, now: MonoMs) {
         self.beacon_due = self.beacon_due.min(now.plus(ROUND_TRIP_NEWS_MS));

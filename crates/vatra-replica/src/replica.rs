@@ -315,6 +315,10 @@ impl Replica {
             self.tell_strays(now, log, Some(stray));
             self.look_into(&log);
         }
+        if done.batch.incarnation.is_some() {
+            // Pulses of a life that no beacon told of are taken by nobody.
+            self.herald.life_changed(now.mono);
+        }
         self.forks_saved(&done.batch, effects);
         let forked = |log: &LogId| self.logs.get(log).is_some_and(|state| state.whole_trunk().is_some());
         for log in done.batch.logs.iter().map(|(log, _)| *log).filter(forked).collect::<Vec<_>>() {

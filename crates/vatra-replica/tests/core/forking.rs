@@ -276,3 +276,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_new_life_is_told_at_once() {
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.run_for(5_000);
+    let effects = node.act([have(1, node.replica.own_log(), 7)]);
+    let opened = events(&effects).into_iter().find_map(|event| match event {
+        Event::NewIncarnation { incarnation } => Some(incarnation),
+        _ => None,
+    });
+    let opened = opened.expect("somebody holds more of its log than it does");
+    // Pulses of a life that no beacon told of are taken by nobody.
+    let told = beacons(&effects).into_iter().chain(beacons(&node.run_for(3_000)));
+    let lives: Vec<_> = told.map(|(_, signed)| signed.beacon().expect("valid").incarnation).collect();
+    assert_eq!(lives, [opened]);
+}
