@@ -88,8 +88,11 @@ impl Replica {
             Came::Pushed(peer) | Came::Fetched(peer) => Some(peer),
             Came::Local | Came::File => None,
         };
+        // An urgent entry that was fetched is pushed on past what lies below it, which is only announced.
+        let is_along_tree = matches!(came, Came::Local | Came::Pushed(_));
         for (key, peer) in &mut self.peers {
-            if !peer.greeted || Some(*key) == from || pushed.contains(key) || peer.known(&log) >= height {
+            let is_pushed = pushed.contains(key);
+            if !peer.greeted || Some(*key) == from || (is_pushed && is_along_tree) || peer.known(&log) >= height {
                 continue;
             }
             let tells = match came {
@@ -98,6 +101,7 @@ impl Replica {
                 Came::File => true,
             };
             if tells || peer.version < 2 {
+                let class = if is_pushed { Class::Routine } else { class };
                 peer.to_announce.insert(log);
                 peer.announce_by(now.mono.plus(announce_ms(class, peer.cost())));
             }
