@@ -96,9 +96,10 @@ impl Replica {
                 continue;
             }
             let tells = match came {
-                Came::Local | Came::Pushed(_) => self.topology.watches(key),
+                Came::Pushed(_) => self.topology.watches(key),
                 Came::Fetched(sender) => self.topology.watches(key) || !self.topology.linked(&sender, key),
-                Came::File => true,
+                // Nobody else has it yet: a child that keeps it to itself must not hide it from our neighbours.
+                Came::Local | Came::File => true,
             };
             if tells || peer.version < 2 {
                 let class = if is_pushed { Class::Routine } else { class };
