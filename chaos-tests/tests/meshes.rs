@@ -138,6 +138,6 @@ fn a_flash_alert_overtakes_a_backlog() -> anyhow::Result<()> {
         events.iter().filter(|event| event.is_new_alert()).count() > BACKLOG
     })?;
     let place = follower.events().iter().filter(|event| event.is_new_alert()).position(|event| event.subject == urgent);
-    assert!(place.is_some_and(|place| place < BACKLOG / 2), "the flash alert came as number {place:?} of {BACKLOG}");
+    assert!(place.is_some_and(|place| place < BACKLOG / 10), "the flash alert came as number {place:?} of {BACKLOG}");
     Ok(())
 }

@@ -193,6 +193,10 @@ pub enum WantClasses {
     Urgent,
     /// The others.
     Rest,
+    /// Those of class flash. From version 2.
+    Flash,
+    /// Those of class priority. From version 2.
+    Priority,
 }
 
 impl WantClasses {
@@ -203,13 +207,25 @@ impl WantClasses {
             WantClasses::All => true,
             WantClasses::Urgent => class.is_urgent(),
             WantClasses::Rest => !class.is_urgent(),
+            WantClasses::Flash => class == Class::Flash,
+            WantClasses::Priority => class == Class::Priority,
         }
     }
 
     /// Whether the answer goes ahead of a backlog.
     #[must_use]
     pub fn is_urgent(self) -> bool {
-        self == WantClasses::Urgent
+        self.answered_as() != Class::Bulk
+    }
+
+    /// The class of entries beside which the answer travels.
+    #[must_use]
+    pub fn answered_as(self) -> Class {
+        match self {
+            WantClasses::Flash => Class::Flash,
+            WantClasses::Urgent | WantClasses::Priority => Class::Priority,
+            WantClasses::All | WantClasses::Rest => Class::Bulk,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN, Peer};
 use crate::planner::held_height;
 use crate::replica::Replica;
 
-/// An answer that comes within this time, and two round trips, may be twice as large next time, in milliseconds.
+/// A full answer that comes within this time, and two round trips, may be twice as large next time, in milliseconds.
 const QUICK_MS: u64 = 500;
 /// One that takes longer than this, and four round trips, half as large.
 const SLOW_MS: u64 = 3_000;
@@ -51,17 +51,25 @@ impl Replica {
         }
     }
 
-    /// A part of an answer came. `held` of its entries are held now, `next` is the place after the last of them,
-    /// and it brought so many bytes.
-    pub(crate) fn want_progressed(&mut self, now: Now, peer: NodeKey, request: u32, held: u64, next: u64, bytes: u64) {
+    /// A part of an answer came, with so many entries and bytes. `held` of its entries are held now, `next` is the
+    /// place after the last of them.
+    pub(crate) fn want_progressed(
+        &mut self,
+        now: Now,
+        peer: NodeKey,
+        request: u32,
+        (held, next): (u64, u64),
+        (entries, bytes): (u64, u64),
+    ) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.note_bytes(now.mono, bytes);
+        state.note_bytes(now.mono, entries, bytes);
         // On a slow link several answers share the rate: any of them moving means that the link moves.
         for asked in state.wants.values_mut() {
             asked.progress = now.mono;
         }
         if let Some(asked) = state.wants.get_mut(&request) {
             asked.received += held;
+            asked.bytes += bytes;
             asked.next = asked.next.max(next.min(asked.want.to));
         }
     }
@@ -70,7 +78,8 @@ impl Replica {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let Some(asked) = state.wants.remove(&request) else { return };
         let (took, rtt) = (now.mono.since(asked.asked), u64::from(state.rtt_ms));
-        if more && took < QUICK_MS + 2 * rtt {
+        let is_full = more || asked.bytes >= u64::from(asked.want.budget) / 2;
+        if is_full && took < QUICK_MS + 2 * rtt {
             state.budget = state.budget.saturating_mul(2).min(BUDGET_MAX);
         } else if took > SLOW_MS + 4 * rtt {
             state.budget = (state.budget / 2).max(BUDGET_MIN);

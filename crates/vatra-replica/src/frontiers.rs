@@ -6,6 +6,7 @@ use vatra_model::wire::{FrontierDigest, Message};
 use vatra_model::{Frontier, Head, NodeKey};
 
 use crate::input::{Effect, Now, Reject};
+use crate::planner::{grows, held_height};
 use crate::replica::Replica;
 use crate::topology::Cost;
 
@@ -69,12 +70,15 @@ impl Replica {
             known.heard = None;
             return Err(Reject::Full { what: "logs of a frontier", limit });
         }
+        let wait = self.push_wait_ms();
         let snapshot = self.memory.snapshot(theirs.clone());
         self.memory.of(peer, now.mono).heard = Some(snapshot);
         for (log, head) in &theirs.0 {
             self.compare_heads(now, peer, (*log, head.height, head.head), effects);
             self.learn_height(now, peer, *log, head.height, effects);
-            if head.height > self.logs.get(log).map_or(0, |state| state.accepted().height) {
+            let state = self.logs.get(log);
+            // What pushes are just bringing is waited for, as after an announcement.
+            if head.height > held_height(state) && !grows(state, now.mono, wait) {
                 self.ripen(*log);
             }
         }

@@ -10,6 +10,9 @@ use crate::logs::{Accepted, Logs};
 use crate::replica::{Came, Replica, Staged};
 use crate::trust::CheckedLog;
 
+/// What an entry takes of a frame beside its changes: a signature and what a run leaves of its header.
+const ENTRY_OVERHEAD_BYTES: u64 = 100;
+
 impl Replica {
     pub(crate) fn take_entries(
         &mut self,
@@ -41,10 +44,10 @@ impl Replica {
             (Some(peer), Some(_)) => Came::Fetched(peer),
         };
         self.take_stranded(now, request, &entries);
-        let (mut held, mut new, mut next, mut bytes) = (0, 0, 0, 0);
+        let (mut held, mut new, mut next) = (0, 0, 0);
+        let came_with = (entries.len() as u64, entries.iter().map(entry_bytes).sum());
         for entry in entries {
             let header = *entry.header();
-            bytes += u64::from(header.changes_len);
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
                 state.learn_sent(header.log, header.seq.0);
             }
@@ -61,7 +64,7 @@ impl Replica {
         }
         match (peer, request) {
             (None, _) => effects.push(Effect::Event(Event::FileTaken { new, held: held - new })),
-            (Some(peer), Some(request)) => self.want_progressed(now, peer, request, held, next, bytes),
+            (Some(peer), Some(request)) => self.want_progressed(now, peer, request, (held, next), came_with),
             (Some(_), None) => {}
         }
     }
@@ -128,4 +131,9 @@ impl Replica {
             effects.push(Effect::Event(Event::CaughtUp { log, height }));
         }
     }
+}
+
+/// About what an entry takes of a request's budget.
+fn entry_bytes(entry: &CheckedEntry) -> u64 {
+    u64::from(entry.header().changes_len) + ENTRY_OVERHEAD_BYTES
 }

@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     rate: u64,
     /// Bytes that came since, for the next look at the rate.
     counted: (MonoMs, u64),
+    /// Bytes of one entry of its answers, smoothed.
+    entry_bytes: u64,
 }
 
 /// A request under way.
@@ -73,6 +75,8 @@ pub(crate) struct Asked {
     pub(crate) received: u64,
     /// The place after the last of them.
     pub(crate) next: u64,
+    /// Bytes that came.
+    pub(crate) bytes: u64,
 }
 
 /// Smallest budget of one request, in bytes; the first on a metered link.
@@ -80,6 +84,10 @@ pub(crate) const BUDGET_MIN: u32 = 64 * 1024;
 /// First budget on another link: nothing is known of its rate yet, and answers that are too large for it would
 /// look like a stall.
 const BUDGET_START: u32 = 128 * 1024;
+/// Entries in a row that one request asks for, at least and at most.
+const WANT_ENTRIES: (u64, u64) = (1, 4096);
+/// Bytes of an entry before any came.
+const ENTRY_BYTES_START: u64 = 512;
 /// A request that is this old is given up even if it trickles, in milliseconds, and four times its patience.
 const REQUEST_MS_MAX: u64 = 60_000;
 /// Time over which the rate of answers is counted at least, in milliseconds.
@@ -116,6 +124,7 @@ impl Peer {
             frontier_asked: None,
             rate: 0,
             counted: (since, 0),
+            entry_bytes: ENTRY_BYTES_START,
         }
     }
 
@@ -184,11 +193,21 @@ impl Peer {
         if self.wants.is_empty() {
             self.counted = (now, 0);
         }
-        self.wants.insert(want.request, Asked { want, asked: now, progress: now, received: 0, next: want.from });
+        self.wants
+            .insert(want.request, Asked { want, asked: now, progress: now, received: 0, next: want.from, bytes: 0 });
     }
 
-    /// So many bytes of an answer came.
-    pub(crate) fn note_bytes(&mut self, now: MonoMs, bytes: u64) {
+    /// How many entries in a row one request asks for: as many as its budget is likely to bring, so that several
+    /// requests share a gap and the link never waits for the next.
+    pub(crate) fn want_entries(&self) -> u64 {
+        (u64::from(self.budget) / self.entry_bytes.max(1)).clamp(WANT_ENTRIES.0, WANT_ENTRIES.1)
+    }
+
+    /// So many entries of an answer came, with so many bytes.
+    pub(crate) fn note_bytes(&mut self, now: MonoMs, entries: u64, bytes: u64) {
+        if let Some(each) = bytes.checked_div(entries) {
+            self.entry_bytes = (3 * self.entry_bytes + each) / 4;
+        }
         let (from, counted) = (self.counted.0, self.counted.1.saturating_add(bytes));
         let ms = now.since(from);
         self.counted.1 = counted;

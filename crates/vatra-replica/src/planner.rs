@@ -15,13 +15,15 @@ use crate::logs::LogState;
 use crate::peers::{Asked, Peer};
 use crate::replica::Replica;
 
-/// Entries that one request asks for at most.
-const WANT_ENTRIES_MAX: u64 = 4096;
 /// Requests under way per peer; and those for urgent entries alone, which never wait for the others.
 const WANTS_PER_PEER: usize = 3;
 const URGENT_WANTS_PER_PEER: usize = 3;
 /// Requests given out by one planning, over all peers.
 const WANTS_PER_PLAN: usize = 64;
+/// The newest so many entries of a range are asked for before those below them.
+const PART_ENTRIES: u64 = 4096;
+/// Protocol version that knows flash and priority apart in requests.
+const CLASSES_SINCE: u16 = 2;
 /// Missing entries of a log above which urgent ones are asked for first.
 const URGENT_PASS_MIN: u64 = 32;
 /// Held entries in a row that are worth being left out of a sweep.
@@ -36,8 +38,9 @@ pub(crate) struct Ripening {
     ripe: u64,
     /// A height that becomes ripe at a time.
     soon: Option<(u64, MonoMs)>,
-    /// Urgent entries below this were asked for.
-    urgent_asked: u64,
+    /// Entries of class flash below this were asked for, and those of class priority.
+    flash_asked: u64,
+    priority_asked: u64,
     /// Ranges of which the urgent entries were asked for and the rest was not.
     sweeps: Vec<(u64, u64)>,
     /// Ranges below this were put into `sweeps` before.
@@ -49,7 +52,6 @@ pub(crate) struct Ripening {
 impl Ripening {
     /// Urgent entries of a range are asked for: the rest of it is to be swept, but for long runs that are held.
     fn begin_sweep(&mut self, (from, to): (u64, u64), state: Option<&LogState>) {
-        self.urgent_asked = to;
         let from = from.max(self.swept_to);
         if from < to {
             match state {
@@ -61,22 +63,26 @@ impl Ripening {
     }
 
     /// The next part to sweep: above what is held, below what the peer holds; the newest, or the oldest.
-    fn next_sweep(&self, held: u64, top: u64, oldest: bool) -> Option<(u64, u64)> {
+    fn next_sweep(&self, held: u64, top: u64, most: u64, oldest: bool) -> Option<(u64, u64)> {
         let clipped = self.sweeps.iter().map(|(from, to)| ((*from).max(held), (*to).min(top)));
         let open = clipped.filter(|(from, to)| from < to);
         if oldest {
             let (from, to) = open.min()?;
-            Some((from, to.min(from.saturating_add(WANT_ENTRIES_MAX))))
+            Some((from, to.min(from.saturating_add(most))))
         } else {
-            let (from, to) = open.max()?;
-            Some((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to))
+            newest(open.collect(), most)
         }
     }
 
     /// A request will not be answered to its end.
     pub(crate) fn give_back(&mut self, asked: &Asked) {
         match asked.want.classes {
-            WantClasses::Urgent => self.urgent_asked = self.urgent_asked.min(asked.next),
+            WantClasses::Flash => self.flash_asked = self.flash_asked.min(asked.next),
+            WantClasses::Priority => self.priority_asked = self.priority_asked.min(asked.next),
+            WantClasses::Urgent => {
+                self.flash_asked = self.flash_asked.min(asked.next);
+                self.priority_asked = self.priority_asked.min(asked.next);
+            }
             WantClasses::Rest if asked.next < asked.want.to => self.sweeps.push((asked.next, asked.want.to)),
             WantClasses::Rest | WantClasses::All => {}
         }
@@ -146,7 +152,7 @@ impl Replica {
     }
 
     /// How long a push may take at most, over all links, in milliseconds.
-    fn push_wait_ms(&self) -> u64 {
+    pub(crate) fn push_wait_ms(&self) -> u64 {
         // Without links there is nothing to wait for; the time only must not be zero.
         self.peers.values().map(Peer::push_wait_ms).max().unwrap_or(1_000)
     }
@@ -211,14 +217,14 @@ impl Replica {
         };
         let rank = |peer: &Peer| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms);
         let free = self.peers.iter().filter(|(_, peer)| is_free(peer));
-        let mut free: Vec<_> = free.map(|(key, peer)| (rank(peer), *key, peer.known(&log))).collect();
-        free.sort_unstable();
-        let found = free.into_iter().find_map(|(_, key, known)| {
-            let top = ripe.min(known);
+        let mut free: Vec<_> = free.map(|(key, peer)| (rank(peer), *key, peer)).collect();
+        free.sort_unstable_by_key(|(rank, key, _)| (*rank, *key));
+        let found = free.into_iter().find_map(|(_, key, peer)| {
+            let top = ripe.min(peer.known(&log));
             let part = if urgent {
-                self.urgent_range(&log, top).map(|range| (range, WantClasses::Urgent))
+                self.urgent_range(&log, top, peer.version)
             } else {
-                self.free_range(&log, top)
+                self.free_range(&log, top, peer.want_entries())
             };
             part.map(|part| (key, part))
         });
@@ -231,8 +237,15 @@ impl Replica {
         peer.ask(want, now.mono);
         let ripening = self.ripening.entry(log).or_default();
         ripening.served = now.mono;
+        if matches!(classes, WantClasses::Flash | WantClasses::Urgent) {
+            ripening.flash_asked = to;
+        }
+        if matches!(classes, WantClasses::Priority | WantClasses::Urgent) {
+            ripening.priority_asked = to;
+        }
         match classes {
-            WantClasses::Urgent => ripening.begin_sweep((from, to), self.logs.get(&log)),
+            WantClasses::Flash => {}
+            WantClasses::Priority | WantClasses::Urgent => ripening.begin_sweep((from, to), self.logs.get(&log)),
             WantClasses::Rest => ripening.take_sweep((from, to)),
             WantClasses::All => {}
         }
@@ -249,19 +262,28 @@ impl Replica {
         last.map_or(0, |(_, last, _)| last.0.saturating_add(1)).min(state.end())
     }
 
-    /// The whole gap, if it is large, or others are being filled, and nobody was asked for its urgent entries yet.
-    fn urgent_range(&self, log: &LogId, top: u64) -> Option<(u64, u64)> {
-        let from = held_height(self.logs.get(log)).max(self.ripening[log].urgent_asked);
+    /// The whole gap, if it is large, or others are being filled, and nobody was asked for its urgent entries yet:
+    /// first for those of class flash, then for those of class priority.
+    fn urgent_range(&self, log: &LogId, top: u64, version: u16) -> Option<((u64, u64), WantClasses)> {
+        let (held, ripening) = (held_height(self.logs.get(log)), &self.ripening[log]);
         let mut wants = self.peers.values().flat_map(|peer| peer.wants.values());
         let busy =
             wants.any(|asked| !asked.want.classes.is_urgent() && asked.want.to - asked.want.from >= URGENT_PASS_MIN);
         let least = if busy { 1 } else { URGENT_PASS_MIN };
-        (top > from && top - from >= least).then_some((from, top))
+        let part = |from: u64, to: u64, least: u64, classes| {
+            (to > from && to - from >= least).then_some(((from, to), classes))
+        };
+        if version < CLASSES_SINCE {
+            return part(held.max(ripening.priority_asked), top, least, WantClasses::Urgent);
+        }
+        let flash = part(held.max(ripening.flash_asked), top, least, WantClasses::Flash);
+        let both_to = top.min(ripening.flash_asked);
+        flash.or_else(|| part(held.max(ripening.priority_asked), both_to, 1, WantClasses::Priority))
     }
 
     /// The newest missing range below `top` that is not being asked for; the oldest while much is held beyond
-    /// the gap, or will be. What is to be swept comes first, as it has holes where urgent entries came already.
-    fn free_range(&self, log: &LogId, top: u64) -> Option<((u64, u64), WantClasses)> {
+    /// the gap, or will be. At most so many entries in a row. What is to be swept comes first, as it has holes where urgent entries came already.
+    fn free_range(&self, log: &LogId, top: u64, most: u64) -> Option<((u64, u64), WantClasses)> {
         let state = self.logs.get(log);
         let wants = self.peers.values().flat_map(|peer| peer.wants.values().map(|asked| asked.want));
         let asked: Vec<Want> = wants.filter(|want| want.log == *log).collect();
@@ -271,14 +293,14 @@ impl Replica {
         let expected = ahead.saturating_add(coming);
         let crowded = expected >= AHEAD_ENTRIES_MAX as u64 / 2;
         let lowest = held_height(state);
-        if expected + WANT_ENTRIES_MAX > AHEAD_ENTRIES_MAX as u64
+        if expected + most > AHEAD_ENTRIES_MAX as u64
             && asked.iter().any(|want| !want.classes.is_urgent() && want.from <= lowest && lowest < want.to)
         {
             // The oldest missing entry is on its way; until it comes there is no room for more.
             return None;
         }
         let ripening = &self.ripening[log];
-        if let Some(sweep) = ripening.next_sweep(held_height(state), top, crowded) {
+        if let Some(sweep) = ripening.next_sweep(held_height(state), top, most, crowded) {
             return Some((sweep, WantClasses::Rest));
         }
         let mut gaps = match state {
@@ -292,20 +314,29 @@ impl Replica {
         }
         if crowded {
             let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).min()?;
-            return Some(((from, to.min(from.saturating_add(WANT_ENTRIES_MAX))), WantClasses::All));
+            return Some(((from, to.min(from.saturating_add(most))), WantClasses::All));
         }
-        let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).max()?;
-        Some(((from.max(to.saturating_sub(WANT_ENTRIES_MAX)), to), WantClasses::All))
+        Some((newest(gaps, most)?, WantClasses::All))
     }
 }
 
 /// Whether pushes have lately made the contiguous part of a log longer.
-fn grows(state: Option<&LogState>, now: MonoMs, within_ms: u64) -> bool {
+pub(crate) fn grows(state: Option<&LogState>, now: MonoMs, within_ms: u64) -> bool {
     state.and_then(|state| state.grew).is_some_and(|grew| now.since(grew) < within_ms)
 }
 
 pub(crate) fn held_height(state: Option<&LogState>) -> u64 {
     state.map_or(0, LogState::accepted_height)
+}
+
+/// The first entries of the newest part of some ranges: within a part entries come in order, so that a height grows
+/// with it and others can be told.
+fn newest(mut ranges: Vec<(u64, u64)>, most: u64) -> Option<(u64, u64)> {
+    ranges.retain(|(from, to)| from < to);
+    let part = ranges.iter().map(|(_, to)| *to).max()?.saturating_sub(PART_ENTRIES);
+    let (from, to) = ranges.into_iter().filter(|(_, to)| *to > part).min()?;
+    let from = from.max(part);
+    Some((from, to.min(from.saturating_add(most))))
 }
 
 /// The parts of a range that another does not cover.
@@ -316,7 +347,15 @@ fn subtract((from, to): (u64, u64), (cut_from, cut_to): (u64, u64)) -> Vec<(u64,
 
 #[cfg(test)]
 mod tests {
-    use super::subtract;
+    use super::{newest, subtract};
+
+    #[test]
+    fn the_newest_part_comes_first_and_in_order() {
+        assert_eq!(newest(vec![(0, 10_000)], 100), Some((5_904, 6_004)));
+        assert_eq!(newest(vec![(0, 5_904), (6_004, 10_000)], 5_000), Some((6_004, 10_000)));
+        assert_eq!(newest(vec![(0, 10), (20, 30)], 100), Some((0, 10)), "what was cut short goes on first");
+        assert_eq!(newest(vec![(5, 5)], 100), None);
+    }
 
     #[test]
     fn ranges_are_cut_out() {

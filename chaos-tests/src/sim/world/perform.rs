@@ -43,7 +43,7 @@ impl World {
                 }
                 Effect::Serve { peer, want } => {
                     let Some(to) = self.index_of(index, &peer) else { continue };
-                    let lane = lane_of(if want.classes.is_urgent() { Class::Priority } else { Class::Bulk });
+                    let lane = lane_of(want.classes.answered_as());
                     self.serve(index, to, lane, want);
                     self.pump(index, to);
                 }

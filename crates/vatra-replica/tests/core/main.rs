@@ -2,8 +2,8 @@
 
 mod support;
 
-mod forking;
 mod flooding;
+mod forking;
 mod mesh;
 mod planning;
 mod publishing;

@@ -163,7 +163,7 @@ impl Egress {
         peer: NodeKey,
         want: Want,
     ) -> anyhow::Result<Option<Want>> {
-        let lane = if want.classes.is_urgent() { Lane::Priority } else { Lane::Bulk };
+        let lane = Lane::from(want.classes.answered_as());
         let mut frame = Gathered::default();
         let mut left = want;
         let mut scanned = 0;

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use vatra_model::wire::Want;
-use vatra_model::{EntryHash, LogId, NodeKey};
+use vatra_model::{Class, EntryHash, LogId, NodeKey};
 
 /// Requests of one peer under way or waiting here; more are refused.
 const WANTS_PER_PEER_MAX: usize = 8;
@@ -22,8 +22,12 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    fn is_urgent(&self) -> bool {
-        matches!(self, Request::Range(want) if want.classes.is_urgent())
+    /// The most urgent is answered first.
+    fn class(&self) -> Class {
+        match self {
+            Request::Range(want) => want.classes.answered_as(),
+            Request::Strays { .. } => Class::Bulk,
+        }
     }
 }
 
@@ -55,11 +59,8 @@ impl Wants {
         if queue.len() >= WANTS_PER_PEER_MAX {
             return false;
         }
-        if want.is_urgent() {
-            queue.push_front(want)
-        } else {
-            queue.push_back(want)
-        }
+        let before = queue.iter().take_while(|waiting| waiting.class() <= want.class()).count();
+        queue.insert(before, want);
         drop(state);
         self.arrived.notify_one();
         true
@@ -112,8 +113,8 @@ impl Wants {
         state.busy.remove(&peer);
         let is_stale = state.stale.remove(&peer);
         if let Some(queue) = state.waiting.get_mut(&peer).filter(|_| !is_stale) {
-            let urgent = queue.iter().take_while(|want| want.is_urgent()).count();
-            queue.insert(if rest.is_urgent() { 0 } else { urgent }, rest);
+            let before = queue.iter().take_while(|waiting| waiting.class() < rest.class()).count();
+            queue.insert(before, rest);
             state.paused.insert(peer, Instant::now() + ROOM_WAIT);
         }
         drop(state);
@@ -182,9 +183,12 @@ mod tests {
         for request in 1..=3 {
             assert!(wants.push(a, want(request, false)));
         }
-        assert!(wants.push(a, want(4, true)));
+        for (request, classes) in [(4, WantClasses::Priority), (5, WantClasses::Flash), (6, WantClasses::Priority)] {
+            let urgent = Want { request, log: LogId([1; 16]), from: 0, to: 9, classes, budget: 1 };
+            assert!(wants.push(a, Request::Range(urgent)));
+        }
         assert!(wants.push(b, want(1, false)));
-        assert_eq!(requests(&wants, 5), [(1, 4), (2, 1), (1, 1), (1, 2), (1, 3)]);
+        assert_eq!(requests(&wants, 7), [(1, 5), (2, 1), (1, 4), (1, 6), (1, 1), (1, 2), (1, 3)]);
     }
 
     #[test]
