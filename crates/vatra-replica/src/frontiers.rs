@@ -82,6 +82,11 @@ impl Replica {
                 self.ripen(*log);
             }
         }
+        // A log that forked at its very beginning is in no frontier of a node that does not know of the fork.
+        let forked = self.logs.iter().filter(|(log, state)| state.fork.is_some() && !theirs.0.contains_key(*log));
+        for log in forked.map(|(log, _)| *log).collect::<Vec<_>>() {
+            self.compare_fork(now, peer, log, effects);
+        }
         self.confirm();
         self.plan_stale = true;
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use vatra_model::charter::Charter;
-use vatra_model::wire::{LogDescriptor, Message};
+use vatra_model::wire::{FrontierDigest, LogDescriptor, Message};
 use vatra_model::{
     AudienceId, CheckedEntry, Class, Entry, EntryDraft, EntryHash, Frontier, Hlc, Incarnation, LogId, Realm, Seq,
 };
@@ -292,4 +292,25 @@ fn a_new_life_is_told_at_once() {
     let told = beacons(&effects).into_iter().chain(beacons(&node.run_for(3_000)));
     let lives: Vec<_> = told.map(|(_, signed)| signed.beacon().expect("valid").incarnation).collect();
     assert_eq!(lives, [opened]);
+}
+
+#[test]
+fn a_peer_that_missed_a_fork_at_the_beginning_is_shown_the_proof() {
+    let a = chain(0, EntryHash::ZERO, &["a0", "a1"]);
+    let b = chain(0, EntryHash::ZERO, &["b0"]);
+    let mut node = fresh();
+    give(&mut node, 1, &[a, b].concat());
+    assert_eq!(verdict(&mut node).0, Some(0));
+    let proofs = |effects: &[Effect]| {
+        let to = effects.iter().filter_map(|effect| match effect {
+            Effect::Send { peer, message: Message::Fork(_) } => Some(*peer),
+            _ => None,
+        });
+        to.collect::<Vec<_>>()
+    };
+    // It holds nothing of the log in its place, so that no frontier of it names the log.
+    let mut effects = node.greet(2, &Frontier::default());
+    let heads = vec![];
+    effects.extend(node.act([message(2, Message::Frontier(FrontierDigest { complete: true, heads }))]));
+    assert_eq!(proofs(&effects), [key(2)]);
 }
