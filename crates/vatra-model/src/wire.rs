@@ -32,6 +32,10 @@ pub const FRAME_ENTRIES_BYTES: usize = 256 * 1024;
 pub const MESSAGE_LOGS_MAX: usize = 4096;
 /// Pulses in one message.
 pub const PULSES_MAX: usize = 256;
+/// Heights in one pulse.
+pub const PULSE_HEIGHTS_MAX: usize = 256;
+/// Bytes of one pulse without its signature: as many heights with the longest numbers, and the rest.
+pub const PULSE_BYTES_MAX: usize = 8 * 1024;
 
 /// One message of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -110,7 +114,8 @@ pub enum Message {
     },
     /// What seldom changing beacons leave out, of one or several nodes. From version 2.
     Pulses {
-        /// At most [`PULSES_MAX`], of different nodes.
+        /// At most [`PULSES_MAX`] of different nodes, each of at most [`PULSE_BYTES_MAX`]; a sender keeps a message
+        /// below [`FRAME_ENTRIES_BYTES`].
         pulses: Vec<SignedPulse>,
     },
 }

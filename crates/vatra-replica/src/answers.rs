@@ -13,6 +13,8 @@ use crate::replica::Replica;
 const QUICK_MS: u64 = 500;
 /// One that takes longer than this, and four round trips, half as large.
 const SLOW_MS: u64 = 3_000;
+/// A peer that promised more and gave nothing is left alone for this long, in milliseconds.
+const REST_MS: u64 = 1_000;
 /// Stalls that are counted against a peer at most.
 const STALLS_MAX: u32 = 16;
 /// A peer that asked within this time counts as one that shares our answers, in milliseconds.
@@ -23,6 +25,7 @@ impl Replica {
     pub(crate) fn drop_stalled(&mut self, now: Now) {
         let mut dropped = Vec::new();
         for peer in self.peers.values_mut() {
+            peer.rests_until = peer.rests_until.filter(|until| *until > now.mono);
             let stalled: Vec<Asked> =
                 peer.wants.values().filter(|asked| peer.given_up_at(asked) <= now.mono).copied().collect();
             for asked in &stalled {
@@ -37,17 +40,27 @@ impl Replica {
         self.unask(&dropped);
     }
 
-    /// When the next request is given up, unless it moves on.
+    /// When the next request is given up, unless it moves on, or a peer may be asked again.
     pub(crate) fn next_stall(&self) -> Option<MonoMs> {
-        let given_up = |peer: &Peer| peer.wants.values().map(|asked| peer.given_up_at(asked)).min();
+        let given_up = |peer: &Peer| {
+            let wants = peer.wants.values().map(|asked| peer.given_up_at(asked));
+            wants.chain(peer.rests_until).min()
+        };
         self.peers.values().filter_map(given_up).min()
+    }
+
+    /// Gives up every request.
+    pub(crate) fn drop_wants(&mut self) {
+        let peers = self.peers.values_mut().flat_map(|peer| std::mem::take(&mut peer.wants).into_values());
+        let dropped: Vec<Asked> = peers.collect();
+        self.unask(&dropped);
     }
 
     /// Requests that will not be answered to their end: what is left of them may be asked of others.
     pub(crate) fn unask(&mut self, dropped: &[Asked]) {
         for asked in dropped {
             let Some(ripening) = self.ripening.get_mut(&asked.want.log) else { continue };
-            ripening.give_back(asked);
+            ripening.settle(asked, false);
         }
     }
 
@@ -63,13 +76,15 @@ impl Replica {
     ) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.note_bytes(now.mono, entries, bytes);
-        // On a slow link several answers share the rate: any of them moving means that the link moves.
-        for asked in state.wants.values_mut() {
-            asked.progress = now.mono;
+        if held > 0 {
+            // On a slow link several answers share the rate: any of them moving means that the link moves.
+            for asked in state.wants.values_mut() {
+                asked.progress = now.mono;
+            }
         }
         if let Some(asked) = state.wants.get_mut(&request) {
             asked.received += held;
-            asked.bytes += bytes;
+            asked.bytes = asked.bytes.saturating_add(bytes);
             asked.next = asked.next.max(next.min(asked.want.to));
         }
     }
@@ -78,7 +93,7 @@ impl Replica {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let Some(asked) = state.wants.remove(&request) else { return };
         let (took, rtt) = (now.mono.since(asked.asked), u64::from(state.rtt_ms));
-        let is_full = more || asked.bytes >= u64::from(asked.want.budget) / 2;
+        let is_full = (more && asked.received > 0) || asked.bytes >= u64::from(asked.want.budget) / 2;
         if is_full && took < QUICK_MS + 2 * rtt {
             state.budget = state.budget.saturating_mul(2).min(BUDGET_MAX);
         } else if took > SLOW_MS + 4 * rtt {
@@ -87,11 +102,13 @@ impl Replica {
         if asked.received > 0 {
             state.stalls = state.stalls.saturating_sub(1);
         } else if more {
-            // It says that it has something, and gives nothing.
+            // It says that it has something, and gives nothing: it is busy, or lies.
             state.stalls = (state.stalls + 1).min(STALLS_MAX);
+            state.rests_until = Some(now.mono.plus(REST_MS));
         }
         let log = asked.want.log;
-        if asked.received == 0 && asked.want.classes == WantClasses::All {
+        let is_empty = asked.received == 0 && !more;
+        if is_empty && asked.want.classes == WantClasses::All {
             // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
             // fill is halved, so that few requests are wasted on it.
             let held = held_height(self.logs.get(&log));
@@ -99,12 +116,11 @@ impl Replica {
             let far = from.saturating_sub(held) > AHEAD_ENTRIES_MAX as u64;
             state.unlearn(&log, if far { held + (from - held) / 2 } else { from });
         }
-        if asked.received == 0 && asked.want.classes == WantClasses::Rest {
+        if is_empty && asked.want.classes == WantClasses::Rest {
             self.check_sweep(&asked.want);
         }
-        // An answer that brought nothing and promises more would be asked for without end.
-        if more && asked.received > 0 {
-            self.unask(&[asked]);
+        if let Some(ripening) = self.ripening.get_mut(&log) {
+            ripening.settle(&asked, !more);
         }
         self.plan_stale = true;
     }

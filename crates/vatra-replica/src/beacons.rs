@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use vatra_model::limits::{LINKS_MAX, LOGS_MAX, MEMBERS_MAX};
-use vatra_model::wire::{Beacon, Pulse, SignedBeacon, SignedPulse};
-use vatra_model::{LogId, MonoMs, NodeKey};
+use vatra_model::wire::{Beacon, PULSE_HEIGHTS_MAX, Pulse, SignedBeacon, SignedPulse};
+use vatra_model::{LogId, MemberCode, MonoMs, NodeKey};
 
-/// Nodes whose beacons are kept: five sites' worth for each member.
-const NODES_MAX: usize = MEMBERS_MAX * 16;
+/// Nodes of one member whose beacons are kept: five sites' worth; so that none keeps those of others out.
+const NODES_PER_MEMBER_MAX: usize = 16;
+/// Nodes whose beacons are kept.
+const NODES_MAX: usize = MEMBERS_MAX * NODES_PER_MEMBER_MAX;
 
 /// A node that has not been heard for this long is not told of to new peers, in milliseconds.
 pub(crate) const SILENT_MS: u64 = 1_800_000;
@@ -67,15 +69,25 @@ pub(crate) struct Beacons {
 
 impl Beacons {
     /// Takes a beacon; `true` if it is news. `direct` = it came from its own node over our link, which settles
-    /// which of two lives is the present one.
-    pub(crate) fn take(&mut self, beacon: Beacon, signed: SignedBeacon, direct: bool, now: MonoMs) -> bool {
+    /// which of two lives is the present one, and makes room for it among the nodes of its member.
+    pub(crate) fn take(
+        &mut self,
+        beacon: Beacon,
+        signed: SignedBeacon,
+        direct: bool,
+        now: MonoMs,
+        member: impl Fn(&NodeKey) -> Option<MemberCode>,
+    ) -> bool {
         if beacon.heights.len() > LOGS_MAX || beacon.neighbours.len() > LINKS_MAX {
+            return false;
+        }
+        if !self.nodes.contains_key(&beacon.node) && !self.make_room(&beacon.node, direct, member) {
             return false;
         }
         let known = self.nodes.get(&beacon.node);
         let same_life = known.is_some_and(|known| known.beacon.incarnation == beacon.incarnation);
         let news = match known {
-            None => self.nodes.len() < NODES_MAX,
+            None => true,
             Some(known) if same_life => (beacon.boot, beacon.counter) > (known.beacon.boot, known.beacon.counter),
             Some(known) => {
                 let order = |beacon: &Beacon| (beacon.opened, beacon.incarnation);
@@ -103,12 +115,27 @@ impl Beacons {
         true
     }
 
+    /// Whether there is room for another node. For one at the other end of a link the one of its member that was not
+    /// heard for longest goes.
+    fn make_room(&mut self, node: &NodeKey, direct: bool, member: impl Fn(&NodeKey) -> Option<MemberCode>) -> bool {
+        let whose = member(node);
+        let same = || self.nodes.iter().filter(|(other, _)| member(other) == whose);
+        if same().count() < NODES_PER_MEMBER_MAX && self.nodes.len() < NODES_MAX {
+            return true;
+        }
+        let oldest = same().min_by_key(|(key, heard)| (heard.heard, **key)).map(|(key, _)| *key);
+        match oldest.filter(|_| direct) {
+            Some(oldest) => self.nodes.remove(&oldest).is_some(),
+            None => false,
+        }
+    }
+
     /// Whether a pulse would be news: it is newer than all that was heard of the same start of its node.
     pub(crate) fn lacks(&self, pulse: &Pulse) -> bool {
         self.nodes.get(&pulse.node).is_some_and(|known| {
             (known.beacon.incarnation, known.beacon.boot) == (pulse.incarnation, pulse.boot)
                 && pulse.counter > known.counter()
-                && pulse.heights.len() <= LOGS_MAX
+                && pulse.heights.len() <= PULSE_HEIGHTS_MAX
         })
     }
 
@@ -175,7 +202,7 @@ mod tests {
     }
 
     fn take(beacons: &mut Beacons, beacon: &Beacon, direct: bool) -> bool {
-        beacons.take(beacon.clone(), SignedBeacon::sign(beacon, &secret()), direct, MonoMs(5))
+        beacons.take(beacon.clone(), SignedBeacon::sign(beacon, &secret()), direct, MonoMs(5), |_| None)
     }
 
     fn heights(beacons: &Beacons) -> Vec<(u8, u64)> {
@@ -248,14 +275,22 @@ mod tests {
         assert!(!take(&mut beacons, &crowded, true));
         let long = Beacon { heights: vec![(LogId([1; 16]), 1); LOGS_MAX + 1], ..beacon((1, 1), (1, 1), 1, true) };
         assert!(!take(&mut beacons, &long, true));
-        for number in 0..=NODES_MAX {
+        let of = |number: usize| {
             let mut key = [7; 32];
             key[..8].copy_from_slice(&(number as u64).to_le_bytes());
-            let other = Beacon { node: NodeKey(key), ..beacon((1, 1), (1, 1), 1, true) };
-            assert_eq!(take(&mut beacons, &other, true), number < NODES_MAX);
+            Beacon { node: NodeKey(key), ..beacon((1, 1), (1, 1), 1, true) }
+        };
+        for number in 0..=NODES_PER_MEMBER_MAX {
+            assert_eq!(take(&mut beacons, &of(number), false), number < NODES_PER_MEMBER_MAX);
         }
-        beacons.retain(|node| node.0[0] != 0);
-        assert!(take(&mut beacons, &beacon((1, 1), (1, 1), 1, true), true), "there is room again");
+        let other: MemberCode = "LT".parse().expect("valid");
+        let lt = |node: &NodeKey| (node.0[0] >= 100).then_some(other);
+        let theirs = of(100);
+        let signed = SignedBeacon::sign(&theirs, &secret());
+        assert!(beacons.take(theirs, signed, false, MonoMs(5), lt), "one member keeps no other out");
+        assert!(take(&mut beacons, &of(90), true), "the node at the other end of a link finds room");
+        assert_eq!(beacons.len(), NODES_PER_MEMBER_MAX + 1);
+        beacons.retain(|node| node.0[0] != 90);
         assert_eq!(beacons.live(MonoMs(4 + SILENT_MS)).count(), beacons.iter().count());
         assert_eq!(beacons.live(MonoMs(5 + SILENT_MS)).count(), 0);
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use vatra_model::limits::{LINKS_MAX, LOGS_MAX};
-use vatra_model::wire::{Beacon, Message, Neighbour, Pulse, SignedBeacon, SignedPulse};
+use vatra_model::wire::{Beacon, Message, Neighbour, PULSE_HEIGHTS_MAX, Pulse, SignedBeacon, SignedPulse};
 use vatra_model::{LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
@@ -275,6 +275,10 @@ impl Replica {
             return;
         }
         self.herald.counter += 1;
+        let mut newest: Vec<(MonoMs, &LogId)> =
+            self.herald.recent.iter().map(|(log, changed)| (*changed, log)).collect();
+        newest.sort_unstable_by_key(|recent| std::cmp::Reverse(*recent));
+        newest.truncate(PULSE_HEIGHTS_MAX);
         let height = |log: &LogId| Some((*log, self.logs.get(log)?.durable().height));
         let pulse = Pulse {
             node: self.me,
@@ -285,7 +289,7 @@ impl Replica {
             charter_epoch: self.trust.charter().current().epoch,
             writable: self.writable,
             frontier_hash: self.logs.frontier().hash(),
-            heights: self.herald.recent.keys().filter_map(height).filter(|(_, height)| *height > 0).collect(),
+            heights: newest.into_iter().filter_map(|(_, log)| height(log)).filter(|(_, height)| *height > 0).collect(),
         };
         self.herald.pulse = Some(SignedPulse::sign(&pulse, &self.secret));
         let me = self.me;

@@ -44,6 +44,7 @@ impl Replica {
             (Some(peer), Some(_)) => Came::Fetched(peer),
         };
         self.take_stranded(now, request, &entries);
+        let asked = peer.and_then(|peer| self.peers.get(&peer)?.wants.get(&request?)).map(|asked| asked.want);
         let (mut held, mut new, mut next) = (0, 0, 0);
         let came_with = (entries.len() as u64, entries.iter().map(entry_bytes).sum());
         for entry in entries {
@@ -56,8 +57,13 @@ impl Replica {
                 Ok(Accepted::Doubtful) if !is_below => {}
                 Ok(accepted) => {
                     new += u64::from(matches!(accepted, Accepted::New | Accepted::Stray));
-                    held += 1;
-                    next = next.max(header.seq.0.saturating_add(1));
+                    let answers = |want: vatra_model::wire::Want| {
+                        want.log == header.log && (want.from..want.to).contains(&header.seq.0)
+                    };
+                    if peer.is_none() || asked.is_some_and(answers) {
+                        held += 1;
+                        next = next.max(header.seq.0.saturating_add(1));
+                    }
                 }
                 Err(refused) => effects.push(reject(refused)),
             }
@@ -111,7 +117,7 @@ impl Replica {
         let believed = state.learn(log, height);
         let wait = state.push_wait_ms();
         if believed && height > held {
-            self.expect(log, height, now.mono.plus(wait));
+            self.expect(now, log, height, wait);
             self.behind_since.entry(log).or_insert(now.mono);
         }
     }

@@ -45,5 +45,6 @@ pub use publish::{FLASH_ENTRY_BYTES_MAX, FLASH_ENTRY_CHANGES_MAX};
 pub use replica::{Replica, ReplicaConfig, Restored};
 pub use seeded::Seeded;
 pub use status::{LinkStatus, LogStatus, MemberLag, NodeStatus, Reach, ReplicaStatus};
+pub use stranded::UNASKED;
 pub use topology::Cost;
 pub use trust::{CheckedBeacon, CheckedLog, Trust};

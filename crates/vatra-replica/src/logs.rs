@@ -103,10 +103,9 @@ impl LogState {
         self.durable
     }
 
-    /// The first and past-last place of durable entries beyond the gap, and how many there are.
-    pub(crate) fn durably_ahead(&self) -> Option<(u64, u64, usize)> {
-        let durable = || self.ahead.iter().filter(|(_, ahead)| ahead.durable).map(|(seq, _)| *seq);
-        Some((durable().next()?, durable().next_back()?.saturating_add(1), durable().count()))
+    /// Places of durable entries beyond the gap, in order.
+    pub(crate) fn ahead_durable(&self) -> impl Iterator<Item = u64> {
+        self.ahead.iter().filter(|(_, ahead)| ahead.durable).map(|(seq, _)| *seq)
     }
 
     pub(crate) fn ahead_count(&self) -> usize {

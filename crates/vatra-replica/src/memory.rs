@@ -13,6 +13,9 @@ const TOLD_MAX: usize = 3;
 /// Links in a row on which a peer says nothing until what is remembered of it is forgotten.
 const DOUBTS_MAX: u8 = 2;
 
+/// What was sent so shortly before a link broke may be lost, in milliseconds.
+const UNCERTAIN_MS: u64 = 30_000;
+
 /// A frontier with its hash.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -29,7 +32,7 @@ pub(crate) struct Remembered {
     pub(crate) heard: Option<Arc<Snapshot>>,
     told: VecDeque<Arc<Snapshot>>,
     /// Count and links of the last beacon of each node that it was shown, or showed us.
-    pub(crate) shown: BTreeMap<NodeKey, Shown>,
+    shown: BTreeMap<NodeKey, (Shown, MonoMs)>,
     used: MonoMs,
     /// Links in a row on which it said nothing.
     pub(crate) doubts: u8,
@@ -67,6 +70,26 @@ impl Remembered {
             self.told.pop_front();
         }
         self.told.push_back(snapshot);
+    }
+
+    /// The last beacon of a node that it has.
+    pub(crate) fn shown(&self, node: &NodeKey) -> Option<Shown> {
+        self.shown.get(node).map(|(shown, _)| *shown)
+    }
+
+    /// It was shown a beacon, or showed it.
+    pub(crate) fn show(&mut self, node: NodeKey, shown: Shown, now: MonoMs) {
+        self.shown.insert(node, (shown, now));
+    }
+
+    /// It started anew and knows of no beacon.
+    pub(crate) fn forget_shown(&mut self) {
+        self.shown.clear();
+    }
+
+    /// Its link broke: what was shown just before may not have come.
+    pub(crate) fn doubt_shown(&mut self, now: MonoMs) {
+        self.shown.retain(|_, (_, at)| now.since(*at) > UNCERTAIN_MS);
     }
 
     /// The frontier with this hash, if it was told lately.

@@ -7,6 +7,7 @@ use vatra_model::wire::Want;
 use vatra_model::{LogId, MonoMs, NodeKey};
 
 use crate::allowance::Allowances;
+use crate::stranded::Given;
 use crate::topology::Cost;
 
 /// Round trip assumed before one was measured, in milliseconds.
@@ -41,8 +42,10 @@ pub(crate) struct Peer {
     pub(crate) budget: u32,
     /// Requests that it let go without progress, less those that it answered since: others are asked first.
     pub(crate) stalls: u32,
-    /// Logs of which it was given stranded entries on this link, and how many.
-    pub(crate) given: BTreeMap<LogId, usize>,
+    /// Nothing is asked of it before this.
+    pub(crate) rests_until: Option<MonoMs>,
+    /// Logs of which it was given stranded entries on this link.
+    pub(crate) given: BTreeMap<LogId, Given>,
     /// Logs to announce to it, and when.
     pub(crate) to_announce: BTreeSet<LogId>,
     pub(crate) announce_at: Option<MonoMs>,
@@ -90,6 +93,8 @@ const WANT_ENTRIES: (u64, u64) = (1, 4096);
 const ENTRY_BYTES_START: u64 = 512;
 /// A request that is this old is given up even if it trickles, in milliseconds, and four times its patience.
 const REQUEST_MS_MAX: u64 = 60_000;
+/// The same for urgent entries alone.
+const URGENT_REQUEST_MS_MAX: u64 = 10_000;
 /// Time over which the rate of answers is counted at least, in milliseconds.
 const RATE_WINDOW_MS: u64 = 500;
 /// Time that a slow rate adds to patience at most, in milliseconds.
@@ -112,6 +117,7 @@ impl Peer {
             wants: BTreeMap::new(),
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
             stalls: 0,
+            rests_until: None,
             given: BTreeMap::new(),
             to_announce: BTreeSet::new(),
             announce_at: None,
@@ -234,7 +240,8 @@ impl Peer {
 
     /// When a request is given up, unless it moves on: it stands still, or it trickles for ever.
     pub(crate) fn given_up_at(&self, asked: &Asked) -> MonoMs {
-        let endless = asked.asked.plus(REQUEST_MS_MAX + 4 * self.least_patience_ms());
+        let most = if asked.want.classes.is_urgent() { URGENT_REQUEST_MS_MAX } else { REQUEST_MS_MAX };
+        let endless = asked.asked.plus(most + 4 * self.least_patience_ms());
         asked.progress.plus(self.patience_ms()).min(endless)
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
 use vatra_model::wire::{Message, Want, WantClasses};
-use vatra_model::{LogId, MonoMs};
+use vatra_model::{Class, LogId, MonoMs};
 
 use crate::input::{Effect, Now};
 use crate::logs::LogState;
@@ -28,6 +28,11 @@ const CLASSES_SINCE: u16 = 2;
 const URGENT_PASS_MIN: u64 = 32;
 /// Held entries in a row that are worth being left out of a sweep.
 const HELD_RUN_MIN: u64 = 32;
+/// Answered ranges of one log that are remembered.
+const RANGES_MAX: usize = 64;
+/// How long a push is waited on at most, in milliseconds, and while pushes of the log keep coming.
+const PUSH_WAIT_MS_MAX: u64 = 3_000;
+const PUSHES_WAIT_MS_MAX: u64 = 10_000;
 /// Gaps of one log that a planning looks at.
 const GAPS_MAX: usize = 16;
 
@@ -36,17 +41,48 @@ const GAPS_MAX: usize = 16;
 pub(crate) struct Ripening {
     /// Entries below this may be pulled.
     ripe: u64,
-    /// A height that becomes ripe at a time.
-    soon: Option<(u64, MonoMs)>,
-    /// Entries of class flash below this were asked for, and those of class priority.
-    flash_asked: u64,
-    priority_asked: u64,
+    /// A height that becomes ripe after a while.
+    soon: Option<Soon>,
+    /// Ranges whose flash entries came, as far as the peers that were asked hold them, and whose priority entries did.
+    flash: Ranges,
+    priority: Ranges,
     /// Ranges of which the urgent entries were asked for and the rest was not.
     sweeps: Vec<(u64, u64)>,
     /// Ranges below this were put into `sweeps` before.
     swept_to: u64,
     /// When something of this log was asked for last: the longest waiting comes first.
     served: MonoMs,
+}
+
+/// Ranges in order that do not touch.
+#[derive(Clone, Debug, Default)]
+struct Ranges(Vec<(u64, u64)>);
+
+impl Ranges {
+    fn add(&mut self, (from, to): (u64, u64)) {
+        if from >= to {
+            return;
+        }
+        let (touching, mut apart): (Vec<_>, Vec<_>) = self.0.iter().partition(|(a, b)| *a <= to && from <= *b);
+        let from = touching.iter().map(|(a, _)| *a).fold(from, u64::min);
+        let to = touching.iter().map(|(_, b)| *b).fold(to, u64::max);
+        apart.push((from, to));
+        apart.sort_unstable();
+        if apart.len() > RANGES_MAX {
+            // What is forgotten is asked for once more.
+            apart.remove(0);
+        }
+        self.0 = apart;
+    }
+}
+
+/// An announced height that pushes may still bring.
+#[derive(Clone, Copy, Debug)]
+struct Soon {
+    height: u64,
+    due: MonoMs,
+    /// However long pushes keep coming, it is not waited on after this.
+    latest: MonoMs,
 }
 
 impl Ripening {
@@ -74,17 +110,18 @@ impl Ripening {
         }
     }
 
-    /// A request will not be answered to its end.
-    pub(crate) fn give_back(&mut self, asked: &Asked) {
-        match asked.want.classes {
-            WantClasses::Flash => self.flash_asked = self.flash_asked.min(asked.next),
-            WantClasses::Priority => self.priority_asked = self.priority_asked.min(asked.next),
-            WantClasses::Urgent => {
-                self.flash_asked = self.flash_asked.min(asked.next);
-                self.priority_asked = self.priority_asked.min(asked.next);
-            }
-            WantClasses::Rest if asked.next < asked.want.to => self.sweeps.push((asked.next, asked.want.to)),
-            WantClasses::Rest | WantClasses::All => {}
+    /// A request was answered to its end, or will not be; what is left of it may be asked for again.
+    pub(crate) fn settle(&mut self, asked: &Asked, is_whole: bool) {
+        let (from, to) = (asked.want.from, asked.want.to);
+        let answered = (from, if is_whole { to } else { asked.next.min(to) });
+        if matches!(asked.want.classes, WantClasses::Flash | WantClasses::Urgent) {
+            self.flash.add(answered);
+        }
+        if matches!(asked.want.classes, WantClasses::Priority | WantClasses::Urgent) {
+            self.priority.add(answered);
+        }
+        if asked.want.classes == WantClasses::Rest && answered.1 < to {
+            self.sweeps.push((answered.1, to));
         }
     }
 
@@ -92,17 +129,25 @@ impl Ripening {
         self.sweeps.clear();
     }
 
+    /// What came was lost again.
+    pub(crate) fn forget_answers(&mut self) {
+        *self = Ripening { ripe: self.ripe, soon: self.soon, served: self.served, ..Ripening::default() };
+    }
+
     fn take_sweep(&mut self, taken: (u64, u64)) {
-        self.sweeps = self.sweeps.iter().flat_map(|range| subtract(*range, taken)).collect();
+        self.sweeps = without(std::mem::take(&mut self.sweeps), taken);
     }
 }
 
 impl Replica {
     /// Entries below `height` were announced; those that have not come by `due` are pulled.
-    pub(crate) fn expect(&mut self, log: LogId, height: u64, due: MonoMs) {
+    pub(crate) fn expect(&mut self, now: Now, log: LogId, height: u64, wait_ms: u64) {
         let ripening = self.ripening.entry(log).or_default();
-        if height > ripening.ripe && ripening.soon.is_none() {
-            ripening.soon = Some((height, due));
+        if height <= ripening.ripe {
+            self.plan_stale = true;
+        } else if ripening.soon.is_none() {
+            let latest = now.mono.plus(PUSHES_WAIT_MS_MAX);
+            ripening.soon = Some(Soon { height, due: now.mono.plus(wait_ms), latest });
         }
     }
 
@@ -120,12 +165,12 @@ impl Replica {
         let wait = self.push_wait_ms();
         let mut again = Vec::new();
         for (log, ripening) in &mut self.ripening {
-            let Some((height, _)) = ripening.soon.filter(|(_, due)| *due <= now.mono) else { continue };
-            if grows(self.logs.get(log), now.mono, wait) {
-                ripening.soon = Some((height, now.mono.plus(wait)));
+            let Some(soon) = ripening.soon.filter(|soon| soon.due <= now.mono) else { continue };
+            if now.mono < soon.latest && grows(self.logs.get(log), now.mono, wait) {
+                ripening.soon = Some(Soon { due: now.mono.plus(wait).min(soon.latest), ..soon });
                 continue;
             }
-            ripening.ripe = ripening.ripe.max(height);
+            ripening.ripe = ripening.ripe.max(soon.height);
             ripening.soon = None;
             self.plan_stale = true;
             again.push(*log);
@@ -133,7 +178,7 @@ impl Replica {
         for log in again {
             let target = self.target(&log);
             if target > self.ripening[&log].ripe {
-                self.expect(log, target, now.mono.plus(wait));
+                self.expect(now, log, target, wait);
             }
         }
     }
@@ -144,7 +189,13 @@ impl Replica {
         let known: BTreeSet<LogId> =
             self.peers.values().flat_map(|peer| peer.known_logs().map(|(log, _)| *log)).collect();
         for log in known {
-            if self.target(&log) > held_height(self.logs.get(&log)) && !grows(self.logs.get(&log), now.mono, wait) {
+            let target = self.target(&log);
+            if target <= held_height(self.logs.get(&log)) {
+                continue;
+            }
+            if grows(self.logs.get(&log), now.mono, wait) {
+                self.expect(now, log, target, wait);
+            } else {
                 self.ripen(log);
             }
         }
@@ -154,12 +205,12 @@ impl Replica {
     /// How long a push may take at most, over all links, in milliseconds.
     pub(crate) fn push_wait_ms(&self) -> u64 {
         // Without links there is nothing to wait for; the time only must not be zero.
-        self.peers.values().map(Peer::push_wait_ms).max().unwrap_or(1_000)
+        self.peers.values().map(Peer::push_wait_ms).max().unwrap_or(1_000).min(PUSH_WAIT_MS_MAX)
     }
 
     /// When the next announcement ripens.
     pub(crate) fn next_ripe(&self) -> Option<MonoMs> {
-        self.ripening.values().filter_map(|ripening| ripening.soon.map(|(_, due)| due)).min()
+        self.ripening.values().filter_map(|ripening| ripening.soon.map(|soon| soon.due)).min()
     }
 
     /// The greatest height of a log that any linked peer is known to hold.
@@ -172,7 +223,7 @@ impl Replica {
     pub(crate) fn plan(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.plan_stale = false;
         self.drop_stalled(now);
-        if !self.writable {
+        if !self.takes_writes() {
             return;
         }
         let open = self.ripening.iter().filter(|(log, ripening)| ripening.ripe > held_height(self.logs.get(log)));
@@ -213,7 +264,7 @@ impl Replica {
         let is_free = |peer: &Peer| {
             let same = peer.wants.values().filter(|asked| asked.want.classes.is_urgent() == urgent).count();
             let most = if urgent { URGENT_WANTS_PER_PEER } else { WANTS_PER_PEER };
-            peer.greeted && same < most && peer.known(&log) > held
+            peer.greeted && peer.rests_until.is_none() && same < most && peer.known(&log) > held
         };
         let rank = |peer: &Peer| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms);
         let free = self.peers.iter().filter(|(_, peer)| is_free(peer));
@@ -221,11 +272,7 @@ impl Replica {
         free.sort_unstable_by_key(|(rank, key, _)| (*rank, *key));
         let found = free.into_iter().find_map(|(_, key, peer)| {
             let top = ripe.min(peer.known(&log));
-            let part = if urgent {
-                self.urgent_range(&log, top, peer.version)
-            } else {
-                self.free_range(&log, top, peer.want_entries())
-            };
+            let part = if urgent { self.urgent_range(&log, top, peer) } else { self.free_range(&log, top, peer) };
             part.map(|part| (key, part))
         });
         let Some((key, ((from, to), classes))) = found else { return false };
@@ -237,12 +284,6 @@ impl Replica {
         peer.ask(want, now.mono);
         let ripening = self.ripening.entry(log).or_default();
         ripening.served = now.mono;
-        if matches!(classes, WantClasses::Flash | WantClasses::Urgent) {
-            ripening.flash_asked = to;
-        }
-        if matches!(classes, WantClasses::Priority | WantClasses::Urgent) {
-            ripening.priority_asked = to;
-        }
         match classes {
             WantClasses::Flash => {}
             WantClasses::Priority | WantClasses::Urgent => ripening.begin_sweep((from, to), self.logs.get(&log)),
@@ -262,31 +303,41 @@ impl Replica {
         last.map_or(0, |(_, last, _)| last.0.saturating_add(1)).min(state.end())
     }
 
-    /// The whole gap, if it is large, or others are being filled, and nobody was asked for its urgent entries yet:
-    /// first for those of class flash, then for those of class priority.
-    fn urgent_range(&self, log: &LogId, top: u64, version: u16) -> Option<((u64, u64), WantClasses)> {
+    /// Requests for a log that keep a peer from being asked for the same: those of peers that let no more requests go
+    /// than it. One that claims much and gives nothing delays others by one time-out.
+    fn asked_before(&self, log: &LogId, peer: &Peer) -> Vec<Want> {
+        let others = self.peers.values().filter(|other| other.stalls <= peer.stalls);
+        others.flat_map(|other| other.wants.values()).map(|asked| asked.want).filter(|want| want.log == *log).collect()
+    }
+
+    /// The first range, if it is large, or others are being filled, of which nobody was asked for its urgent entries
+    /// yet: first for those of class flash, then for those of class priority.
+    fn urgent_range(&self, log: &LogId, top: u64, peer: &Peer) -> Option<((u64, u64), WantClasses)> {
         let (held, ripening) = (held_height(self.logs.get(log)), &self.ripening[log]);
         let mut wants = self.peers.values().flat_map(|peer| peer.wants.values());
         let busy =
             wants.any(|asked| !asked.want.classes.is_urgent() && asked.want.to - asked.want.from >= URGENT_PASS_MIN);
         let least = if busy { 1 } else { URGENT_PASS_MIN };
-        let part = |from: u64, to: u64, least: u64, classes| {
-            (to > from && to - from >= least).then_some(((from, to), classes))
+        let asked = self.asked_before(log, peer);
+        let open = |class: Class, answered: &Ranges| {
+            let asked = asked.iter().filter(|want| want.classes.is_urgent() && want.classes.include(class));
+            let taken = asked.map(|want| (want.from, want.to)).chain(answered.0.iter().copied());
+            let gaps = taken.fold(vec![(held, top)], without);
+            gaps.into_iter().filter(|(from, to)| to > from && to - from >= least).min()
         };
-        if version < CLASSES_SINCE {
-            return part(held.max(ripening.priority_asked), top, least, WantClasses::Urgent);
+        let (flash, priority) = (open(Class::Flash, &ripening.flash), open(Class::Priority, &ripening.priority));
+        if peer.version < CLASSES_SINCE {
+            return priority.map(|range| (range, WantClasses::Urgent));
         }
-        let flash = part(held.max(ripening.flash_asked), top, least, WantClasses::Flash);
-        let both_to = top.min(ripening.flash_asked);
-        flash.or_else(|| part(held.max(ripening.priority_asked), both_to, 1, WantClasses::Priority))
+        let flash = flash.map(|range| (range, WantClasses::Flash));
+        flash.or_else(|| priority.map(|range| (range, WantClasses::Priority)))
     }
 
     /// The newest missing range below `top` that is not being asked for; the oldest while much is held beyond
-    /// the gap, or will be. At most so many entries in a row. What is to be swept comes first, as it has holes where urgent entries came already.
-    fn free_range(&self, log: &LogId, top: u64, most: u64) -> Option<((u64, u64), WantClasses)> {
-        let state = self.logs.get(log);
-        let wants = self.peers.values().flat_map(|peer| peer.wants.values().map(|asked| asked.want));
-        let asked: Vec<Want> = wants.filter(|want| want.log == *log).collect();
+    /// the gap, or will be. What is to be swept comes first, as it has holes where urgent entries came already.
+    fn free_range(&self, log: &LogId, top: u64, peer: &Peer) -> Option<((u64, u64), WantClasses)> {
+        let (state, most) = (self.logs.get(log), peer.want_entries());
+        let asked = self.asked_before(log, peer);
         let bulky = asked.iter().filter(|want| !want.classes.is_urgent());
         let coming: u64 = bulky.map(|want| want.to.saturating_sub(want.from)).sum();
         let ahead = state.map_or(0, LogState::ahead_count) as u64;
@@ -310,7 +361,7 @@ impl Replica {
         };
         let taken = asked.iter().map(|want| (want.from, want.to)).chain(ripening.sweeps.iter().copied());
         for taken in taken {
-            gaps = gaps.into_iter().flat_map(|gap| subtract(gap, taken)).collect();
+            gaps = without(gaps, taken);
         }
         if crowded {
             let (from, to) = gaps.into_iter().filter(|(from, to)| from < to).min()?;
@@ -339,6 +390,11 @@ fn newest(mut ranges: Vec<(u64, u64)>, most: u64) -> Option<(u64, u64)> {
     Some((from, to.min(from.saturating_add(most))))
 }
 
+/// What another range leaves of some.
+fn without(ranges: Vec<(u64, u64)>, cut: (u64, u64)) -> Vec<(u64, u64)> {
+    ranges.into_iter().flat_map(|range| subtract(range, cut)).collect()
+}
+
 /// The parts of a range that another does not cover.
 fn subtract((from, to): (u64, u64), (cut_from, cut_to): (u64, u64)) -> Vec<(u64, u64)> {
     let parts = [(from, to.min(cut_from)), (from.max(cut_to), to)];
@@ -347,7 +403,7 @@ fn subtract((from, to): (u64, u64), (cut_from, cut_to): (u64, u64)) -> Vec<(u64,
 
 #[cfg(test)]
 mod tests {
-    use super::{newest, subtract};
+    use super::{Ranges, newest, subtract};
 
     #[test]
     fn the_newest_part_comes_first_and_in_order() {
@@ -355,6 +411,15 @@ mod tests {
         assert_eq!(newest(vec![(0, 5_904), (6_004, 10_000)], 5_000), Some((6_004, 10_000)));
         assert_eq!(newest(vec![(0, 10), (20, 30)], 100), Some((0, 10)), "what was cut short goes on first");
         assert_eq!(newest(vec![(5, 5)], 100), None);
+    }
+
+    #[test]
+    fn answered_ranges_grow_together() {
+        let mut ranges = Ranges::default();
+        for range in [(10, 20), (30, 40), (5, 5), (20, 30), (50, 60)] {
+            ranges.add(range);
+        }
+        assert_eq!(ranges.0, [(10, 40), (50, 60)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use vatra_model::wire::{Beacon, Message, PULSES_MAX, SignedBeacon, SignedPulse};
+use vatra_model::wire::{Beacon, FRAME_ENTRIES_BYTES, Message, PULSES_MAX, SignedBeacon, SignedPulse};
 use vatra_model::{LogId, NodeKey};
 
 use crate::herald::METERED_MS;
@@ -79,9 +79,8 @@ impl Replica {
             None => self.herald.pulse.clone().filter(|_| *node == self.me),
         };
         let pulses: Vec<SignedPulse> = pulses.iter().filter_map(signed).collect();
-        for pulses in pulses.chunks(PULSES_MAX) {
-            effects.push(Effect::Send { peer, message: Message::Pulses { pulses: pulses.to_vec() } });
-        }
+        let messages = in_messages(pulses).into_iter().map(|pulses| Message::Pulses { pulses });
+        effects.extend(messages.map(|message| Effect::Send { peer, message }));
     }
 
     /// The beacon of a node, unless the peer has it, or has it first-hand, or over a metered link nothing but
@@ -96,11 +95,11 @@ impl Replica {
         }
         let mark = shown(heard);
         let memory = self.memory.of(peer, now.mono);
-        let known = memory.shown.get(&node);
-        if known.is_some_and(|known| *known == mark || (metered && known.links == mark.links)) {
+        let known = memory.shown(&node);
+        if known.is_some_and(|known| known == mark || (metered && known.links == mark.links)) {
             return None;
         }
-        memory.shown.insert(node, mark);
+        memory.show(node, mark, now.mono);
         Some(heard.signed.clone())
     }
 
@@ -112,7 +111,8 @@ impl Replica {
         let links = |beacon: &Beacon| beacon.neighbours.clone();
         let before = self.beacons.get(&node).map(|heard| links(&heard.beacon));
         let direct = node == peer;
-        if !self.beacons.take(checked.beacon, checked.signed, direct, now.mono) {
+        let trust = &self.trust;
+        if !self.beacons.take(checked.beacon, checked.signed, direct, now.mono, |node| trust.member(node)) {
             return;
         }
         let heard = self.beacons.get(&node).expect("just taken");
@@ -123,7 +123,7 @@ impl Replica {
         if let Some(state) = self.peers.get_mut(&node).filter(|_| direct) {
             state.their_cost = cost.or(state.their_cost);
         }
-        self.memory.of(peer, now.mono).shown.insert(node, shown(heard));
+        self.memory.of(peer, now.mono).show(node, shown(heard), now.mono);
         let others: Vec<NodeKey> = self.peers.keys().copied().filter(|key| *key != peer && *key != node).collect();
         for other in others {
             self.pass_on(now, other, SHOW_MS, |state| state.to_show.insert(node));
@@ -196,6 +196,22 @@ impl Replica {
         reported.insert(self.me, ours.map(|(key, peer)| (*key, told(key, peer))).collect());
         self.topology.rebuild(self.me, &reported);
     }
+}
+
+/// Pulses in groups that fit a message by number and bytes.
+fn in_messages(pulses: Vec<SignedPulse>) -> Vec<Vec<SignedPulse>> {
+    let (mut groups, mut bytes) = (Vec::<Vec<SignedPulse>>::new(), 0);
+    for pulse in pulses {
+        bytes += pulse.body.len();
+        match groups.last_mut() {
+            Some(group) if group.len() < PULSES_MAX && bytes <= FRAME_ENTRIES_BYTES => group.push(pulse),
+            _ => {
+                bytes = pulse.body.len();
+                groups.push(vec![pulse]);
+            }
+        }
+    }
+    groups
 }
 
 fn shown(heard: &crate::beacons::Heard) -> Shown {

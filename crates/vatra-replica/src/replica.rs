@@ -155,6 +155,8 @@ pub struct Replica {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timers {
     pub(crate) backstop: MonoMs,
+    /// Stranded entries are to be given.
+    pub(crate) stranded: Option<MonoMs>,
     /// The last write failed: none is tried before.
     pub(crate) retry: Option<MonoMs>,
     /// The peer that was last asked, in turn, for its frontier.
@@ -208,7 +210,7 @@ impl Replica {
             ripening: BTreeMap::new(),
             plan_stale: false,
             next_request,
-            timers: Timers { backstop: now.mono, retry: None, turn: None },
+            timers: Timers { backstop: now.mono, stranded: None, retry: None, turn: None },
             behind_since: BTreeMap::new(),
             paces: Paces::default(),
             unlinked: BTreeMap::new(),
@@ -356,13 +358,21 @@ impl Replica {
         self.new_incarnation |= failed.batch.incarnation.is_some();
         self.staged.clear();
         self.logs.forget_entries();
+        let heights = |replica: &Replica| -> BTreeMap<LogId, u64> {
+            replica.logs.iter().map(|(log, state)| (*log, state.durable().height)).collect()
+        };
+        let before = heights(self);
         // The rows were readable before, and the charter only grows; one that cannot be read is fetched again.
         let _ = self.restore_logs(logs);
+        // What was written of the batch all the same is told, though no longer pushed.
+        let now_held = heights(self).into_iter();
+        let grown = now_held.filter(|(log, height)| *height > before.get(log).copied().unwrap_or(0));
+        let grown: Vec<LogId> = grown.map(|(log, _)| log).collect();
+        self.announce_logs(now, &grown);
         // What was refused is asked for again when the backstop comes round.
         self.timers.retry = Some(now.mono.plus(RETRY_MS));
-        let peers = self.peers.values_mut().flat_map(|peer| std::mem::take(&mut peer.wants).into_values());
-        let dropped: Vec<_> = peers.collect();
-        self.unask(&dropped);
+        self.drop_wants();
+        self.ripening.values_mut().for_each(Ripening::forget_answers);
     }
 
     pub(crate) fn take_beacon(&mut self, now: Now, peer: NodeKey, checked: CheckedBeacon, effects: &mut Vec<Effect>) {

@@ -109,6 +109,15 @@ impl Replica {
         }
     }
 
+    /// Notes to tell all peers that may lack them of these logs.
+    pub(crate) fn announce_logs(&mut self, now: Now, logs: &[LogId]) {
+        for peer in self.peers.values_mut().filter(|peer| peer.greeted && !logs.is_empty()) {
+            peer.to_announce.extend(logs);
+            peer.announce_by(now.mono.plus(ANNOUNCE_URGENT_MS));
+        }
+        self.note_heights(now, logs.iter().copied());
+    }
+
     /// A push to this peer was shed: tell it everything that it may lack.
     pub(crate) fn announce_everything(&mut self, now: Now, peer: NodeKey) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
@@ -141,16 +150,20 @@ impl Replica {
         self.send_announcements(now, effects);
         if self.timers.retry.is_some_and(|due| due <= now.mono) {
             self.timers.retry = None;
+            self.plan_stale = true;
         }
         self.ripen_due(now);
         self.confirm_or_part(now, effects);
         if self.timers.backstop <= now.mono {
             self.timers.backstop = now.mono.plus(BACKSTOP_MS);
             self.ripen_all(now);
-            self.give_stranded(effects);
+            self.give_stranded(now, effects);
             self.give_up_searches(now);
             self.compare_strays(now);
             self.ask_in_turn(now, effects);
+        }
+        if self.timers.stranded.is_some_and(|due| due <= now.mono) {
+            self.give_stranded(now, effects);
         }
         self.run_stray_timers(now, effects);
         if self.next_stall().is_some_and(|due| due <= now.mono) {
@@ -164,7 +177,7 @@ impl Replica {
         let announcements = self.peers.values().filter_map(|peer| peer.announce_at);
         let others =
             [Some(self.timers.backstop), self.timers.retry, announcements.min(), self.next_ripe(), self.next_stall()];
-        let forks = [self.stray_deadline(), self.confirm_deadline()];
+        let forks = [self.stray_deadline(), self.confirm_deadline(), self.timers.stranded];
         others.into_iter().chain(forks).flatten().fold(self.herald_due(), MonoMs::min)
     }
 }

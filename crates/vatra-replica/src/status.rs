@@ -189,7 +189,7 @@ impl Replica {
                 .saturating_sub(state.ahead_count() as u64);
             if missing > 0 {
                 let lag = lags.entry(state.member()).or_default();
-                lag.entries += missing;
+                lag.entries = lag.entries.saturating_add(missing);
                 let since = self.behind_since.get(&log).map_or(0, |since| now.mono.since(*since));
                 lag.behind_ms = lag.behind_ms.max(since);
             }
@@ -276,6 +276,10 @@ impl Replica {
             self.herald.state_changed();
         }
         self.writable = writable;
+        if !writable {
+            // Answers could not be kept.
+            self.drop_wants();
+        }
     }
 
     /// Whether an entry is held, durable or about to be.

@@ -1,34 +1,53 @@
 //! Entries beyond a gap that no linked peer can fill: the disk that held what is missing was lost or put back.
 //!
-//! Heights tell nothing of such entries, so nobody would ask for them. They are given to every peer unasked,
-//! once on each link, and apply there alone; what is still missing may come later all the same.
+//! Heights tell nothing of such entries, so nobody would ask for them. They are given to every peer unasked, a few at a
+//! time and once on each link, and apply there alone; what is still missing may come later all the same.
 
 use vatra_model::wire::{Want, WantClasses};
-use vatra_model::{CheckedEntry, LogId, NodeKey};
+use vatra_model::{CheckedEntry, LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
 use crate::peers::BUDGET_MAX;
 use crate::replica::Replica;
 
 /// Number of the request that an unasked answer names; real requests begin at 1.
-const UNASKED: u32 = 0;
+pub const UNASKED: u32 = 0;
 /// Logs of which entries are given in one round.
 const LOGS_PER_ROUND: usize = 16;
+/// Entries of one log given to one peer in one round: not more than a budget holds, however large they are.
+const ENTRIES_PER_ROUND: usize = 32;
+/// Time between two rounds while there is something to give, in milliseconds; what was given is durable by then.
+const ROUND_MS: u64 = 500;
+/// Time after which a log is given from its beginning again, if entries came that lie below what was given.
+const AGAIN_MS: u64 = 10_000;
 
-/// Time after which given entries are given onward, in milliseconds: they are durable by then.
-const ONWARD_MS: u64 = 500;
+/// How far a peer was given the stranded entries of a log on this link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    /// The place after the last one.
+    next: u64,
+    /// How many lay below it then.
+    count: usize,
+    /// When they were given from the beginning.
+    begun: MonoMs,
+}
 
 impl Replica {
     /// A peer gave entries unasked: they are given onward soon.
     pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[CheckedEntry]) {
         if request == Some(UNASKED) {
             self.stuck.extend(entries.iter().map(|entry| entry.header().log));
-            self.timers.backstop = self.timers.backstop.min(now.mono.plus(ONWARD_MS));
+            self.give_stranded_at(now.mono.plus(ROUND_MS));
         }
     }
 
-    /// Gives stranded entries to peers that were not given them. Called now and then.
-    pub(crate) fn give_stranded(&mut self, effects: &mut Vec<Effect>) {
+    fn give_stranded_at(&mut self, due: MonoMs) {
+        self.timers.stranded = Some(self.timers.stranded.map_or(due, |at| at.min(due)));
+    }
+
+    /// Gives stranded entries to peers that were not given them.
+    pub(crate) fn give_stranded(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.timers.stranded = None;
         let stuck: Vec<LogId> = self
             .logs
             .iter()
@@ -36,18 +55,41 @@ impl Replica {
             .map(|(log, _)| *log)
             .collect();
         // Only what was stuck the last time too: a push or an announcement may just be on its way.
-        let lasting = stuck.iter().filter(|log| self.stuck.contains(*log)).take(LOGS_PER_ROUND);
-        for log in lasting.copied().collect::<Vec<_>>() {
-            let Some((from, to, count)) = self.logs.get(&log).and_then(crate::logs::LogState::durably_ahead) else {
-                continue;
-            };
-            let peers = self.peers.iter_mut().filter(|(_, peer)| peer.greeted);
-            let lacking: Vec<NodeKey> = peers
-                .filter_map(|(key, peer)| (peer.given.insert(log, count) != Some(count)).then_some(*key))
-                .collect();
-            let want = Want { request: UNASKED, log, from, to, classes: WantClasses::All, budget: BUDGET_MAX };
-            effects.extend(lacking.into_iter().map(|peer| Effect::Serve { peer, want }));
+        let lasting: Vec<LogId> = stuck.iter().filter(|log| self.stuck.contains(*log)).copied().collect();
+        let mut rounds = lasting.len().saturating_sub(LOGS_PER_ROUND);
+        for log in lasting.into_iter().take(LOGS_PER_ROUND) {
+            rounds += usize::from(self.give_log(now, log, effects));
+        }
+        if rounds > 0 {
+            self.give_stranded_at(now.mono.plus(ROUND_MS));
         }
         self.stuck = stuck.into_iter().collect();
+    }
+
+    /// Gives the next entries of a log to every peer; `true` if some peer is to be given more.
+    fn give_log(&mut self, now: Now, log: LogId, effects: &mut Vec<Effect>) -> bool {
+        let Some(state) = self.logs.get(&log) else { return false };
+        let mut is_more = false;
+        let peers: Vec<NodeKey> = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(key, _)| *key).collect();
+        for key in peers {
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            let fresh = Given { next: 0, count: 0, begun: now.mono };
+            let mut given = peer.given.get(&log).copied().unwrap_or(fresh);
+            let below = state.ahead_durable().take_while(|seq| *seq < given.next).count();
+            if below != given.count && now.mono.since(given.begun) >= AGAIN_MS {
+                given = fresh;
+            }
+            let mut places = state.ahead_durable().skip_while(|seq| *seq < given.next);
+            let Some(from) = places.next() else { continue };
+            let others = places.by_ref().take(ENTRIES_PER_ROUND - 1);
+            let (more, last) = others.fold((1, from), |(count, _), seq| (count + 1, seq));
+            is_more |= places.next().is_some();
+            let to = last.saturating_add(1);
+            let count = state.ahead_durable().take_while(|seq| *seq < from).count() + more;
+            peer.given.insert(log, Given { next: to, count, ..given });
+            let want = Want { request: UNASKED, log, from, to, classes: WantClasses::All, budget: BUDGET_MAX };
+            effects.push(Effect::Serve { peer: key, want });
+        }
+        is_more
     }
 }

@@ -54,6 +54,8 @@ impl Replica {
             self.plan_stale = true;
             if !gone.greeted {
                 self.memory.doubt(&peer);
+            } else if self.memory.get(&peer).is_some() {
+                self.memory.of(peer, now.mono).doubt_shown(now.mono);
             }
         }
     }
@@ -164,6 +166,10 @@ impl Replica {
         let known = self.memory.of(peer, now.mono);
         known.version = state.version;
         known.doubts = 0;
+        // One that does not know what it heard from us has started anew.
+        if state.resumes.is_none_or(|heard| known.told(&heard).is_none()) {
+            known.forget_shown();
+        }
         if hello.frontier_hash == frontier.hash() {
             for (log, head) in &frontier.0 {
                 state.learn(*log, head.height);

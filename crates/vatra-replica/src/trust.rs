@@ -10,8 +10,9 @@ use vatra_model::{AudienceId, ForkProof, Injected, LogId, MemberCode, NodeKey, P
 use crate::fork::CheckedFork;
 use crate::input::Reject;
 
-/// Node certificates that are remembered.
+/// Node certificates that are remembered; and of one member, so that none keeps the nodes of others out.
 const CERTIFICATES_MAX: usize = 4096;
+const CERTIFICATES_PER_MEMBER_MAX: usize = 256;
 
 /// The charter and the nodes known under it. Cheap to clone behind an `Arc`; never changes by arrival order.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ impl Trust {
         let role = self.charter.admit(signed)?;
         let newer = |known: &KnownNode| known.signed.certificate().serial < signed.certificate().serial;
         let known = self.nodes.get(&key);
-        if known.is_some_and(|known| !newer(known)) || (known.is_none() && self.nodes.len() >= CERTIFICATES_MAX) {
+        if known.is_some_and(|known| !newer(known)) || (known.is_none() && !self.has_room(signed)) {
             return Ok(false);
         }
         let public = self.public(&key).map_err(|source| {
@@ -101,6 +102,13 @@ impl Trust {
         })?;
         self.nodes.insert(key, KnownNode { signed: signed.clone(), public, role });
         Ok(true)
+    }
+
+    /// Whether another node of this one's member can be remembered.
+    fn has_room(&self, signed: &SignedCertificate) -> bool {
+        let member = signed.certificate().member;
+        let of_member = self.nodes.values().filter(|known| known.signed.certificate().member == member).count();
+        self.nodes.len() < CERTIFICATES_MAX && of_member < CERTIFICATES_PER_MEMBER_MAX
     }
 
     /// Replaces the charter and forgets the nodes that it no longer admits.

@@ -5,8 +5,10 @@ use vatra_model::LogId;
 
 use crate::sim::world::World;
 
-/// Dials that one node makes in a second at most: all its peers at once after a start, and each again.
+/// Dials that one node makes in a second at most, in a mesh of few links.
 pub const DIALS_MAX: u32 = 40;
+/// And for each of its links: all its peers at once after a start, and each again.
+pub const DIALS_PER_LINK_MAX: u32 = 2;
 /// Frames that one node sends in a second at most, for each of its links.
 pub const FRAMES_PER_LINK_MAX: u32 = 2_000;
 /// Bytes that one node sends in a second at most.
@@ -31,10 +33,10 @@ pub fn check(world: &mut World) -> Vec<String> {
         if !world.is_honest(index) {
             continue;
         }
-        if load.dials > DIALS_MAX {
+        let links = u32::try_from(world.peers_of(index).len()).unwrap_or(u32::MAX).max(1);
+        if load.dials > DIALS_MAX.max(links.saturating_mul(DIALS_PER_LINK_MAX)) {
             found.push(format!("node {index} dialled {} times in a second (L3)", load.dials));
         }
-        let links = u32::try_from(world.peers_of(index).len()).unwrap_or(u32::MAX).max(1);
         if load.frames > links.saturating_mul(FRAMES_PER_LINK_MAX) {
             found.push(format!("node {index} sent {} frames over {links} links in a second (L3)", load.frames));
         }

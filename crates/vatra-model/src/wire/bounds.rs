@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{EntriesFrame, MESSAGE_LOGS_MAX, Message, PULSES_MAX};
+use super::{EntriesFrame, MESSAGE_LOGS_MAX, Message, PULSE_BYTES_MAX, PULSES_MAX};
 use crate::certificate::CERTIFICATE_BYTES_MAX;
 use crate::charter::CHARTER_BYTES_MAX;
 use crate::limits::{
@@ -43,7 +43,10 @@ impl Message {
             }
             Message::StrayList(list) => within("strays of a list", MESSAGE_STRAYS_MAX, list.items.len()),
             Message::WantStrays { items, .. } => within("strays of a request", WANT_STRAYS_MAX, items.len()),
-            Message::Pulses { pulses } => within("pulses of a message", PULSES_MAX, pulses.len()),
+            Message::Pulses { pulses } => {
+                within("pulses of a message", PULSES_MAX, pulses.len())?;
+                pulses.iter().try_for_each(|pulse| within("bytes of a pulse", PULSE_BYTES_MAX, pulse.body.len()))
+            }
             Message::WantCharter { .. }
             | Message::Resume { .. }
             | Message::Want(_)

@@ -26,7 +26,7 @@ pub struct Pulse {
     pub writable: bool,
     /// Hash of its whole frontier.
     pub frontier_hash: [u8; 32],
-    /// Heights of its logs that changed lately.
+    /// Heights of its logs that changed lately, at most [`super::PULSE_HEIGHTS_MAX`], the newest.
     pub heights: Vec<(LogId, u64)>,
 }
 

@@ -142,12 +142,82 @@ fn what_pushes_are_bringing_is_not_pulled() {
     for seq in 0..51 {
         let input = writer.sent(&node, 1, None, &[(log, seq)]);
         assert_eq!(wants(&node.act([input])), vec![]);
-        assert_eq!(wants(&node.run_for(200)), vec![], "entry {seq} was on its way");
+        assert_eq!(wants(&node.run_for(150)), vec![], "entry {seq} was on its way");
     }
     let mut node = Node::new(0);
     node.greet(1, &Frontier::default());
     node.act([have(1, log, 51)]);
     assert!(!wants(&node.run_for(600)).is_empty(), "what does not come is pulled");
+}
+
+#[test]
+fn pushes_that_drip_do_not_keep_the_rest_from_being_pulled() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 100);
+    let mut node = Node::new(0);
+    for peer in [1, 2] {
+        node.greet(peer, &Frontier::default());
+    }
+    node.act([have(2, log, 101)]);
+    let mut effects = Vec::new();
+    for seq in 0..60 {
+        let input = writer.sent(&node, 1, None, &[(log, seq)]);
+        node.act([input]);
+        effects.extend(node.run_for(250));
+    }
+    assert!(wants(&effects).iter().any(|(peer, want)| *peer == key(2) && want.to == 101), "{:?}", wants(&effects));
+}
+
+#[test]
+fn one_that_claims_everything_delays_what_others_hold_by_one_time_out() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 4);
+    writer.publish(Class::Flash, 1);
+    let mut node = Node::new(0);
+    for peer in [1, 2] {
+        node.greet(peer, &Frontier::default());
+    }
+    let places: Vec<_> = (0..5).map(|seq| (log, seq)).collect();
+    let input = writer.sent(&node, 2, None, &places);
+    node.act([input]);
+    // The nearer one claims all there could be; the other holds one flash entry more than we.
+    node.act([Input::RoundTrip { peer: key(1), rtt_ms: 1 }, have(1, log, u64::MAX)]);
+    node.run_for(2_000);
+    node.act([have(2, log, 6)]);
+    let mut held = false;
+    for _ in 0..100 {
+        let asked = wants(&node.run_for(100));
+        for (_, want) in asked.iter().filter(|(peer, _)| *peer == key(2)) {
+            if (want.from..want.to).contains(&5) && want.classes.include(Class::Flash) {
+                let input = writer.sent(&node, 2, Some(want.request), &[(log, 5)]);
+                node.act([input]);
+                held = true;
+            }
+            node.act([done(2, want.request, false)]);
+        }
+        if held {
+            break;
+        }
+    }
+    assert_eq!(node.height(log), 6, "the flash entry was asked of the one that holds it within ten seconds");
+}
+
+#[test]
+fn a_peer_that_is_busy_is_asked_again_after_a_rest() {
+    let (mut node, log, effects) = behind(&[1], 40);
+    let first = wants(&effects);
+    let mut soon: Vec<Effect> = Vec::new();
+    for (_, want) in &first {
+        soon.extend(node.act([done(1, want.request, true)]));
+    }
+    assert_eq!(wants(&soon), vec![], "not at once");
+    let again = wants(&node.run_for(1_100));
+    let classes =
+        |asked: &[(vatra_model::NodeKey, Want)]| asked.iter().map(|(_, want)| want.classes).collect::<Vec<_>>();
+    assert_eq!(classes(&again), classes(&first), "all of it, in the same order");
+    assert!(again.iter().all(|(_, want)| want.log == log && want.to == 40), "{again:?}");
 }
 
 #[test]

@@ -168,3 +168,27 @@ fn a_peer_that_holds_the_same_is_not_asked() {
     node.act([Input::Beacon { peer, beacon: Box::new(beacon) }]);
     assert_eq!(resumes(&node.run_for(60_000)), []);
 }
+
+#[test]
+fn a_peer_that_started_anew_is_shown_all_beacons() {
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.greet(2, &Frontier::default());
+    node.act([silent_beacon(2)]);
+    let shown = |effects: &[Effect]| {
+        let to_1 = beacons(effects).into_iter().filter(|(peer, _)| *peer == key(1));
+        to_1.filter(|(_, signed)| signed.beacon().is_ok_and(|beacon| beacon.node == key(2))).count()
+    };
+    assert_eq!(shown(&node.run_for(40_000)), 1);
+    node.act([Input::LinkDown { peer: key(1) }]);
+    // It names a frontier that it heard from us: it is the same process.
+    node.act([Input::LinkUp { peer: key(1), cost: vatra_replica::Cost::Wan }]);
+    node.act([message(1, Message::Resume { heard: node.replica.frontier().hash() })]);
+    let mut effects = node.greet_linked(1, &Frontier::default());
+    effects.extend(node.run_for(40_000));
+    assert_eq!(shown(&effects), 0);
+    node.act([Input::LinkDown { peer: key(1) }]);
+    let mut effects = node.greet(1, &Frontier::default());
+    effects.extend(node.run_for(2_000));
+    assert_eq!(shown(&effects), 1);
+}

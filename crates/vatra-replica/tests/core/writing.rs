@@ -1,8 +1,8 @@
 //! Writes that fail, restarts, and waking up in time.
 
 use vatra_model::wire::{FrontierDigest, Message};
-use vatra_model::{Class, Frontier, Hlc, Incarnation};
-use vatra_replica::{Effect, Input, Replica, Restored};
+use vatra_model::{Class, Frontier, Head, Hlc, Incarnation};
+use vatra_replica::{Effect, Input, LogRow, Replica, Restored, RestoredLog, UNASKED};
 
 use crate::support::*;
 
@@ -106,4 +106,64 @@ fn a_restart_goes_on_where_the_disk_ends() {
     node.act([message(1, Message::Frontier(empty))]);
     node.publish(Class::Routine, 1);
     assert_eq!(node.height(own), 4);
+}
+
+#[test]
+fn what_was_written_before_a_write_failed_is_announced() {
+    let mut writer = Node::new(9);
+    writer.publish(Class::Flash, 2);
+    let log = writer.replica.own_log();
+    let mut node = Node::new(0);
+    for peer in [1, 2] {
+        node.greet(peer, &Frontier::default());
+    }
+    let mut effects = Vec::new();
+    let input = writer.sent(&node, 1, None, &[(log, 0), (log, 1)]);
+    node.replica.handle(node.now, input, &mut effects);
+    node.replica.flush(node.now, &mut effects);
+    let batch = effects.iter().find_map(|effect| match effect {
+        Effect::Persist(batch) => Some(batch.clone()),
+        _ => None,
+    });
+    let batch = batch.expect("something is to be written");
+    // The first of two entries is on disk when the second fails.
+    let head = Head { height: 1, head: writer.entries[&(log, 0)].hash() };
+    let row = LogRow { head, ..batch.logs.iter().find(|(id, _)| *id == log).expect("named").1.clone() };
+    let mut logs = node.disk();
+    logs.push(RestoredLog { row, ahead: vec![], fork: None, strays: vec![] });
+    effects.clear();
+    node.replica.handle(node.now, Input::PersistFailed { batch: batch.id, logs }, &mut effects);
+    node.now.mono = node.now.mono.plus(60);
+    node.replica.handle(node.now, Input::Tick, &mut effects);
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { peer, message: Message::Have { heights } } => Some((*peer, heights.clone())),
+        _ => None,
+    });
+    assert!(told.clone().any(|told| told == (key(2), vec![(log, 1)])), "{:?}", told.collect::<Vec<_>>());
+}
+
+#[test]
+fn many_stranded_entries_are_given_a_few_at_a_time_and_all() {
+    let mut writer = Node::new(9);
+    writer.publish(Class::Routine, 101);
+    let log = writer.replica.own_log();
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    // Nobody holds the first one any more.
+    let places: Vec<_> = (1..101).map(|seq| (log, seq)).collect();
+    let input = writer.sent(&node, 1, None, &places);
+    node.act([input, Input::LinkDown { peer: key(1) }]);
+    node.greet(2, &Frontier::default());
+    let given = |effects: &[Effect]| -> Vec<(u64, u64)> {
+        let ranges = effects.iter().filter_map(|effect| match effect {
+            Effect::Serve { want, .. } if want.request == UNASKED => Some((want.from, want.to)),
+            _ => None,
+        });
+        ranges.collect()
+    };
+    let parts = given(&node.run_for(60_000));
+    assert_eq!(parts, [(1, 33), (33, 65), (65, 97), (97, 101)], "each once on a link");
+    let later = writer.sent(&node, 2, Some(UNASKED), &[(log, 101)]);
+    node.act([later]);
+    assert_eq!(given(&node.run_for(60_000)), [(101, 102)], "one more costs one more");
 }

@@ -19,7 +19,7 @@ use crate::node::packing::{unpack_entry, unpack_header};
 use crate::node::strays::stray_bytes;
 use crate::node::wants::{Request, Wants};
 
-/// Stored entries that one urgent request looks through.
+/// Stored entries that one request looks through in one go.
 const URGENT_SCAN_MAX: usize = 50_000;
 
 /// What a sending thread needs.
@@ -192,8 +192,11 @@ impl Egress {
             match page.last.and_then(Seq::next) {
                 Some(after) if page.is_cut && scanned < URGENT_SCAN_MAX => next = after,
                 Some(after) if page.is_cut => {
-                    more = after.0 < want.to;
-                    break;
+                    // It goes on after the requests of others.
+                    if frame.entries.is_empty() || self.send(packer, (peer, lane), &mut left, &mut frame)? {
+                        left.from = after.0;
+                    }
+                    return Ok(Some(left));
                 }
                 _ => break,
             }

@@ -15,7 +15,7 @@ use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, NodeKey};
-use vatra_replica::{CheckedLog, Heard, Input, Reject, Trust};
+use vatra_replica::{CheckedLog, Heard, Input, Reject, Trust, UNASKED};
 
 use crate::node::driver::Item;
 use crate::node::intake::Intake;
@@ -141,7 +141,8 @@ impl Ingest {
                 }
                 let heard = self.heard.entry((link, lane)).or_default();
                 let mut received = heard.open(&trust, frame)?;
-                if received.request.is_none() {
+                // What was not asked for: pushed, or given as nobody can ask for it.
+                if received.request.is_none_or(|request| request == UNASKED) {
                     let (before, now) = (received.entries.len(), Instant::now());
                     let (intake, mailbox, urgency) = (&mut self.intake, &self.mailbox, urgency_of(lane));
                     received.entries.retain(|entry| {

@@ -72,6 +72,8 @@ pub(crate) struct Metrics {
     pub(crate) writable: Gauge,
     /// Forks that were proved, or found to begin at a lower place.
     pub(crate) forks: Counter,
+    /// Control messages that were too large to be sent; any is a fault.
+    pub(crate) unsent: Counter,
     /// Entries that were not looked into for a fork, as enough others waited.
     pub(crate) doubts_dropped: Counter,
     /// Panics caught; any is a fault.
@@ -109,6 +111,7 @@ impl Metrics {
             waiting: Gauge::default(),
             writable: Gauge::default(),
             forks: Counter::default(),
+            unsent: Counter::default(),
             doubts_dropped: Counter::default(),
             panics: Counter::default(),
             bundles_exported: Counter::default(),
@@ -130,6 +133,7 @@ impl Metrics {
         registry.register("vatra_quarantine", "Changes held without effect, by member", metrics.quarantine.clone());
         registry.register("vatra_changes_put_off", "Changes that wait for a repair", metrics.put_off.clone());
         registry.register("vatra_forks", "Forks that were proved", metrics.forks.clone());
+        registry.register("vatra_messages_unsent", "Control messages that were too large", metrics.unsent.clone());
         registry.register(
             "vatra_doubts_dropped",
             "Entries not looked into for a fork, as others waited",

@@ -96,6 +96,11 @@ impl Driver {
         let frame = encode(&mut self.packer, message);
         match self.mesh.send(peer, Lane::Control, frame) {
             Ok(()) | Err(SendError::NoLink) => {}
+            // A new link would only say it again.
+            Err(error @ SendError::TooLarge { .. }) => {
+                self.shared.metrics.unsent.inc();
+                tracing::error!(peer = %peer.short(), %error, "a control message was left out");
+            }
             Err(error) => {
                 // Nothing repairs a lost hello or frontier on a live link, but a new link says all of it again.
                 tracing::warn!(peer = %peer.short(), %error, "a control message found no room, so the link is renewed");
