@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::scenario::format::Scenario;
-use crate::scenario::simulated::{self, DRAWN, HarnessPanic};
+use crate::scenario::simulated::{self, HarnessPanic, SWARM};
 use crate::scenario::swarm;
 use crate::scenario::verdict::Outcome;
 
@@ -31,7 +31,7 @@ impl Order {
     /// What is run.
     #[must_use]
     pub fn scenario(&self) -> Scenario {
-        self.scenario.clone().unwrap_or_else(|| swarm::scenario(self.seed, DRAWN))
+        self.scenario.clone().unwrap_or_else(|| swarm::scenario(self.seed, SWARM))
     }
 
     /// The line that runs it again.

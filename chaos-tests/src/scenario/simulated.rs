@@ -22,7 +22,7 @@ use crate::scenario::verdict::{Bite, Outcome, Verdict, Violation};
 use crate::sim::checks;
 use crate::sim::kept::Kept;
 
-pub use able::{DRAWN, SWARM, check};
+pub use able::{SWARM, check};
 pub use counters::{COUNTERS, NODE_COUNTERS};
 pub use stage::Stage;
 

@@ -145,7 +145,14 @@ pub fn scenario(seed: u64, able: &[SwarmKind]) -> Scenario {
     if kinds.is_empty() {
         kinds.extend(chance.pick(able));
     }
-    let hostile = kinds.contains(&SwarmKind::Byz);
+    // A hostile member that all others are linked through can keep anything from them.
+    let hostile = kinds.contains(&SwarmKind::Byz) && count >= 4 && topology == Topology::Full;
+    if !hostile {
+        kinds.retain(|kind| *kind != SwarmKind::Byz);
+    }
+    if kinds.is_empty() {
+        kinds.push(SwarmKind::Partition);
+    }
     let period = chance.between(500, 4_000) * MS;
     let duration = Span(chance.between(15, 40) * SECOND);
     let paces = [2, 5, 10];

@@ -28,9 +28,6 @@ pub const SWARM: &[SwarmKind] = &[
     SwarmKind::Byz,
 ];
 
-/// Kinds of faults that whole random scenarios draw from: all but hostile members, who need to be named in `[mesh]`.
-pub const DRAWN: &[SwarmKind] = SWARM.split_at(SWARM.len() - 1).0;
-
 const PROCESSES: &[&str] = &["netns", "compose"];
 
 /// Why the simulator cannot do something.

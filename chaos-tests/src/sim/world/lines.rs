@@ -309,12 +309,13 @@ impl World {
             // The line became faster meanwhile: what it carries is not read before the connection is there.
             return self.schedule(coming + 1, Event::Arrive { from, to, number, flying });
         }
+        if current && self.nodes[to].is_paused {
+            // Even that the connection is there may have to wait.
+            return self.nodes[to].deferred.push(Event::Arrive { from, to, number, flying });
+        }
         if !current || !self.is_up(to, from) {
             self.tally.lost += 1;
             return;
-        }
-        if self.nodes[to].is_paused {
-            return self.nodes[to].deferred.push(Event::Arrive { from, to, number, flying });
         }
         if self.pipe(from, to).is_cut() {
             return self.pipe(from, to).stall(flying);
