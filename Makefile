@@ -25,11 +25,13 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 # Seeds that `sim` draws.
 SIM_SEEDS ?= 500
+# Seeds whose histories `sim-builds` compares.
+SEEDS_COMPARED := 25
 
-.PHONY: help setup demo test sim bench fuzz check fix audit install clean policy deny-tool
+.PHONY: help setup demo test sim sim-builds bench fuzz check fix audit install clean policy deny-tool
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the build needs and is missing (Debian packages), or say what to install.
 	@missing=(); optional=(); \
@@ -91,6 +93,17 @@ sim: setup ## Simulate meshes and faults: kept failures, the scenario library, S
 	$(CARGO) build --locked -p chaos-tests --bin vatra-chaos
 	@$(OUT)/debug/vatra-chaos sim run --brief chaos-tests/scenarios/*.toml
 	@$(OUT)/debug/vatra-chaos sim seeds 0..$(SIM_SEEDS) --kept chaos-tests/seeds
+
+sim-builds: setup ## See that seeds make the same histories in an optimised build.
+	$(CARGO) build --locked -p chaos-tests --bin vatra-chaos
+	$(CARGO) build --locked --profile sim -p chaos-tests --bin vatra-chaos
+	@histories() { "$$1" sim seeds 0..$(SEEDS_COMPARED) --json 2>/dev/null | sed 's/"wall_s":[^,}]*//'; }; \
+	mkdir -p $(OUT)/sim-builds; \
+	histories $(OUT)/debug/vatra-chaos > $(OUT)/sim-builds/debug; \
+	histories $(OUT)/sim/vatra-chaos > $(OUT)/sim-builds/optimised; \
+	test "$$(wc -l < $(OUT)/sim-builds/debug)" -eq $(SEEDS_COMPARED); \
+	diff $(OUT)/sim-builds/debug $(OUT)/sim-builds/optimised; \
+	echo "$(SEEDS_COMPARED) seeds make the same histories in both builds"
 
 bench: setup ## Measure latency, throughput, healing and restart; BENCH_ARGS="--runs 3" and others.
 	$(CARGO) build --release --locked -p vatra -p chaos-tests

@@ -24,6 +24,7 @@ mod memory;
 mod peers;
 mod planner;
 mod publish;
+mod ranges;
 mod relay;
 mod spread;
 mod stranded;

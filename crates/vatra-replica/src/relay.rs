@@ -217,3 +217,23 @@ fn in_messages(pulses: Vec<SignedPulse>) -> Vec<Vec<SignedPulse>> {
 fn shown(heard: &crate::beacons::Heard) -> Shown {
     Shown { boot: heard.beacon.boot, counter: heard.beacon.counter, links: heard.links_digest() }
 }
+
+#[cfg(test)]
+mod tests {
+    use vatra_model::wire::PULSE_BYTES_MAX;
+
+    use super::*;
+
+    #[test]
+    fn pulses_fit_their_messages() {
+        let pulse = |bytes: usize| SignedPulse { body: vec![7; bytes], signature: [0; 64] };
+        for (bytes, count) in [(PULSE_BYTES_MAX, 300), (10, 1_000), (10, 0)] {
+            let groups = in_messages(vec![pulse(bytes); count]);
+            assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), count);
+            for group in groups {
+                assert!(!group.is_empty() && group.len() <= PULSES_MAX);
+                assert!(group.iter().map(|pulse| pulse.body.len()).sum::<usize>() <= FRAME_ENTRIES_BYTES);
+            }
+        }
+    }
+}
