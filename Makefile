@@ -28,10 +28,10 @@ SIM_SEEDS ?= 500
 # Seeds whose histories `sim-builds` compares.
 SEEDS_COMPARED := 25
 
-.PHONY: help setup demo test sim sim-builds bench fuzz check fix audit install clean policy deny-tool
+.PHONY: help setup demo test sim sim-builds sim-planted bench fuzz check fix audit install clean policy deny-tool
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the build needs and is missing (Debian packages), or say what to install.
 	@missing=(); optional=(); \
@@ -104,6 +104,9 @@ sim-builds: setup ## See that seeds make the same histories in an optimised buil
 	test "$$(wc -l < $(OUT)/sim-builds/debug)" -eq $(SEEDS_COMPARED); \
 	diff $(OUT)/sim-builds/debug $(OUT)/sim-builds/optimised; \
 	echo "$(SEEDS_COMPARED) seeds make the same histories in both builds"
+
+sim-planted: setup ## See that the simulator catches every mistake planted into it.
+	$(CARGO) test --locked -p chaos-tests --features planted --test planted
 
 bench: setup ## Measure latency, throughput, healing and restart; BENCH_ARGS="--runs 3" and others.
 	$(CARGO) build --release --locked -p vatra -p chaos-tests

@@ -102,7 +102,8 @@ fn forger(setup: Setup) -> Vec<String> {
     verdict(world, Vec::new())
 }
 
-/// A backup of an earlier run is put in the place of a store, and its node writes while nobody can warn it.
+/// A backup of an earlier run is put in the place of a store, and its node writes while only one that missed the same
+/// can be asked: but for the fence it would take that for confirmation.
 fn old_copy(setup: Setup) -> Vec<String> {
     let mut world = World::new(setup);
     world.run_for(1_000);
@@ -112,15 +113,20 @@ fn old_copy(setup: Setup) -> Vec<String> {
     let old = world.nodes[0].disk.backup();
     world.start(0);
     world.run_for(3_000);
+    world.isolate(&[1]);
+    world.run_for(6_000);
     for _ in 0..5 {
         world.publish(0, Class::Routine);
         world.run_for(30);
     }
     world.run_for(1_000);
     world.crash(0, Keep::Unsynced);
-    world.isolate(&[0]);
+    world.heal_all();
+    world.isolate(&[0, 1]);
     world.put_back(0, old);
     world.start(0);
+    world.run_until(10_000, |world| world.is_up(0, 1) && world.is_up(1, 0)).expect("they link");
+    world.run_for(1_000);
     for _ in 0..5 {
         world.publish(0, Class::Priority);
         world.run_for(50);
