@@ -134,6 +134,11 @@ impl Fork {
         self.strays.get(stray).is_some_and(|stray| stray.is_durable)
     }
 
+    /// Entries that came before it was known what the store holds.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Arc<CheckedEntry>> {
+        self.waiting.iter()
+    }
+
     pub(crate) fn stray_count(&self) -> usize {
         self.strays.len()
     }

@@ -62,6 +62,13 @@ impl Search {
     }
 }
 
+impl Inquiries {
+    /// Entries that are to be looked into.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = &Arc<CheckedEntry>> {
+        self.suspects.values()
+    }
+}
+
 impl Replica {
     /// An entry that may contradict what is held.
     pub(crate) fn suspect(&mut self, entry: Arc<CheckedEntry>, effects: &mut Vec<Effect>) {

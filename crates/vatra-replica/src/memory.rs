@@ -125,6 +125,15 @@ impl Memory {
         }
     }
 
+    /// Logs in the frontiers that are remembered, each frontier once, and marks of beacons that were shown.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let peers = || self.peers.values();
+        let snapshots = peers().flat_map(|known| known.told.iter().chain(&known.heard)).chain(&self.last);
+        let different: BTreeMap<*const Snapshot, usize> =
+            snapshots.map(|snapshot| (Arc::as_ptr(snapshot), snapshot.frontier.0.len())).collect();
+        (different.values().sum(), peers().map(|known| known.shown.len()).sum())
+    }
+
     /// A snapshot of this frontier, shared with the last one if that was the same.
     pub(crate) fn snapshot(&mut self, frontier: Frontier) -> Arc<Snapshot> {
         if let Some(last) = self.last.as_ref().filter(|last| last.frontier == frontier) {

@@ -100,6 +100,11 @@ impl Ripening {
         }
     }
 
+    /// How many ranges are remembered.
+    pub(crate) fn ranges(&self) -> usize {
+        self.flash.0.len() + self.priority.0.len() + self.sweeps.len()
+    }
+
     pub(crate) fn forget_sweeps(&mut self) {
         self.sweeps.clear();
     }

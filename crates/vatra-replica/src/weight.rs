@@ -1,35 +1,64 @@
 //! About how many bytes a replica holds in memory: counted by hand from what it keeps, so that a bound can be
 //! tested without an allocator.
 
+use std::sync::Arc;
+
+use vatra_model::CheckedEntry;
+
+use crate::beacons::Heard;
+use crate::logs::LogState;
+use crate::peers::Peer;
 use crate::replica::Replica;
 
 /// A log with its descriptor and certificate.
 const LOG_BYTES: usize = 700;
-/// An entry beyond a gap.
+/// An entry beyond a gap, or past a fork.
 const AHEAD_BYTES: usize = 112;
-/// A height that a peer told.
+/// A height or key in a map.
 const HEIGHT_BYTES: usize = 40;
-/// A request under way.
-const WANT_BYTES: usize = 128;
-/// A beacon with its neighbours and heights.
-const BEACON_BYTES: usize = 1_500;
-/// An entry that waits to be written, beside its changes.
+/// A log in a frontier that is remembered.
+const HEAD_BYTES: usize = 80;
+/// A request under way, or what is known of a log that is being fetched.
+const WANT_BYTES: usize = 160;
+/// A node heard of, beside what it said.
+const HEARD_BYTES: usize = 300;
+/// An entry that waits to be written or looked into, beside its changes.
 const STAGED_BYTES: usize = 300;
 
 impl Replica {
     /// Bytes held, to within a small factor.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let logs: usize = self.logs.iter().map(|(_, log)| LOG_BYTES + log.ahead_count() * AHEAD_BYTES).sum();
-        let staged: usize =
-            self.staged.iter().map(|staged| STAGED_BYTES + staged.entry.header().changes_len as usize).sum();
+        let logs: usize = self.logs.iter().map(|(_, log)| log_bytes(log)).sum();
+        let staged = self.staged.iter().map(|staged| &staged.entry);
         let written = self.in_flight.iter().flat_map(|written| &written.batch.entries);
-        let written: usize = written.map(|entry| STAGED_BYTES + entry.header().changes_len as usize).sum();
-        let peers: usize = self
-            .peers
-            .values()
-            .map(|peer| peer.known_logs().count() * HEIGHT_BYTES + peer.wants.len() * WANT_BYTES)
-            .sum();
-        logs + staged + written + peers + self.beacons.iter().count() * BEACON_BYTES
+        let waiting: usize = staged.chain(written).chain(self.inquiries.suspects()).map(entry_bytes).sum();
+        let peers: usize = self.peers.values().map(peer_bytes).sum();
+        let heard: usize = self.beacons.iter().map(|(_, heard)| heard_bytes(heard)).sum();
+        let fetched: usize = self.ripening.values().map(|ripening| WANT_BYTES + 16 * ripening.ranges()).sum();
+        let (heads, shown) = self.memory.counts();
+        logs + waiting + peers + heard + fetched + heads * HEAD_BYTES + shown * HEIGHT_BYTES
     }
+}
+
+fn entry_bytes(entry: &Arc<CheckedEntry>) -> usize {
+    STAGED_BYTES + entry.header().changes_len as usize
+}
+
+fn log_bytes(log: &LogState) -> usize {
+    let fork = log.fork.as_ref();
+    let waiting: usize = fork.map_or(0, |fork| fork.waiting().map(entry_bytes).sum());
+    LOG_BYTES + (log.ahead_count() + fork.map_or(0, crate::fork::Fork::stray_count)) * AHEAD_BYTES + waiting
+}
+
+fn peer_bytes(peer: &Peer) -> usize {
+    let named = peer.known_logs().count() + peer.given.len();
+    let noted = peer.to_announce.len() + peer.to_show.len() + peer.to_pulse.len();
+    (named + noted) * HEIGHT_BYTES + peer.wants.len() * WANT_BYTES
+}
+
+/// What a node said is kept as it came and as it reads.
+fn heard_bytes(heard: &Heard) -> usize {
+    let pulse = heard.pulse.as_ref().map_or(0, |(_, signed)| signed.body.len());
+    HEARD_BYTES + 2 * (heard.signed.body.len() + pulse) + heard.heights.len() * HEIGHT_BYTES
 }
