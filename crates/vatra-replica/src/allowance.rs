@@ -31,6 +31,8 @@ const HAVE_HEIGHTS: usize = 256;
 const FRONTIERS: Flow = Flow { what: "frontiers of a peer", burst: 16, per_s_thousandths: 500 };
 /// Charters, and requests for ours.
 const CHARTERS: Flow = Flow { what: "charters of a peer", burst: 16, per_s_thousandths: 500 };
+/// Questions and answers about forks, each of which may cost a look into the store: for many forked logs at once.
+const FORKS: Flow = Flow { what: "messages of a peer about forks", burst: 4_096, per_s_thousandths: 200_000 };
 /// Requests: one for each log at once, then as quick answers of the smallest budget come on a fast link.
 const WANTS: Flow = Flow { what: "requests of a peer", burst: 8_192, per_s_thousandths: 400_000 };
 /// Bytes that answers to one peer may be worth at once.
@@ -45,6 +47,7 @@ pub(crate) struct Allowances {
     haves: Bucket,
     frontiers: Bucket,
     charters: Bucket,
+    forks: Bucket,
     wants: Bucket,
     answers: Bucket,
     /// When it last asked for entries.
@@ -59,6 +62,7 @@ impl Default for Allowances {
             haves: full(HAVES),
             frontiers: full(FRONTIERS),
             charters: full(CHARTERS),
+            forks: full(FORKS),
             wants: full(WANTS),
             answers: full(answers(1)),
             asked: None,
@@ -94,7 +98,16 @@ impl Allowances {
             Message::Frontier(_) | Message::Resume { .. } => self.frontiers.take(now, FRONTIERS, 1),
             Message::Charter { .. } | Message::WantCharter { .. } => self.charters.take(now, CHARTERS, 1),
             Message::Pulses { pulses } => self.beacons.take(now, BEACONS, pulses.len().max(1) as u64),
-            _ => Ok(()),
+            Message::Fork(_)
+            | Message::Probe { .. }
+            | Message::Header { .. }
+            | Message::WantStrayList { .. }
+            | Message::StrayList(_)
+            | Message::WantStrays { .. } => self.forks.take(now, FORKS, 1),
+            // Hellos are taken once, requests have their own rule, and what was asked for is bounded by what asked.
+            Message::Hello(_) | Message::Beacon(_) | Message::Want(_) | Message::Entries(_) | Message::Done { .. } => {
+                Ok(())
+            }
         }
     }
 
@@ -138,6 +151,9 @@ mod tests {
         assert_eq!(admitted as u64, HAVES.per_s_thousandths / 1000);
         let resume = Message::Resume { heard: [0; 32] };
         assert_eq!(allowances.admit(later, &resume), Ok(()), "each kind has its own");
+        let probe = Message::Probe { log: LogId([1; 16]), seq: 3 };
+        let admitted = (0..10_000).filter(|_| allowances.admit(later, &probe).is_ok()).count();
+        assert_eq!(admitted as u64, FORKS.burst, "each costs a look into the store");
     }
 
     #[test]
