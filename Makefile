@@ -90,12 +90,12 @@ test: setup ## Run the whole test suite.
 	fi
 
 sim: setup ## Simulate meshes and faults: kept failures, the scenario library, SIM_SEEDS=500 drawn ones.
-	$(CARGO) build --locked -p chaos-tests --bin vatra-chaos
+	$(CARGO) build --locked --workspace $(FEATURES) --bin vatra-chaos
 	@$(OUT)/debug/vatra-chaos sim run --brief chaos-tests/scenarios/*.toml
 	@$(OUT)/debug/vatra-chaos sim seeds 0..$(SIM_SEEDS) --kept chaos-tests/seeds
 
 sim-builds: setup ## See that seeds make the same histories in an optimised build.
-	$(CARGO) build --locked -p chaos-tests --bin vatra-chaos
+	$(CARGO) build --locked --workspace $(FEATURES) --bin vatra-chaos
 	$(CARGO) build --locked --profile sim -p chaos-tests --bin vatra-chaos
 	@histories() { "$$1" sim seeds 0..$(SEEDS_COMPARED) --json 2>/dev/null | sed 's/"wall_s":[^,}]*//'; }; \
 	mkdir -p $(OUT)/sim-builds; \
@@ -106,7 +106,7 @@ sim-builds: setup ## See that seeds make the same histories in an optimised buil
 	echo "$(SEEDS_COMPARED) seeds make the same histories in both builds"
 
 sim-planted: setup ## See that the simulator catches every mistake planted into it.
-	$(CARGO) test --locked -p chaos-tests --features planted --test planted
+	$(CARGO) test --locked --workspace $(FEATURES),chaos-tests/planted --test planted
 
 bench: setup ## Measure latency, throughput, healing and restart; BENCH_ARGS="--runs 3" and others.
 	$(CARGO) build --release --locked -p vatra -p chaos-tests
