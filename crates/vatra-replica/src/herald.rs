@@ -92,14 +92,9 @@ impl Herald {
         }
     }
 
-    /// Links changed: a beacon is due as soon as they may be.
-    pub(crate) fn links_changed(&mut self, now: MonoMs) {
+    /// Links changed, or a new life is durable: a beacon is due as soon as one may be sent.
+    pub(crate) fn beacon_changed(&mut self, now: MonoMs) {
         self.beacon_due = self.beacon_due.min(now);
-    }
-
-    /// A new life is durable: a beacon tells of it as soon as one may be sent.
-    pub(crate) fn life_changed(&mut self, now: MonoMs) {
-        self.links_changed(now);
     }
 
     /// The round trip of a link has clearly changed.

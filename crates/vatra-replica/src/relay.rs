@@ -26,7 +26,7 @@ impl Replica {
     /// Tells a peer that has just said hello of our links, so that the map has the new one at once, and soon of
     /// the federation.
     pub(crate) fn introduce(&mut self, now: Now, peer: NodeKey) {
-        self.herald.links_changed(now.mono);
+        self.herald.beacon_changed(now.mono);
         let nodes: Vec<NodeKey> = self.beacons.live(now.mono).map(|(node, _)| *node).collect();
         self.pass_on(now, peer, INTRODUCE_MS, |state| {
             state.to_pulse.extend(nodes.iter().copied().filter(|_| state.version >= 2));

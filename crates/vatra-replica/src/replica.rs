@@ -319,7 +319,7 @@ impl Replica {
         }
         if done.batch.incarnation.is_some() {
             // Pulses of a life that no beacon told of are taken by nobody.
-            self.herald.life_changed(now.mono);
+            self.herald.beacon_changed(now.mono);
         }
         self.forks_saved(&done.batch, effects);
         let forked = |log: &LogId| self.logs.get(log).is_some_and(|state| state.whole_trunk().is_some());

@@ -50,7 +50,7 @@ impl Replica {
             let named = |log: &LogId| logs.get(log).is_some() || peers.values().any(|peer| peer.known(log) > 0);
             self.behind_since.retain(|log, _| named(log));
             self.topology_stale = true;
-            self.herald.links_changed(now.mono);
+            self.herald.beacon_changed(now.mono);
             self.plan_stale = true;
             if !gone.greeted {
                 self.memory.doubt(&peer);
