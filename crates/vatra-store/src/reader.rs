@@ -1,8 +1,8 @@
 //! Readers: from any thread, never in the writer's way.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use vatra_model::{EntryHash, LogId, Position, RecordId, Seq};
 
@@ -10,6 +10,7 @@ use crate::engine::{Direction, Engine, EngineError, EngineKind, EngineSnapshot, 
 use crate::page::{Page, PageLimits};
 use crate::recent::{RecentIds, RecentVersions};
 use crate::rows::{EntryRow, IdRow, MetaKey, StrayRow, StreamRow, parse_position_key};
+use crate::scrub::{KnownDamage, Scrubbed};
 use crate::snapshot::{Counts, ReadError, SmallRows, Snapshot};
 use crate::space::Space;
 
@@ -18,7 +19,7 @@ use crate::space::Space;
 pub(crate) struct Shared {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) recent: RecentVersions,
-    damaged_count: Arc<AtomicU64>,
+    pub(crate) damage: Arc<KnownDamage>,
 }
 
 /// How often a reader that was overtaken by very many commits starts again.
@@ -26,7 +27,7 @@ const SNAPSHOT_TRIES_MAX: usize = 100;
 
 impl Shared {
     pub(crate) fn new(engine: Box<dyn Engine>, recent: RecentIds) -> Shared {
-        Shared { engine, recent: RecentVersions::new(recent), damaged_count: Arc::default() }
+        Shared { engine, recent: RecentVersions::new(recent), damage: Arc::default() }
     }
 
     /// A snapshot of the engine with the recent id rows that go with it.
@@ -77,7 +78,7 @@ impl Reader {
     /// See [`ReadError`].
     pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
         let (engine, recent) = self.shared.snapshot()?;
-        Ok(Snapshot { engine, recent, damaged_count: Arc::clone(&self.shared.damaged_count) })
+        Ok(Snapshot { engine, recent, damage: Arc::clone(&self.shared.damage) })
     }
 
     on_a_fresh_snapshot! {
@@ -119,6 +120,8 @@ impl Reader {
         index_with_prefix(prefix: &[u8], after: Option<&[u8]>, limit: usize) -> SmallRows;
         /// [`Snapshot::site`] of this moment.
         site(key: &[u8]) -> Option<Vec<u8>>;
+        /// [`Snapshot::scrub`] of this moment.
+        scrub(space: Space, after: Option<&[u8]>, limits: PageLimits) -> Scrubbed;
         /// [`Snapshot::counts`] of this moment.
         counts() -> Counts;
     }
@@ -141,10 +144,21 @@ impl Reader {
         self.shared.engine.kind()
     }
 
-    /// How many damaged rows were met since the store was opened; the same row counts each time.
+    /// How many rows are known to be damaged: met so since the store was opened, and not written since. At most
+    /// [`DAMAGED_ROWS_MAX`](crate::DAMAGED_ROWS_MAX).
     #[must_use]
     pub fn damaged_count(&self) -> u64 {
-        self.shared.damaged_count.load(Ordering::Relaxed)
+        self.shared.damage.len() as u64
+    }
+
+    /// Places of entries that were met damaged since the last call and still are, and places between entries that have
+    /// none.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; what was not told will be once it is met again.
+    pub fn take_damaged_entries(&self) -> Result<BTreeSet<(LogId, Seq)>, ReadError> {
+        let met = self.shared.damage.take_entries();
+        if met.is_empty() { Ok(met) } else { self.snapshot()?.still_damaged(met) }
     }
 
     /// Reads at one moment, and once more when the engine was reopened just then.

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 use vatra_model::{EntryHash, LogId, Position, RecordId, Seq};
@@ -15,6 +14,7 @@ use crate::rows::{
     EntryRow, IdRow, MetaKey, StrayRow, StreamRow, entry_key, history_key, parse_entry_key, parse_history_key,
     parse_position_key, parse_stray_key, position_key, stray_key,
 };
+use crate::scrub::KnownDamage;
 use crate::space::Space;
 
 /// A row could not be read.
@@ -52,7 +52,7 @@ pub type SmallRows = Page<(Vec<u8>, Vec<u8>), Vec<u8>>;
 pub struct Snapshot {
     pub(crate) engine: Box<dyn EngineSnapshot>,
     pub(crate) recent: Arc<RecentIds>,
-    pub(crate) damaged_count: Arc<AtomicU64>,
+    pub(crate) damage: Arc<KnownDamage>,
 }
 
 impl Snapshot {
@@ -350,7 +350,7 @@ impl Snapshot {
 
     /// A view of an engine whose recent id rows are being loaded.
     pub(crate) fn while_loading(engine: Box<dyn EngineSnapshot>, recent: RecentIds) -> Snapshot {
-        Snapshot { engine, recent: Arc::new(recent), damaged_count: Arc::default() }
+        Snapshot { engine, recent: Arc::new(recent), damage: Arc::default() }
     }
 
     /// The engine's view, for checks that need the raw rows.
@@ -434,16 +434,15 @@ impl Snapshot {
         ReadError::Damaged(damage)
     }
 
-    fn count(&self, damaged: &[Damage]) {
-        for damage in damaged {
+    pub(crate) fn count(&self, damaged: &[Damage]) {
+        for damage in damaged.iter().filter(|damage| self.damage.note(damage)) {
             tracing::error!(%damage, "a stored row is damaged and is not served");
-            self.damaged_count.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 /// The next key after a key.
-fn successor(key: &[u8]) -> Vec<u8> {
+pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
     let mut next = key.to_vec();
     next.push(0);
     next

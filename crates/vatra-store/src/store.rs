@@ -160,6 +160,7 @@ impl Store {
             self.ballast_is_missing = true;
             return Err(error.into());
         }
+        self.shared.damage.written(batch);
         if self.ballast_is_missing {
             self.ballast_is_missing = !self.directory.as_ref().is_some_and(StoreDirectory::ensure_ballast);
         }

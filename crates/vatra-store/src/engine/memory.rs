@@ -159,6 +159,12 @@ impl MemoryDisk {
         }
     }
 
+    /// Loses a row. Says whether there was one.
+    pub fn lose_row(&self, space: Space, key: &[u8]) -> bool {
+        let mut state = self.lock();
+        Arc::make_mut(&mut state.spaces[space.slot()]).remove(key).is_some()
+    }
+
     /// The keys of a space, to choose one for [`MemoryDisk::flip_bit`].
     #[must_use]
     pub fn keys(&self, space: Space) -> Vec<Vec<u8>> {

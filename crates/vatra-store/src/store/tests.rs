@@ -149,12 +149,34 @@ fn damaged_rows_are_never_served_and_are_counted() {
     assert_eq!(page.damaged.len(), 1);
     let page = reader.stream_after(Position(3), 1).unwrap();
     assert_eq!((page.rows.len(), page.damaged.len(), page.last), (0, 1, Some(Position(4))), "paging gets past it");
-    assert_eq!(reader.damaged_count(), 3);
+    assert_eq!(reader.damaged_count(), 2);
+    assert_eq!(reader.take_damaged_entries().unwrap().into_iter().collect::<Vec<_>>(), [(LOG, Seq(1))]);
+    // Looking through a space knows all that is damaged in it, and in pieces too.
+    for rows_max in [1, 2, 100] {
+        let (mut after, mut rows, mut damaged) = (None::<Vec<u8>>, 0, 0);
+        loop {
+            let limits = PageLimits::rows(rows_max);
+            let seen = reader.scrub(Space::Entries, after.as_deref(), limits).unwrap();
+            (rows, damaged) = (rows + seen.rows, damaged + seen.damaged);
+            if !seen.is_cut {
+                break;
+            }
+            after = seen.last;
+        }
+        assert_eq!((rows, damaged, reader.damaged_count()), (4, 1, 2), "{rows_max} at once");
+    }
+    // So does one that is gone.
+    assert!(disk.lose_row(Space::Entries, &crate::rows::entry_key(LOG, Seq(2))));
+    reader.scrub(Space::Entries, None, PageLimits::rows(100)).unwrap();
+    let places: Vec<_> = reader.take_damaged_entries().unwrap().into_iter().collect();
+    assert_eq!(places, [(LOG, Seq(1)), (LOG, Seq(2))]);
     // Fetched again from a peer, the entry is written anew.
     let mut again = Commit::default();
     again.entries.push(crate::EntryRow { log: LOG, seq: Seq(1), bytes: entry_bytes(1) });
     store.commit(&again).unwrap();
     assert_eq!(reader.entry(LOG, Seq(1)).unwrap(), Some(entry_bytes(1)));
+    assert_eq!(reader.damaged_count(), 1, "what was written anew is whole");
+    assert!(reader.take_damaged_entries().unwrap().is_empty(), "each is told once");
 }
 
 #[test]
