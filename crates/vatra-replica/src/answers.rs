@@ -107,7 +107,12 @@ impl Replica {
             state.rests_until = Some(now.mono.plus(REST_MS));
         }
         let log = asked.want.log;
-        let is_empty = asked.received == 0 && !more;
+        let mends = self.mending.is_asked(peer, request);
+        if mends {
+            // Who has lost the same entry may hold all others.
+            self.mending.look_at(now.mono);
+        }
+        let is_empty = asked.received == 0 && !more && !mends;
         if is_empty && asked.want.classes == WantClasses::All {
             // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
             // fill is halved, so that few requests are wasted on it.

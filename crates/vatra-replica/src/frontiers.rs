@@ -87,6 +87,7 @@ impl Replica {
         for log in forked.map(|(log, _)| *log).collect::<Vec<_>>() {
             self.compare_fork(now, peer, log, effects);
         }
+        self.may_mend(now, peer);
         self.confirm();
         self.plan_stale = true;
         Ok(())

@@ -123,6 +123,13 @@ pub enum Input {
         /// The stray's signed header, if one was asked for and is kept beside the log.
         stray: Option<SignedHeader>,
     },
+    /// Entries that the store holds can no longer be read. They are fetched again; what is told of the log stays.
+    Damaged {
+        /// The log.
+        log: LogId,
+        /// Their places.
+        places: Vec<Seq>,
+    },
     /// Time has passed; due at [`crate::Replica::deadline`] at the latest.
     Tick,
 }
@@ -236,6 +243,8 @@ pub struct Batch {
     pub entries: Vec<Arc<CheckedEntry>>,
     /// Those of them that are kept beside their log, under [`vatra_model::fork::stray_log`].
     pub strays: BTreeSet<EntryHash>,
+    /// Those of them that were held before and could not be read any more: only their rows are put back.
+    pub mended: BTreeSet<EntryHash>,
     /// Forks that were proved. Records of entries at and past their places are shown as forked from now on.
     pub forks: Vec<CheckedFork>,
     /// Logs whose contiguous height or descriptor changed.
@@ -269,6 +278,20 @@ pub enum Event {
         log: LogId,
         /// The place.
         seq: u64,
+    },
+    /// An entry that is held can no longer be read. It is fetched again.
+    Damaged {
+        /// The log.
+        log: LogId,
+        /// Its place.
+        seq: Seq,
+    },
+    /// A damaged entry was fetched again and put back.
+    Mended {
+        /// The log.
+        log: LogId,
+        /// Its place.
+        seq: Seq,
     },
     /// An entry that may contradict what is held was not looked into, as enough others wait for that. Nobody is at
     /// fault, and it is most likely held; a fork shows again with the log's next comparison.

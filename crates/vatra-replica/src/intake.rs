@@ -7,7 +7,7 @@ use vatra_model::{CheckedEntry, LogId, NodeKey};
 
 use crate::input::{Effect, Event, Now, Reject};
 use crate::logs::{Accepted, Logs};
-use crate::replica::{Came, Replica, Staged};
+use crate::replica::{Came, Kept, Replica, Staged};
 use crate::trust::CheckedLog;
 
 /// What an entry takes of a frame beside its changes: a signature and what a run leaves of its header.
@@ -83,6 +83,9 @@ impl Replica {
         came: Came,
         effects: &mut Vec<Effect>,
     ) -> Result<Accepted, Reject> {
+        if self.mend(now, entry, came) {
+            return Ok(Accepted::Mends);
+        }
         let header = *entry.header();
         let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
         let before = height(&self.logs);
@@ -97,11 +100,11 @@ impl Replica {
                     self.open_incarnation(effects);
                 }
                 self.hlc = self.hlc.observe(header.hlc, now.wall);
-                let is_stray = accepted == Accepted::Stray;
-                self.staged.push(Staged { entry: entry.clone(), came, is_stray });
+                let kept = if accepted == Accepted::Stray { Kept::Beside } else { Kept::InPlace };
+                self.staged.push(Staged { entry: entry.clone(), came, kept });
             }
             Accepted::Doubtful => self.suspect(entry.clone(), effects),
-            Accepted::Duplicate | Accepted::Later => {}
+            Accepted::Duplicate | Accepted::Later | Accepted::Mends => {}
         }
         self.look_into(&header.log);
         Ok(accepted)

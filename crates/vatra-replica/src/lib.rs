@@ -21,6 +21,7 @@ mod herald;
 mod intake;
 mod logs;
 mod memory;
+mod mending;
 mod peers;
 mod planner;
 mod publish;

@@ -117,6 +117,11 @@ impl LogState {
         seq < self.accepted.height || self.ahead.contains_key(&seq)
     }
 
+    /// The hash of a durable entry beyond the gap.
+    pub(crate) fn hash_ahead(&self, seq: u64) -> Option<EntryHash> {
+        self.ahead.get(&seq).filter(|ahead| ahead.durable).map(|ahead| ahead.hash)
+    }
+
     /// Whether the entry is on disk.
     pub(crate) fn holds_durably(&self, seq: u64) -> bool {
         seq < self.durable.height || self.ahead.get(&seq).is_some_and(|ahead| ahead.durable)

@@ -257,8 +257,7 @@ impl Replica {
         });
         let Some((key, ((from, to), classes))) = found else { return false };
         // Numbers go on over all links, so that a late answer to a lost link's request is never taken for another's.
-        let request = self.next_request;
-        self.next_request = self.next_request.wrapping_add(1).max(1);
+        let request = self.number_request();
         let peer = self.peers.get_mut(&key).expect("found above");
         let want = Want { request, log, from, to, classes, budget: peer.budget };
         peer.ask(want, now.mono);
@@ -272,6 +271,12 @@ impl Replica {
         }
         effects.push(Effect::Send { peer: key, message: Message::Want(want) });
         true
+    }
+
+    pub(crate) fn number_request(&mut self) -> u32 {
+        let request = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1).max(1);
+        request
     }
 
     /// The height past which entries of a log would be refused or are no longer of it: its node was revoked, or it

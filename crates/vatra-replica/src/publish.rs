@@ -8,7 +8,7 @@ use vatra_model::{AudienceId, Change, Class, Entry, EntryDraft, Incarnation, Log
 
 use crate::input::{Effect, Event, Now};
 use crate::logs::Accepted;
-use crate::replica::{Came, Replica, Staged};
+use crate::replica::{Came, Kept, Replica, Staged};
 
 /// Changes of one `flash` entry: few, so that an urgent alert never waits for the signing, checking and
 /// transfer of a crowd of others, yet more than one, so that a burst does not cost a signature each.
@@ -154,7 +154,7 @@ impl Replica {
         let entry = Entry::sign(&draft, changes, &self.secret).expect("groups stay within the entry limits");
         let offered = self.logs.offer(&self.trust, &entry);
         assert_eq!(offered, Ok(Accepted::New), "our own next entry fits our own log");
-        self.staged.push(Staged { entry: std::sync::Arc::new(entry), came: Came::Local, is_stray: false });
+        self.staged.push(Staged { entry: std::sync::Arc::new(entry), came: Came::Local, kept: Kept::InPlace });
         seq
     }
 

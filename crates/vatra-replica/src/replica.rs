@@ -19,6 +19,7 @@ use crate::herald::Herald;
 use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
 use crate::logs::Logs;
 use crate::memory::Memory;
+use crate::mending::Mending;
 use crate::pace::Paces;
 use crate::peers::Peers;
 use crate::planner::Ripening;
@@ -80,8 +81,18 @@ pub(crate) enum Came {
 pub(crate) struct Staged {
     pub(crate) entry: Arc<CheckedEntry>,
     pub(crate) came: Came,
-    /// It is kept beside its log.
-    pub(crate) is_stray: bool,
+    pub(crate) kept: Kept,
+}
+
+/// Where an entry is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// In its place in its log.
+    InPlace,
+    /// Beside its log, which is forked.
+    Beside,
+    /// In its place, where it was before and can no longer be read.
+    Again,
 }
 
 /// A batch that the caller is writing.
@@ -140,6 +151,7 @@ pub struct Replica {
     /// Logs whose gap nobody could fill at the last look.
     pub(crate) stuck: BTreeSet<LogId>,
     pub(crate) inquiries: Inquiries,
+    pub(crate) mending: Mending,
     pub(crate) stray_talk: StrayTalk,
     /// Whether no peer has confirmed yet that it holds nothing of our log that we lack.
     pub(crate) is_unconfirmed: bool,
@@ -216,6 +228,7 @@ impl Replica {
             unlinked: BTreeMap::new(),
             stuck: BTreeSet::new(),
             inquiries: Inquiries::default(),
+            mending: Mending::default(),
             stray_talk: StrayTalk::default(),
             is_unconfirmed: false,
             confirm_until: now.mono.plus(CONFIRM_MS),
@@ -272,14 +285,17 @@ impl Replica {
                 }
             }
             Input::Recalled { log, from, count_max, headers, stray } => {
+                self.learn_expected(now, log, from, &headers);
                 self.recalled(now, (log, from, count_max), &headers, stray.as_ref(), effects);
             }
+            Input::Damaged { log, places } => self.take_damage(now, log, &places, effects),
             Input::Tick => {}
         }
         self.run_timers(now, effects);
         if self.plan_stale {
             self.plan(now, effects);
         }
+        self.ask_for_holes(now, effects);
         self.recall(effects);
     }
 
@@ -300,10 +316,13 @@ impl Replica {
             return;
         }
         let staged = std::mem::take(&mut self.staged);
-        let strays = staged.iter().filter(|staged| staged.is_stray).map(|staged| staged.entry.hash()).collect();
+        let kept =
+            |kept: Kept| staged.iter().filter(move |staged| staged.kept == kept).map(|staged| staged.entry.hash());
+        let (strays, mended) = (kept(Kept::Beside).collect(), kept(Kept::Again).collect());
         let incarnation = std::mem::take(&mut self.new_incarnation).then_some((self.incarnation, self.opened));
         let (came, entries) = staged.into_iter().map(|staged| (staged.came, staged.entry)).unzip();
-        let batch = Batch { id: self.next_batch, entries, strays, forks, logs, charter, incarnation, hlc: self.hlc };
+        let batch =
+            Batch { id: self.next_batch, entries, strays, mended, forks, logs, charter, incarnation, hlc: self.hlc };
         self.next_batch += 1;
         effects.push(Effect::Persist(batch.clone()));
         self.in_flight = Some(InFlight { batch, came, own_log: self.own_log, tokens });
@@ -331,9 +350,13 @@ impl Replica {
             effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });
         }
         let pushed = done.batch.entries.iter().zip(&done.came);
-        let pushed = pushed.filter(|(entry, _)| !done.batch.strays.contains(&entry.hash()));
+        let is_told = |hash| !done.batch.strays.contains(&hash) && !done.batch.mended.contains(&hash);
+        let pushed = pushed.filter(|(entry, _)| is_told(entry.hash()));
         let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
         self.spread(now, &entries, &came, effects);
+        for entry in done.batch.entries.iter().filter(|entry| done.batch.mended.contains(&entry.hash())) {
+            self.mended(entry, effects);
+        }
         for (log, row) in &done.batch.logs {
             self.note_progress(now, *log, row.head.height, effects);
         }
@@ -357,6 +380,7 @@ impl Replica {
         self.new_charter = failed.batch.charter.or(self.new_charter.take());
         self.new_incarnation |= failed.batch.incarnation.is_some();
         self.staged.clear();
+        self.mending.lost_batch(now.mono);
         self.logs.forget_entries();
         let heights = |replica: &Replica| -> BTreeMap<LogId, u64> {
             replica.logs.iter().map(|(log, state)| (*log, state.durable().height)).collect()

@@ -177,7 +177,7 @@ impl Replica {
         let announcements = self.peers.values().filter_map(|peer| peer.announce_at);
         let others =
             [Some(self.timers.backstop), self.timers.retry, announcements.min(), self.next_ripe(), self.next_stall()];
-        let forks = [self.stray_deadline(), self.confirm_deadline(), self.timers.stranded];
+        let forks = [self.stray_deadline(), self.confirm_deadline(), self.timers.stranded, self.mending.due()];
         others.into_iter().chain(forks).flatten().fold(self.herald_due(), MonoMs::min)
     }
 }

@@ -31,6 +31,8 @@ pub struct ReplicaStatus {
     pub behind: BTreeMap<MemberCode, MemberLag>,
     /// Logs held, by id.
     pub logs: Vec<LogStatus>,
+    /// Entries held that cannot be read and are being fetched again.
+    pub damaged: usize,
 }
 
 /// A live link.
@@ -138,6 +140,7 @@ impl Replica {
             nodes: self.nodes(),
             behind: self.behind(now),
             logs: self.log_statuses(),
+            damaged: self.mending.len(),
         }
     }
 

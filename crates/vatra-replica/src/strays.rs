@@ -185,8 +185,7 @@ impl Replica {
         if under_way >= WANTS_PER_PEER || !self.writable {
             return;
         }
-        let request = self.next_request;
-        self.next_request = self.next_request.wrapping_add(1).max(1);
+        let request = self.number_request();
         let want = StrayWant { peer, log, items: items.iter().copied().collect(), since: now.mono };
         self.stray_talk.wants.insert(request, want);
         effects.push(Effect::Send { peer, message: Message::WantStrays { request, log, items: items.to_vec() } });

@@ -175,6 +175,7 @@ impl Replica {
                 state.learn(*log, head.height);
             }
             self.agree(now, peer, frontier);
+            self.may_mend(now, peer);
             self.confirm();
         } else {
             self.tell_frontier(now, peer, effects);

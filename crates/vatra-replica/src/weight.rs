@@ -22,6 +22,8 @@ const HEAD_BYTES: usize = 80;
 const WANT_BYTES: usize = 160;
 /// A node heard of, beside what it said.
 const HEARD_BYTES: usize = 300;
+/// An entry that cannot be read, with who was asked for it.
+const HOLE_BYTES: usize = 300;
 /// An entry that waits to be written or looked into, beside its changes.
 const STAGED_BYTES: usize = 300;
 
@@ -32,12 +34,14 @@ impl Replica {
         let logs: usize = self.logs.iter().map(|(_, log)| log_bytes(log)).sum();
         let staged = self.staged.iter().map(|staged| &staged.entry);
         let written = self.in_flight.iter().flat_map(|written| &written.batch.entries);
-        let waiting: usize = staged.chain(written).chain(self.inquiries.suspects()).map(entry_bytes).sum();
+        let kept = self.inquiries.suspects().chain(self.mending.candidates());
+        let waiting: usize = staged.chain(written).chain(kept).map(entry_bytes).sum();
         let peers: usize = self.peers.values().map(peer_bytes).sum();
         let heard: usize = self.beacons.iter().map(|(_, heard)| heard_bytes(heard)).sum();
         let fetched: usize = self.ripening.values().map(|ripening| WANT_BYTES + 16 * ripening.ranges()).sum();
         let (heads, shown) = self.memory.counts();
-        logs + waiting + peers + heard + fetched + heads * HEAD_BYTES + shown * HEIGHT_BYTES
+        let holes = self.mending.len() * HOLE_BYTES;
+        logs + waiting + peers + heard + fetched + holes + heads * HEAD_BYTES + shown * HEIGHT_BYTES
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Accepted {
     Stray,
     /// Held already.
     Duplicate,
+    /// Held already, but not readable any more: it is put back, or kept until it is known to be the one.
+    Mends,
     /// Kept until the store was looked through.
     Later,
     /// It stands where another entry may stand, or does not follow the one before it: what the store holds there

@@ -4,6 +4,7 @@ mod support;
 
 mod flooding;
 mod forking;
+mod mending;
 mod mesh;
 mod planning;
 mod publishing;

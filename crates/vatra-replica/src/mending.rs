@@ -1,0 +1,286 @@
+//! Entries that the store holds but can no longer read: they are fetched again and put back as they were.
+//!
+//! A damaged row leaves a hole below a height that was told to others, so the height stays. What belongs into the hole
+//! is known before anybody is asked: the entry after it names its hash, or the log's head does. Whatever else comes for
+//! that place is no repair, whoever signed it. Holes that touch are asked for together and filled from the top.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vatra_model::wire::{Message, Want, WantClasses};
+use vatra_model::{CheckedEntry, EntryHash, Head, LogId, MonoMs, NodeKey, Seq, SignedHeader};
+
+use crate::input::{Effect, Event, Now};
+use crate::peers::{BUDGET_MAX, Peer};
+use crate::replica::{Came, Kept, Replica, Staged};
+
+/// Damaged entries that are kept in mind; a later look through the store finds the others.
+pub(crate) const HOLES_MAX: usize = 4096;
+/// Entries that one request asks for at most.
+const RUN_MAX: u64 = 64;
+/// Requests of this kind that one peer has at once.
+const REQUESTS_PER_PEER: usize = 2;
+/// Runs of holes that are looked at in one go.
+const RUNS_PER_LOOK: usize = 64;
+/// While there are holes, peers that have come are found within this time, in milliseconds.
+const LOOK_MS: u64 = 2_000;
+/// Time until all peers are asked anew when none of them had an entry, in milliseconds; twice as long each time.
+const AGAIN_MS: u64 = 30_000;
+/// The longest such time.
+const AGAIN_MS_MAX: u64 = 3_600_000;
+
+/// All holes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mending {
+    holes: BTreeMap<(LogId, u64), Hole>,
+    /// Requests for what belongs into them.
+    requests: BTreeSet<(NodeKey, u32)>,
+    /// When to look what can be asked of whom.
+    due: Option<MonoMs>,
+}
+
+/// A place whose entry cannot be read.
+#[derive(Clone, Debug, Default)]
+struct Hole {
+    /// The hash of what belongs here, once it is known.
+    expected: Option<EntryHash>,
+    /// What came for it before that was known.
+    candidate: Option<Arc<CheckedEntry>>,
+    /// Who was asked since the last time that all were.
+    asked: BTreeSet<NodeKey>,
+    /// Where the request is that it waits for.
+    request: Option<(NodeKey, u32)>,
+    /// Nobody has it: all are asked anew at this time.
+    again: Option<MonoMs>,
+    /// How often nobody had it.
+    rounds: u32,
+    /// What belongs here is being written.
+    is_found: bool,
+}
+
+impl Mending {
+    /// How many entries wait for their repair.
+    pub(crate) fn len(&self) -> usize {
+        self.holes.len()
+    }
+
+    /// What came and is not known to belong here yet.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<CheckedEntry>> {
+        self.holes.values().filter_map(|hole| hole.candidate.as_ref())
+    }
+
+    /// When to look again.
+    pub(crate) fn due(&self) -> Option<MonoMs> {
+        self.due
+    }
+
+    /// Whether a request is for what is to be put back.
+    pub(crate) fn is_asked(&self, peer: NodeKey, request: u32) -> bool {
+        self.requests.contains(&(peer, request))
+    }
+
+    /// Nothing of what was found has been written.
+    pub(crate) fn lost_batch(&mut self, now: MonoMs) {
+        for hole in self.holes.values_mut().filter(|hole| hole.is_found) {
+            hole.is_found = false;
+            hole.asked.clear();
+        }
+        self.look_at(now);
+    }
+
+    /// Something may be asked for at this time.
+    pub(crate) fn look_at(&mut self, at: MonoMs) {
+        self.due = (!self.holes.is_empty()).then(|| self.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+impl Replica {
+    /// The store cannot read entries that it holds.
+    pub(crate) fn take_damage(&mut self, now: Now, log: LogId, places: &[Seq], effects: &mut Vec<Effect>) {
+        let Some(state) = self.logs.get(&log) else { return };
+        for place in places.iter().map(|seq| seq.0) {
+            // What is past a gap or a fork, and was found damaged at the start, counts as missing and is fetched.
+            let is_held = place < state.end() && state.holds_durably(place);
+            if !is_held || self.mending.holes.len() >= HOLES_MAX || self.mending.holes.contains_key(&(log, place)) {
+                continue;
+            }
+            self.mending.holes.insert((log, place), Hole::default());
+            effects.push(Effect::Event(Event::Damaged { log, seq: Seq(place) }));
+        }
+        self.mending.look_at(now.mono);
+    }
+
+    /// A peer told what it holds: it may have what others did not.
+    pub(crate) fn may_mend(&mut self, now: Now, key: NodeKey) {
+        let Some(peer) = self.peers.get(&key) else { return };
+        for ((log, seq), hole) in &mut self.mending.holes {
+            if hole.again.is_some() && !hole.asked.contains(&key) && peer.known(log) > *seq {
+                hole.again = None;
+            }
+        }
+        self.mending.look_at(now.mono);
+    }
+
+    /// An entry may be what belongs into a hole; `true` if it is, or may be.
+    pub(crate) fn mend(&mut self, now: Now, entry: &Arc<CheckedEntry>, came: Came) -> bool {
+        let header = *entry.header();
+        let Some(hole) = self.mending.holes.get_mut(&(header.log, header.seq.0)) else { return false };
+        match hole.expected {
+            Some(expected) if expected != entry.hash() => return false,
+            Some(_) => {}
+            None if hole.request.is_some() => {
+                hole.candidate = Some(entry.clone());
+                return true;
+            }
+            None => return false,
+        }
+        let mut next = Some(entry.clone());
+        while let Some(entry) = next {
+            let (log, seq) = (entry.header().log, entry.header().seq.0);
+            let Some(hole) = self.mending.holes.get_mut(&(log, seq)) else { break };
+            if !std::mem::replace(&mut hole.is_found, true) {
+                self.staged.push(Staged { entry: entry.clone(), came, kept: Kept::Again });
+            }
+            // The hole below is known by this entry now.
+            let below = seq.checked_sub(1).and_then(|below| self.mending.holes.get_mut(&(log, below)));
+            next = below.and_then(|below| {
+                below.expected = Some(entry.header().prev);
+                below.candidate.take().filter(|candidate| candidate.hash() == entry.header().prev)
+            });
+        }
+        self.mending.look_at(now.mono);
+        true
+    }
+
+    /// A batch with what was put back is durable.
+    pub(crate) fn mended(&mut self, entry: &CheckedEntry, effects: &mut Vec<Effect>) {
+        let header = entry.header();
+        if self.mending.holes.remove(&(header.log, header.seq.0)).is_some() {
+            effects.push(Effect::Event(Event::Mended { log: header.log, seq: header.seq }));
+        }
+    }
+
+    /// The store was looked through from a place on: its entry, if it can be read, tells what belongs before it.
+    pub(crate) fn learn_expected(&mut self, now: Now, log: LogId, from: u64, headers: &[SignedHeader]) {
+        let Some(below) = from.checked_sub(1) else { return };
+        let Some(hole) = self.mending.holes.get_mut(&(log, below)) else { return };
+        let header = headers.first().and_then(|signed| signed.header().ok());
+        if let Some(header) = header.filter(|header| header.seq.0 == from && hole.expected.is_none()) {
+            hole.expected = Some(header.prev);
+            self.mending.look_at(now.mono);
+        }
+    }
+
+    /// Asks for what belongs into holes, each of one peer at a time.
+    pub(crate) fn ask_for_holes(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.mending.due.is_none_or(|due| due > now.mono) {
+            return;
+        }
+        self.mending.due = Some(now.mono.plus(LOOK_MS));
+        if !self.takes_writes() {
+            return;
+        }
+        let logs = &self.logs;
+        self.mending
+            .holes
+            .retain(|(log, seq), _| logs.get(log).is_some_and(|state| *seq < state.end() && state.holds_durably(*seq)));
+        let is_open = |(peer, request): &(NodeKey, u32)| {
+            self.peers.get(peer).is_some_and(|peer| peer.wants.contains_key(request))
+        };
+        self.mending.requests.retain(is_open);
+        for hole in self.mending.holes.values_mut() {
+            hole.request = hole.request.filter(|request| self.mending.requests.contains(request));
+            if hole.request.is_none() {
+                hole.candidate = None;
+            }
+            if hole.again.is_some_and(|again| again <= now.mono) {
+                hole.again = None;
+                hole.asked.clear();
+            }
+        }
+        for (log, top) in self.tops() {
+            self.ask_for_run(now, log, top, effects);
+        }
+        self.mending.look_at(now.mono.plus(LOOK_MS));
+    }
+
+    /// The upper ends of runs of holes that nobody is being asked for.
+    fn tops(&self) -> Vec<(LogId, u64)> {
+        let holes = &self.mending.holes;
+        let is_top = |(log, seq): &(LogId, u64)| !holes.contains_key(&(*log, seq + 1));
+        let is_free = |hole: &Hole| hole.request.is_none() && hole.again.is_none() && !hole.is_found;
+        let tops = holes.iter().filter(|(place, hole)| is_free(hole) && (hole.expected.is_some() || is_top(place)));
+        tops.map(|(place, _)| *place).take(RUNS_PER_LOOK).collect()
+    }
+
+    fn ask_for_run(&mut self, now: Now, log: LogId, top: u64, effects: &mut Vec<Effect>) {
+        let expected = self.mending.holes[&(log, top)].expected.or_else(|| self.expected_by_log(&log, top));
+        let hole = self.mending.holes.get_mut(&(log, top)).expect("one of the holes");
+        hole.expected = expected;
+        if expected.is_none() {
+            effects.push(Effect::Recall { log, from: top.saturating_add(1), count_max: 1, stray: None });
+            return;
+        }
+        let asked = hole.asked.clone();
+        let Some(key) = self.who_may_hold(&log, top, &asked) else {
+            self.nobody_has(now, log, top, effects);
+            return;
+        };
+        let holes = &self.mending.holes;
+        let is_open = |seq: &u64| holes.get(&(log, *seq)).is_some_and(|hole| hole.request.is_none() && !hole.is_found);
+        let from = (0..top).rev().take(RUN_MAX as usize - 1).take_while(is_open).last().unwrap_or(top);
+        let request = self.number_request();
+        let want = Want { request, log, from, to: top + 1, classes: WantClasses::All, budget: BUDGET_MAX };
+        for seq in from..=top {
+            let hole = self.mending.holes.get_mut(&(log, seq)).expect("looked at above");
+            hole.request = Some((key, request));
+        }
+        let hole = self.mending.holes.get_mut(&(log, top)).expect("one of the holes");
+        hole.asked.insert(key);
+        self.mending.requests.insert((key, request));
+        self.peers.get_mut(&key).expect("chosen above").ask(want, now.mono);
+        effects.push(Effect::Send { peer: key, message: Message::Want(want) });
+    }
+
+    /// The hash at a place, if the log's own state tells it.
+    fn expected_by_log(&self, log: &LogId, place: u64) -> Option<EntryHash> {
+        let state = self.logs.get(log)?;
+        let Head { height, head } = state.accepted();
+        if height == place + 1 && head != EntryHash::ZERO {
+            return Some(head);
+        }
+        state.hash_ahead(place)
+    }
+
+    /// The best peer that may hold an entry and was not asked for it.
+    fn who_may_hold(&self, log: &LogId, place: u64, asked: &BTreeSet<NodeKey>) -> Option<NodeKey> {
+        let busy =
+            |key: &NodeKey| self.mending.requests.range((*key, 0)..=(*key, u32::MAX)).count() >= REQUESTS_PER_PEER;
+        let fits = |(key, peer): &(&NodeKey, &Peer)| {
+            peer.greeted && peer.rests_until.is_none() && peer.known(log) > place && !asked.contains(key)
+        };
+        let free = self.peers.iter().filter(fits).filter(|(key, _)| !busy(key));
+        free.min_by_key(|(key, peer)| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms, **key))
+            .map(|(key, _)| *key)
+    }
+
+    /// No peer at hand has what belongs into a hole. If it is of our own log, others may lack it too: what is written
+    /// from now on must not stand behind it.
+    fn nobody_has(&mut self, now: Now, log: LogId, place: u64, effects: &mut Vec<Effect>) {
+        let knowing = |(key, peer): (&NodeKey, &Peer)| {
+            let hole = &self.mending.holes[&(log, place)];
+            peer.greeted && peer.known(&log) > place && !hole.asked.contains(key)
+        };
+        if self.peers.iter().any(knowing) {
+            // It is busy.
+            return;
+        }
+        let hole = self.mending.holes.get_mut(&(log, place)).expect("one of the holes");
+        let wait = AGAIN_MS.saturating_mul(1 << hole.rounds.min(16)).min(AGAIN_MS_MAX);
+        hole.again = Some(now.mono.plus(wait));
+        hole.rounds = hole.rounds.saturating_add(1);
+        if log == self.own_log && !hole.asked.is_empty() {
+            self.open_incarnation(effects);
+        }
+    }
+}
