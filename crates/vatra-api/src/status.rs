@@ -122,7 +122,7 @@ pub struct StoreStatus {
     /// Why it cannot do everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Rows found damaged since the process started.
+    /// Rows known to be damaged now: met so since the process started, and not put back since.
     pub damaged: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The running node: everything wired together.
 //!
 //! Threads: the driver (decides and writes), two that check what comes in, one that pushes, one that answers
-//! requests from the store, and the runtime of mesh and API. Each hands on by a bounded queue.
+//! requests from the store, one that looks through it for damage, and the runtime of mesh and API. Each hands on by a bounded queue.
 
 mod boot;
 mod bundles;
@@ -30,6 +30,7 @@ mod projector;
 mod quarantine;
 mod recent;
 mod run;
+mod scrub;
 mod service;
 mod source;
 mod stopped;

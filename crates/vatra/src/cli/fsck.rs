@@ -44,13 +44,18 @@ pub(crate) fn run(args: &FsckArgs, out: &mut Printer) -> anyhow::Result<Exit> {
         let rows: serde_json::Map<_, _> =
             Space::ALL.iter().map(|space| (space.to_string(), json!(report.rows_of(*space)))).collect();
         out.json(&json!({
-            "clean": is_clean, "rows": rows, "entries": checked.entries, "findings": findings,
+            "clean": is_clean, "mendable": checked.is_mendable(), "rows": rows, "entries": checked.entries, "findings": findings,
             "findings_count": report.findings_count + checked.wider.len() as u64,
         }))?;
     } else {
         let rows: u64 = Space::ALL.iter().map(|space| report.rows_of(*space)).sum();
         let verdict = if is_clean { "clean" } else { "damaged" };
         out.line(&format!("{verdict}: {rows} rows, {} entries with their signatures", checked.entries))?;
+        if checked.is_mendable() {
+            out.line("only entries are damaged: a running node fetches them again from its peers")?;
+        } else if !is_clean {
+            out.line("more than entries is damaged: see \"When something is wrong\" in docs/operations.md")?;
+        }
     }
     Ok(if is_clean { Exit::Done } else { Exit::Refused })
 }

@@ -39,8 +39,8 @@ fn judge_store(facts: &Facts, found: &mut Findings) {
     if store.damaged > 0 {
         let what = format!("{} rows of the store are damaged; they are not served", store.damaged);
         let remedy = format!(
-            "stop the node and run `vatra fsck --dir {dir}`; if it finds damage, move store and fence away and start \
-             empty: peers send everything again"
+            "look at the disk; damaged entries are fetched again while peers are linked. If the finding stays, stop the \
+             node and run `vatra fsck --dir {dir}`: it tells what cannot be put back"
         );
         found.add(finding(Warning, "store-damaged", what, remedy));
     }

@@ -34,6 +34,7 @@ use crate::node::metrics::Metrics;
 use crate::node::projector::{Positions, Projected, Projector};
 use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
+use crate::node::scrub::Scrub;
 use crate::node::views::Views;
 use crate::node::wants::Wants;
 
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) recent: Arc<Recent>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) scrub: Arc<Scrub>,
     pub(crate) durable: watch::Sender<Position>,
     /// State rows as of the last durable commit: digest and counts.
     pub(crate) state: watch::Sender<crate::node::boot::StateRow>,
@@ -146,6 +148,7 @@ impl Driver {
             for item in items.drain(..) {
                 self.take(now, item, &mut effects);
             }
+            self.tell_damage(now, &mut effects);
             self.replica.handle(self.clock.now(), Input::Tick, &mut effects);
             if let Err(error) = self.settle(effects) {
                 tracing::error!(error = format!("{error:#}"), "the node cannot go on with its store");
@@ -161,6 +164,19 @@ impl Driver {
         self.shared.mailbox.close();
         self.shared.pushes.close();
         self.shared.wants.close();
+        self.shared.scrub.close();
+    }
+
+    /// Entries that anybody found damaged are fetched again.
+    fn tell_damage(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let mut damaged: BTreeMap<LogId, Vec<Seq>> = BTreeMap::new();
+        // A disk that cannot be read tells so elsewhere.
+        for (log, seq) in self.projector.views.reader.take_damaged_entries().unwrap_or_default() {
+            damaged.entry(log).or_default().push(seq);
+        }
+        for (log, places) in damaged {
+            self.replica.handle(now, Input::Damaged { log, places }, effects);
+        }
     }
 
     fn deadline(&self) -> Instant {

@@ -9,8 +9,8 @@ use vatra_model::pack::Packer;
 use vatra_model::view::Digest;
 use vatra_model::{Change, CheckedEntry, Entry, Head, LogId, Public, RecordId, Seq, codec};
 use vatra_replica::{CheckedFork, LogRow};
-use vatra_store::fsck::{FsckReport, Inspector, verify};
-use vatra_store::{EntryRow, MetaKey, Reader, StreamRow};
+use vatra_store::fsck::{Finding, FsckReport, Inspector, Why, verify};
+use vatra_store::{EntryRow, MetaKey, Reader, Space, StreamRow};
 
 use crate::config::NodeConfig;
 use crate::node::boot::{self, STATE, StateRow};
@@ -98,11 +98,26 @@ impl<P: FnMut(u64, u64)> NodeInspector<P> {
                 let missing = state.head.height - state.seen.height;
                 self.wider.push(format!(
                     "log {log} should have {} entries without a gap, but the chain ends after {} ({missing} are \
-                     missing or damaged); restore a backup, so that the node fetches them from peers",
+                     missing or damaged)",
                     state.head.height, state.seen.height
                 ));
             }
         }
+    }
+}
+
+impl Checked {
+    /// Whether nothing is wrong but that entries cannot be read, or are gone: a running node fetches those again.
+    pub(crate) fn is_mendable(&self) -> bool {
+        let is_entry = |finding: &Finding| match &finding.why {
+            Why::Damaged(_) => finding.space == Space::Entries,
+            Why::Dangling { space, .. } => *space == Space::Entries,
+            _ => false,
+        };
+        let report = &self.report;
+        !report.is_clean()
+            && report.findings_count == report.findings.len() as u64
+            && report.findings.iter().all(is_entry)
     }
 }
 

@@ -76,6 +76,10 @@ pub(crate) struct Metrics {
     pub(crate) unsent: Counter,
     /// Entries that were not looked into for a fork, as enough others waited.
     pub(crate) doubts_dropped: Counter,
+    /// Entries that were found damaged in the store.
+    pub(crate) damaged: Counter,
+    /// Damaged entries that were fetched again and put back.
+    pub(crate) mended: Counter,
     /// Panics caught; any is a fault.
     pub(crate) panics: Counter,
     /// Bundles that were written.
@@ -113,6 +117,8 @@ impl Metrics {
             forks: Counter::default(),
             unsent: Counter::default(),
             doubts_dropped: Counter::default(),
+            damaged: Counter::default(),
+            mended: Counter::default(),
             panics: Counter::default(),
             bundles_exported: Counter::default(),
             bundles_imported: Counter::default(),
@@ -146,6 +152,8 @@ impl Metrics {
         registry.register("vatra_commit_seconds", "Duration of durable commits", metrics.commit_seconds.clone());
         registry.register("vatra_driver_waiting", "Items waiting for the driver", metrics.waiting.clone());
         registry.register("vatra_store_writable", "1 while the store takes writes", metrics.writable.clone());
+        registry.register("vatra_entries_damaged", "Entries found damaged in the store", metrics.damaged.clone());
+        registry.register("vatra_entries_mended", "Damaged entries that were put back", metrics.mended.clone());
         registry.register("vatra_panics", "Panics caught", metrics.panics.clone());
         registry.register("vatra_bundles_exported", "Bundles written", metrics.bundles_exported.clone());
         registry.register("vatra_bundles_imported", "Bundles taken in", metrics.bundles_imported.clone());

@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use vatra_model::change::record_id;
 use vatra_model::fork::stray_log;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Digest, Summary, View};
 use vatra_model::{Change, CheckedEntry, EntryHash, LogId, Position, RecordId, Seq};
 use vatra_record::{Applied, Lack, Record, view_of_create};
 use vatra_replica::Batch;
-use vatra_store::{Commit, EntryRow, IdRow};
+use vatra_store::{Commit, EntryRow, IdRow, ReadError};
 use vatra_stream::StoredEvent;
 
 use crate::node::boot::{LifeRow, StateRow};
@@ -33,7 +32,7 @@ use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY
 use crate::node::strays::stray_row;
 use crate::node::views::{DecodedEntry, Views, is_of_the_disk};
 
-use round::{Round, count, created_type, edited_type, updated_type};
+use round::{Round, count, created_type, edited_type, record_of, updated_type};
 use working::Working;
 
 /// Changes after which one commit takes no further entry.
@@ -247,6 +246,9 @@ impl Projector {
         let is_stray = round.batch.strays.contains(&hash);
         let stored = if is_stray { stray_log(header.log, hash) } else { header.log };
         round.out.commit.entries.push(EntryRow { log: stored, seq: header.seq, bytes });
+        // An entry whose row is there had its effects when that was written.
+        let is_damaged = || matches!(round.snapshot.entry(stored, header.seq), Err(ReadError::Damaged(_)));
+        let is_put_back = round.batch.mended.contains(&hash) || is_damaged();
         if is_stray {
             round.out.commit.strays.push(stray_row(header.log, header.seq, hash, header.prev));
         }
@@ -254,6 +256,9 @@ impl Projector {
         let decoded = DecodedEntry { entry: checked.entry().clone(), hash, stored, origin };
         round.entries.push(Arc::new(decoded));
         let place = round.entries.len() - 1;
+        if is_put_back {
+            return round.put_back(place);
+        }
         if let Some(reason) = held {
             let decoded = round.entries[place].clone();
             tracing::error!(log = %header.log, seq = header.seq.0, member = %decoded.origin.member,
@@ -281,14 +286,9 @@ impl Projector {
             round.quarantine(&decoded, index, Reason::Malformed);
             return Ok(());
         };
-        let record = match &change {
-            Change::Create(create) => record_id(decoded.origin.member, create),
-            Change::Edit(edit) => edit.record,
-            Change::Open(_) => return Ok(()),
-            Change::Unknown { .. } => {
-                self.metrics.newer.inc();
-                return Ok(());
-            }
+        let Some(record) = record_of(&change, &decoded) else {
+            self.metrics.newer.inc_by(u64::from(matches!(change, Change::Unknown { .. })));
+            return Ok(());
         };
         provoke(&change);
         match self.project_onto(round, place, index, record, &change) {

@@ -37,6 +37,7 @@ use crate::node::pending;
 use crate::node::projector::Projector;
 use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
+use crate::node::scrub::Scrub;
 use crate::node::service::NodeService;
 use crate::node::source::NodeEvents;
 use crate::node::views::Views;
@@ -249,6 +250,7 @@ impl Node {
             views,
             metrics,
             quarantine,
+            scrub: Arc::new(Scrub::default()),
             durable: watch::Sender::new(end),
             state: watch::Sender::new(state),
             pulse: watch::Sender::new(Instant::now()),
@@ -353,6 +355,8 @@ fn start_threads(
         spawn(alarm("vatra-bulk", false), move || ingest_bulk.run(bulk))?,
         spawn(alarm("vatra-push", false), move || pusher.run_pushes(&pushes))?,
     ];
+    let (scrub, stored) = (shared.scrub.clone(), reader.clone());
+    threads.push(spawn(alarm("vatra-scrub", false), move || scrub.run(&stored))?);
     for _ in 0..ANSWER_THREADS {
         let (answerer, wants, reader) = (egress(), wants.clone(), reader.clone());
         threads.push(spawn(alarm("vatra-answer", false), move || answerer.run_answers(&wants, &reader))?);

@@ -62,7 +62,9 @@ pub(crate) fn listed(reader: &Reader, log: LogId) -> anyhow::Result<Vec<AheadRow
         let prev = EntryHash::from_slice(&row.bytes)?;
         Some(AheadRow { seq: row.seq.0, hash: row.hash, prev })
     };
-    Ok(page.rows.into_iter().filter_map(row).collect())
+    // One that cannot be read is missing, and is fetched again from peers.
+    let is_whole = |row: &AheadRow| matches!(reader.entry(stray_log(log, row.hash), Seq(row.seq)), Ok(Some(_)));
+    Ok(page.rows.into_iter().filter_map(row).filter(is_whole).collect())
 }
 
 /// The packed bytes of a stray, wherever it is kept.

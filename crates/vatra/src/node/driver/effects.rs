@@ -148,6 +148,14 @@ impl Driver {
                 let whose = self.shared.views.origins.get(&log).map(|origin| self.name(&origin.node));
                 tracing::error!(%log, seq, whose, "a log is forked: its origin, or a copy of it, contradicted itself");
             }
+            Event::Damaged { log, seq } => {
+                self.shared.metrics.damaged.inc();
+                tracing::warn!(%log, seq = seq.0, "an entry is damaged in the store; it is fetched again from peers");
+            }
+            Event::Mended { log, seq } => {
+                self.shared.metrics.mended.inc();
+                tracing::info!(%log, seq = seq.0, "a damaged entry was fetched again and put back");
+            }
             Event::DoubtDropped { log } => {
                 self.shared.metrics.doubts_dropped.inc();
                 tracing::debug!(%log, "an entry in doubt was not looked into: enough others wait");

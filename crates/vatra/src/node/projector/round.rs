@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use vatra_model::change::record_id;
 use vatra_model::view::{Digest, Summary, View};
 use vatra_model::{Change, LogId, Op, Position, RecordId, RecordKind, SectionId, Value};
 use vatra_record::{Lack, Record};
@@ -101,6 +102,22 @@ impl<'b> Round<'b> {
         Ok(())
     }
 
+    /// An entry that could not be read is there again. What waited because a record of it could not be shown gets its
+    /// turn.
+    pub(super) fn put_back(&mut self, place: usize) -> anyhow::Result<()> {
+        let decoded = self.entries[place].clone();
+        for index in 0..decoded.entry.header.change_count {
+            let Ok(change) = decoded.change(index) else { continue };
+            let Some(record) = record_of(&change, &decoded) else { continue };
+            let is_awaited = self.working.get(&record).is_some_and(|working| working.is_put_off)
+                || !pending::keys(&self.snapshot, record, 1)?.is_empty();
+            if is_awaited {
+                self.out.backlog.insert((record, Lack::Create), true);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a change its position, its stream row and its event.
     pub(super) fn emit(
         &mut self,
@@ -150,6 +167,15 @@ impl<'b> Round<'b> {
         let mut loaded = Record::new(record);
         loaded.apply(decoded.authored(index, &change));
         Ok(loaded)
+    }
+}
+
+/// The record that a change is about, if any.
+pub(super) fn record_of(change: &Change, decoded: &DecodedEntry) -> Option<RecordId> {
+    match change {
+        Change::Create(create) => Some(record_id(decoded.origin.member, create)),
+        Change::Edit(edit) => Some(edit.record),
+        Change::Open(_) | Change::Unknown { .. } => None,
     }
 }
 

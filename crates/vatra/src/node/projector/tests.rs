@@ -1,5 +1,5 @@
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
-use vatra_model::change::{Create, Edit, Naming, RecordKind};
+use vatra_model::change::{Create, Edit, Naming, RecordKind, record_id};
 use vatra_model::view::AlertView;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{
@@ -81,7 +81,10 @@ fn projector(store: &Store, state: StateRow) -> Projector {
 
 impl Desk {
     pub(in crate::node) fn new() -> Desk {
-        let store = Store::open_memory(&MemoryDisk::new()).expect("memory");
+        Desk::on(Store::open_memory(&MemoryDisk::new()).expect("memory"))
+    }
+
+    fn on(store: Store) -> Desk {
         let projector = projector(&store, StateRow::default());
         Desk { store, projector, batches: 0, heads: HashMap::new() }
     }
@@ -105,12 +108,21 @@ impl Desk {
 
     /// Stores entries; the events of it, and how many commits it took.
     pub(in crate::node) fn take(&mut self, entries: Vec<Arc<CheckedEntry>>) -> (Vec<(EventType, RecordId)>, usize) {
+        self.take_with(entries, BTreeSet::new())
+    }
+
+    /// The same; some of them were held before and could not be read any more.
+    fn take_with(
+        &mut self,
+        entries: Vec<Arc<CheckedEntry>>,
+        mended: BTreeSet<EntryHash>,
+    ) -> (Vec<(EventType, RecordId)>, usize) {
         self.batches += 1;
         let logs = [UA, LT].map(|writer| {
             let (height, head) = self.heads.get(&writer).copied().unwrap_or((0, EntryHash::ZERO));
             (log_of(writer), log_row(writer, Head { height, head }))
         });
-        let batch = Batch { id: self.batches, entries, logs: logs.to_vec(), ..Batch::default() };
+        let batch = Batch { id: self.batches, entries, mended, logs: logs.to_vec(), ..Batch::default() };
         let (mut events, mut commits, mut next) = (Vec::new(), 0, 0);
         while next < batch.entries.len() {
             let end = self.store.next_position();
@@ -308,10 +320,28 @@ fn a_record_that_cannot_be_read_keeps_no_log_away() {
     assert_eq!(events, [(EventType::AlertCreated, record_id(member(UA), &create(2)))]);
     assert_eq!(desk.pending_count(record), 1);
 
-    // The entry is fetched again: what waited for it has its turn with the next change.
-    let bytes = pack_entry(&mut Packer::new(), entry.entry());
-    let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes };
-    desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
-    assert_eq!(desk.publish(LT, answer(record, "again")), [EventType::AlertResponded; 2]);
+    // The entry is fetched again: it is told to nobody a second time, and what waited for it has its turn.
+    let (told, _) = desk.take_with(vec![entry.clone()], BTreeSet::from([entry.hash()]));
+    assert_eq!(told, []);
+    assert_eq!(desk.work_off(), 1);
     assert_eq!(desk.pending_count(record), 0);
+    assert!(desk.projector.backlog.is_empty());
+    assert_eq!((desk.history_len(record), desk.alert(record).responses.len()), (2, 1));
+    assert_eq!(desk.publish(LT, answer(record, "again")), [EventType::AlertResponded]);
+}
+
+#[test]
+fn an_entry_whose_row_is_damaged_is_not_told_twice() {
+    let disk = MemoryDisk::new();
+    let mut desk = Desk::on(Store::open_memory(&disk).expect("memory"));
+    let entry = desk.entry(UA, &[Change::Create(create(1)), Change::Create(create(2))]);
+    desk.take(vec![entry.clone()]);
+    let key = [&log_of(UA).0[..], &0_u64.to_be_bytes()].concat();
+    assert!(disk.flip_bit(vatra_store::Space::Entries, &key, 77));
+    // It was past the height that the log's row tells, so that the core takes it for one that is missing.
+    let (told, _) = desk.take(vec![entry]);
+    assert_eq!(told, []);
+    let reader = desk.store.reader();
+    assert!(reader.entry(log_of(UA), Seq(0)).expect("whole again").is_some());
+    assert_eq!(reader.counts().expect("memory").changes, 2);
 }

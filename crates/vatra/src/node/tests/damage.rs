@@ -103,6 +103,63 @@ async fn leaves_its_log(choose: impl FnOnce(&vatra_store::Reader, LogId, Vec<u8>
     node.stop().await;
 }
 
+/// The packed bytes of entries of a closed store's first log.
+fn packed(dir: &Path, log: LogId, places: &[u64]) -> Vec<Vec<u8>> {
+    let config = NodeConfig::load(dir).expect("a lab node's configuration");
+    let reader = boot::open(&config).expect("closed by now").reader();
+    let bytes = |seq: &u64| reader.entry(log, Seq(*seq)).expect("readable").expect("held");
+    places.iter().map(bytes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_entries_are_fetched_again_and_told_to_nobody_twice() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let [ua_dir, lt_dir] = ["ua-1", "lt-1"].map(|name| dir.path().join("lab").join(name));
+    let (ua, lt) = (start(&ua_dir).await, start(&lt_dir).await);
+    let state = |node: &Node| *node.shared.state.borrow();
+    call(&ua, vec![draft("first")]).await;
+    until("they are linked", || state(&lt).alerts == 1).await;
+    // Entry 0 opens the log; its row tells heights in steps of 256.
+    let mut receipt = None;
+    for number in 1..300 {
+        receipt = call(&ua, vec![draft(&format!("alert {number}"))]).await.remove(0).ok();
+    }
+    let log = receipt.expect("taken").log;
+    until("all has come", || state(&lt).digest == state(&ua).digest).await;
+    let (digest, end) = (state(&lt).digest, *lt.shared.durable.borrow());
+    lt.stop().await;
+    ua.stop().await;
+
+    // Some below the height in the row, together and apart, one past it, and the newest.
+    for bytes in packed(&lt_dir, log, &[5, 6, 7, 100, 280, 300]) {
+        flip(&lt_dir, &bytes);
+    }
+    // The writer lost some of its own.
+    for bytes in packed(&ua_dir, log, &[50, 51]) {
+        flip(&ua_dir, &bytes);
+    }
+    let damaged = check(&lt_dir);
+    assert!(!damaged.report.is_clean());
+    let (ua, lt) = (start(&ua_dir).await, start(&lt_dir).await);
+    until("the node's own are put back", || ua.shared.metrics.mended.get() == 2).await;
+    until("those below the height are put back", || lt.shared.metrics.mended.get() == 4).await;
+    until("the others too", || lt.shared.views.reader.damaged_count() == 0).await;
+    assert_eq!(ua.shared.views.reader.damaged_count(), 0);
+    assert_eq!((state(&lt).digest, *lt.shared.durable.borrow()), (digest, end), "nothing is told anew");
+    let after = call(&ua, vec![draft("after")]).await;
+    assert_eq!(after[0].as_ref().expect("taken").log, log, "the writer goes on in its log");
+    until("they go on", || state(&lt).alerts == 301 && state(&lt).digest == state(&ua).digest).await;
+    lt.stop().await;
+    ua.stop().await;
+    for dir in [&ua_dir, &lt_dir] {
+        let clean = check(dir);
+        assert!(clean.report.is_clean() && clean.wider.is_empty(), "{:?} {:?}", clean.report.findings, clean.wider);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_log_row_never_makes_a_node_fork_its_own_log() {
     leaves_its_log(|_, _, row| row).await;
