@@ -190,7 +190,8 @@ fn bit_rot(setup: Setup) -> Vec<String> {
     world.flip_bits(0, 1_000);
     world.heal_all();
     world.run_for(5_000);
-    world.repair(0);
+    world.crash_by_chance(0);
+    world.start(0);
     world.settle(15_000);
     verdict(world, Vec::new())
 }

@@ -107,6 +107,7 @@ pub enum SwarmKind {
     Wipe,
     Byz,
     Bundle,
+    Rot,
 }
 
 /// Kinds by name.
@@ -125,6 +126,7 @@ pub const SWARM_KINDS: &[(&str, SwarmKind)] = &[
     ("wipe", SwarmKind::Wipe),
     ("byz", SwarmKind::Byz),
     ("bundle", SwarmKind::Bundle),
+    ("rot", SwarmKind::Rot),
 ];
 
 /// What must come of a run.

@@ -94,6 +94,10 @@ fn fault(kind: SwarmKind, at: Span, scenario: &Scenario, chance: &mut Chance) ->
             let act = *chance.pick(ACTS).unwrap_or(&ACTS[0]);
             vec![step(at, a_while, one(Verb::Byz).with("act", Argument::Word(act)))]
         }
+        SwarmKind::Rot => {
+            let count = Argument::Count(chance.between(1, 30));
+            vec![step(at, None, one(Verb::Bitflip).with("count", count))]
+        }
         SwarmKind::Bundle => {
             let import = Action::new(Verb::Import).with("node", Argument::Nodes(Nodes::Random(1)));
             vec![step(at, None, one(Verb::Bundle)), step(later(500), None, import)]

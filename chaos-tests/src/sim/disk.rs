@@ -28,6 +28,8 @@ pub struct Image {
     pub hlc: Hlc,
     /// Everything that was stored, in the order in which it was: what subscribers read.
     pub stream: Vec<(LogId, u64, EntryHash)>,
+    /// Entries whose rows could not be read at a start: when they come again they are put back, and not told anew.
+    pub unreadable: BTreeSet<(LogId, u64)>,
 }
 
 /// Which life of a store this is.
@@ -150,11 +152,18 @@ impl Disk {
         self.durable.logs.iter().map(log).collect()
     }
 
-    /// Signed headers of a log from a place on, over gaps.
+    /// Signed headers of a log from a place on, over gaps and what cannot be read.
     #[must_use]
-    pub fn recall(&self, log: LogId, from: u64, count_max: usize) -> Vec<SignedHeader> {
+    pub fn recall(
+        &self,
+        log: LogId,
+        from: u64,
+        count_max: usize,
+        unreadable: &BTreeSet<(LogId, u64)>,
+    ) -> Vec<SignedHeader> {
         let main = self.durable.entries.range((log, from)..=(log, u64::MAX));
-        main.take(count_max).map(|(_, entry)| SignedHeader::of(entry.entry())).collect()
+        let readable = main.filter(|(place, _)| !unreadable.contains(place));
+        readable.take(count_max).map(|(_, entry)| SignedHeader::of(entry.entry())).collect()
     }
 
     /// The life in force, kept with the fence; called when a batch with a new one is durable.
@@ -179,7 +188,9 @@ impl Image {
         for entry in &batch.entries {
             let header = entry.header();
             let (log, seq) = (header.log, header.seq.0);
-            self.stream.push((log, seq, entry.hash()));
+            if !batch.mended.contains(&entry.hash()) && !self.unreadable.remove(&(log, seq)) {
+                self.stream.push((log, seq, entry.hash()));
+            }
             if batch.strays.contains(&entry.hash()) {
                 self.strays.insert((log, seq, entry.hash()), entry.clone());
             } else {

@@ -256,7 +256,12 @@ impl Node {
 
     /// Reads strays that a peer asked for from the disk and puts them in line.
     pub fn serve_strays(&mut self, peer: usize, lane: usize, request: u32, log: LogId, items: &[(u64, EntryHash)]) {
-        let held = items.iter().filter_map(|(seq, hash)| self.disk.durable().entry(log, *seq, *hash).cloned());
+        let image = self.disk.durable();
+        // What is kept beside its log does not rot in this world.
+        let reads = |(seq, hash): &&(u64, EntryHash)| {
+            image.strays.contains_key(&(log, *seq, *hash)) || !self.damaged.contains(&(log, *seq)) || self.trusts_rows
+        };
+        let held = items.iter().filter(reads).filter_map(|(seq, hash)| image.entry(log, *seq, *hash).cloned());
         let groups = frames_of(&held.collect::<Vec<_>>());
         let portions = groups.into_iter().map(|group| Portion::Entries(request, group));
         let done = Portion::Done { request, more: false };

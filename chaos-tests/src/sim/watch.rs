@@ -86,12 +86,19 @@ impl World {
 
     /// A node has started from its disk.
     pub(crate) fn check_start(&mut self, node: usize) {
-        let mut found = o1_damage::at_start(self, node);
+        let mut found = Vec::new();
         if self.setup.views {
             let (session, views) = (&mut self.watch.sessions[node], &self.nodes[node].views);
             found.extend(session.compare(node, views));
         }
         found.into_iter().for_each(|what| self.violation(what));
+    }
+
+    /// A node has looked through its store after a start.
+    pub(crate) fn check_damage(&mut self, node: usize) {
+        for what in o1_damage::at_start(self, node) {
+            self.violation(what);
+        }
     }
 
     /// A node's store was replaced: what it showed before need not come back by itself.

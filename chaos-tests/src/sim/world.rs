@@ -6,6 +6,7 @@ mod faults;
 pub(crate) mod lines;
 pub(crate) mod perform;
 mod receive;
+mod rot;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -350,6 +351,11 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, node: usize, note: Note) {
+        match note {
+            Note::Damaged { .. } => self.tally.bite("flips_found"),
+            Note::Mended { .. } => self.tally.bite("flips_mended"),
+            _ => {}
+        }
         if self.notes.len() < NOTES_MAX {
             self.notes.push((node, note));
         }

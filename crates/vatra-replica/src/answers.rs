@@ -5,6 +5,7 @@ use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{MonoMs, NodeKey};
 
 use crate::input::{Effect, Event, Now, Reject};
+use crate::logs::LogState;
 use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN, Peer};
 use crate::planner::held_height;
 use crate::replica::Replica;
@@ -152,7 +153,9 @@ impl Replica {
         want: Want,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reject> {
-        let durable = self.logs.get(&want.log).map_or(0, |state| state.durable().height);
+        // Heights tell nothing of entries beyond a gap, but who has lost one asks for it.
+        let last_ahead = |state: &LogState| state.ahead_last().map_or(0, |seq| seq.saturating_add(1));
+        let durable = self.logs.get(&want.log).map_or(0, |state| state.durable().height.max(last_ahead(state)));
         if want.from > want.to {
             return Err(Reject::Malformed { what: "want", detail: format!("{} to {}", want.from, want.to) });
         }

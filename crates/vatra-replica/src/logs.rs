@@ -108,6 +108,11 @@ impl LogState {
         self.ahead.iter().filter(|(_, ahead)| ahead.durable).map(|(seq, _)| *seq)
     }
 
+    /// The last place beyond the gap of which a durable entry is held.
+    pub(crate) fn ahead_last(&self) -> Option<u64> {
+        self.ahead.iter().rev().find(|(_, ahead)| ahead.durable).map(|(seq, _)| *seq)
+    }
+
     pub(crate) fn ahead_count(&self) -> usize {
         self.ahead.len()
     }

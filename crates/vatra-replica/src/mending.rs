@@ -27,7 +27,7 @@ const LOOK_MS: u64 = 2_000;
 /// Time until all peers are asked anew when none of them had an entry, in milliseconds; twice as long each time.
 const AGAIN_MS: u64 = 30_000;
 /// The longest such time.
-const AGAIN_MS_MAX: u64 = 3_600_000;
+const AGAIN_MS_MAX: u64 = 300_000;
 
 /// All holes.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,7 @@ struct Hole {
     request: Option<(NodeKey, u32)>,
     /// Nobody has it: all are asked anew at this time.
     again: Option<MonoMs>,
-    /// How often nobody had it.
+    /// How often all were asked anew.
     rounds: u32,
     /// What belongs here is being written.
     is_found: bool,
@@ -77,6 +77,11 @@ impl Mending {
     /// Whether a request is for what is to be put back.
     pub(crate) fn is_asked(&self, peer: NodeKey, request: u32) -> bool {
         self.requests.contains(&(peer, request))
+    }
+
+    /// There is a new link with a peer, which may hold more than before.
+    pub(crate) fn forget_asked(&mut self, peer: &NodeKey) {
+        self.holes.values_mut().for_each(|hole| drop(hole.asked.remove(peer)));
     }
 
     /// Nothing of what was found has been written.
@@ -113,10 +118,13 @@ impl Replica {
     /// A peer told what it holds: it may have what others did not.
     pub(crate) fn may_mend(&mut self, now: Now, key: NodeKey) {
         let Some(peer) = self.peers.get(&key) else { return };
-        for ((log, seq), hole) in &mut self.mending.holes {
-            if hole.again.is_some() && !hole.asked.contains(&key) && peer.known(log) > *seq {
-                hole.again = None;
-            }
+        let news = |((log, seq), hole): (&(LogId, u64), &Hole)| {
+            let is_news = hole.again.is_some() && !hole.asked.contains(&key) && self.may_hold(peer, log, *seq);
+            is_news.then_some((*log, *seq))
+        };
+        let news: Vec<(LogId, u64)> = self.mending.holes.iter().filter_map(news).collect();
+        for place in news {
+            self.mending.holes.entry(place).and_modify(|hole| hole.again = None);
         }
         self.mending.look_at(now.mono);
     }
@@ -153,9 +161,13 @@ impl Replica {
     }
 
     /// A batch with what was put back is durable.
-    pub(crate) fn mended(&mut self, entry: &CheckedEntry, effects: &mut Vec<Effect>) {
+    pub(crate) fn mended(&mut self, now: Now, entry: &CheckedEntry, effects: &mut Vec<Effect>) {
         let header = entry.header();
         if self.mending.holes.remove(&(header.log, header.seq.0)).is_some() {
+            if self.logs.get(&header.log).is_some_and(|state| header.seq.0 >= state.accepted_height()) {
+                // Peers were given the entries beyond the gap without it.
+                self.give_again(now, header.log);
+            }
             effects.push(Effect::Event(Event::Mended { log: header.log, seq: header.seq }));
         }
     }
@@ -195,6 +207,7 @@ impl Replica {
             }
             if hole.again.is_some_and(|again| again <= now.mono) {
                 hole.again = None;
+                hole.rounds = hole.rounds.saturating_add(1);
                 hole.asked.clear();
             }
         }
@@ -257,11 +270,16 @@ impl Replica {
         let busy =
             |key: &NodeKey| self.mending.requests.range((*key, 0)..=(*key, u32::MAX)).count() >= REQUESTS_PER_PEER;
         let fits = |(key, peer): &(&NodeKey, &Peer)| {
-            peer.greeted && peer.rests_until.is_none() && peer.known(log) > place && !asked.contains(key)
+            peer.greeted && peer.rests_until.is_none() && self.may_hold(peer, log, place) && !asked.contains(key)
         };
         let free = self.peers.iter().filter(fits).filter(|(key, _)| !busy(key));
         free.min_by_key(|(key, peer)| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms, **key))
             .map(|(key, _)| *key)
+    }
+
+    /// Heights tell nothing of entries beyond a gap, so anybody may hold one.
+    fn may_hold(&self, peer: &Peer, log: &LogId, place: u64) -> bool {
+        peer.known(log) > place || self.logs.get(log).is_some_and(|state| place >= state.accepted_height())
     }
 
     /// No peer at hand has what belongs into a hole. If it is of our own log, others may lack it too: what is written
@@ -269,7 +287,7 @@ impl Replica {
     fn nobody_has(&mut self, now: Now, log: LogId, place: u64, effects: &mut Vec<Effect>) {
         let knowing = |(key, peer): (&NodeKey, &Peer)| {
             let hole = &self.mending.holes[&(log, place)];
-            peer.greeted && peer.known(&log) > place && !hole.asked.contains(key)
+            peer.greeted && self.may_hold(peer, &log, place) && !hole.asked.contains(key)
         };
         if self.peers.iter().any(knowing) {
             // It is busy.
@@ -278,7 +296,6 @@ impl Replica {
         let hole = self.mending.holes.get_mut(&(log, place)).expect("one of the holes");
         let wait = AGAIN_MS.saturating_mul(1 << hole.rounds.min(16)).min(AGAIN_MS_MAX);
         hole.again = Some(now.mono.plus(wait));
-        hole.rounds = hole.rounds.saturating_add(1);
         if log == self.own_log && !hole.asked.is_empty() {
             self.open_incarnation(effects);
         }

@@ -355,7 +355,7 @@ impl Replica {
         let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
         self.spread(now, &entries, &came, effects);
         for entry in done.batch.entries.iter().filter(|entry| done.batch.mended.contains(&entry.hash())) {
-            self.mended(entry, effects);
+            self.mended(now, entry, effects);
         }
         for (log, row) in &done.batch.logs {
             self.note_progress(now, *log, row.head.height, effects);

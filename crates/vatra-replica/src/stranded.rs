@@ -26,7 +26,7 @@ const AGAIN_MS: u64 = 10_000;
 pub(crate) struct Given {
     /// The place after the last one.
     next: u64,
-    /// How many lay below it then.
+    /// How many were given.
     count: usize,
     /// When they were given from the beginning.
     begun: MonoMs,
@@ -39,6 +39,13 @@ impl Replica {
             self.stuck.extend(entries.iter().map(|entry| entry.header().log));
             self.give_stranded_at(now.mono.plus(ROUND_MS));
         }
+    }
+
+    /// More of a log can be given than before: every peer gets it from the beginning.
+    pub(crate) fn give_again(&mut self, now: Now, log: LogId) {
+        self.peers.values_mut().for_each(|peer| drop(peer.given.remove(&log)));
+        self.stuck.insert(log);
+        self.give_stranded_at(now.mono.plus(ROUND_MS));
     }
 
     fn give_stranded_at(&mut self, due: MonoMs) {
@@ -85,8 +92,8 @@ impl Replica {
             let (more, last) = others.fold((1, from), |(count, _), seq| (count + 1, seq));
             is_more |= places.next().is_some();
             let to = last.saturating_add(1);
-            let count = state.ahead_durable().take_while(|seq| *seq < from).count() + more;
-            peer.given.insert(log, Given { next: to, count, ..given });
+            // Not how many lie below now: those that came since were not given.
+            peer.given.insert(log, Given { next: to, count: given.count + more, ..given });
             let want = Want { request: UNASKED, log, from, to, classes: WantClasses::All, budget: BUDGET_MAX };
             effects.push(Effect::Serve { peer: key, want });
         }

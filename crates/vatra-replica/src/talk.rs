@@ -161,6 +161,7 @@ impl Replica {
         let state = self.peers.get_mut(&peer).expect("the caller looked it up");
         state.greeted = true;
         self.unlinked.remove(&peer);
+        self.mending.forget_asked(&peer);
         state.version = hello.version.min(self.protocol);
         state.clock_ahead_ms = ahead_ms;
         let known = self.memory.of(peer, now.mono);

@@ -24,6 +24,7 @@ pub const SWARM: &[SwarmKind] = &[
     SwarmKind::Disk,
     SwarmKind::Wipe,
     SwarmKind::Bundle,
+    SwarmKind::Rot,
     SwarmKind::Rollback,
     SwarmKind::Byz,
 ];

@@ -312,7 +312,7 @@ impl Stage {
             self.world.nodes[node].skew_ms = 0;
             if self.members[node] {
                 self.count("restarts", u64::from(!self.runs(node)));
-                self.world.end_node_faults(node);
+                self.world.end_node_faults(node, nodes);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use vatra_model::{EntryHash, LogId};
 
+use crate::sim::checks::o1_damage;
 use crate::sim::disk::Image;
 use crate::sim::node::Node;
 use crate::sim::records::origin_of;
@@ -34,7 +35,7 @@ pub fn these_hold_the_same(world: &World, chosen: impl Fn(usize) -> bool) -> boo
     let mut first: Option<&Node> = None;
     for (_, node) in running(world).filter(|(index, _)| chosen(*index)) {
         let disk = node.disk.durable();
-        if !node.pending.is_empty() {
+        if !node.pending.is_empty() || !o1_damage::is_whole(node) {
             return false;
         }
         match first {
@@ -112,6 +113,9 @@ pub fn describe(world: &World) -> String {
         let (count, strays) = (disk.entries.len(), disk.strays.len());
         let _ =
             write!(text, "  node {index} {state}, {count} entries, {strays} strays, {} pending:", node.pending.len());
+        if let Some((log, seq)) = node.damaged.first() {
+            let _ = write!(text, " {} damaged from {} {seq}", node.damaged.len(), log.short());
+        }
         for (log, row) in &disk.logs {
             let beyond = disk.entries.range((*log, row.head.height)..=(*log, u64::MAX)).count();
             let _ = write!(text, " {}={}+{beyond}", log.short(), row.head.height);

@@ -1,8 +1,9 @@
-//! O1: damage at rest is found before it is used. What cannot be read is never sent, and is gone after a start.
+//! O1: damage at rest is found before it is used. What cannot be read is never sent, is known after a
+//! start, and is whole again once peers are linked that hold it.
 
 use std::sync::Arc;
 
-use vatra_model::CheckedEntry;
+use vatra_model::{CheckedEntry, LogId};
 
 use crate::sim::node::Node;
 use crate::sim::world::World;
@@ -10,14 +11,30 @@ use crate::sim::world::World;
 /// The first entry to be sent whose row can no longer be read.
 #[must_use]
 pub fn in_answer(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
-    let is_damaged = |entry: &&Arc<CheckedEntry>| node.damaged.contains(&(entry.header().log, entry.header().seq.0));
+    // Others for the same place are kept beside their log.
+    let is_damaged = |entry: &&Arc<CheckedEntry>| {
+        let (log, seq) = (entry.header().log, entry.header().seq.0);
+        node.damaged.contains(&(log, seq)) && node.disk.durable().hash(log, seq) == Some(entry.hash())
+    };
     let first = entries.iter().find(is_damaged)?;
     Some(format!("{} {}", first.header().log, first.header().seq))
 }
 
-/// A start reads every row: none that cannot be read is left.
+/// Once nodes hold the same, each can give all of it.
+#[must_use]
+pub fn is_whole(node: &Node) -> bool {
+    node.damaged.is_empty()
+}
+
+/// A start looks through the store: what cannot be read then is dropped, or known to be a hole.
 #[must_use]
 pub fn at_start(world: &World, node: usize) -> Vec<String> {
-    let left = world.nodes[node].damaged.len();
-    if left == 0 { Vec::new() } else { vec![format!("node {node} started over {left} damaged rows (O1)")] }
+    let started = &world.nodes[node];
+    let holes = started.replica.as_ref().map_or(0, |replica| replica.status(started.now(world.now_us)).damaged);
+    let place_count = |stray: bool| {
+        let is_stray = |(log, seq): &&(LogId, u64)| started.disk.durable().is_stray(log, *seq) == stray;
+        started.damaged.iter().filter(is_stray).count()
+    };
+    let left = place_count(false);
+    if left <= holes { Vec::new() } else { vec![format!("node {node} started over {left} damaged rows (O1)")] }
 }

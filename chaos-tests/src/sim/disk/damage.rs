@@ -11,7 +11,9 @@ impl Disk {
     /// whose own log lost rows is over, because where that log ended is not known for sure.
     pub fn drop_rows(&mut self, places: &BTreeSet<(LogId, u64)>, own_log: Option<LogId>) {
         for (log, seq) in places {
-            self.durable.entries.remove(&(*log, *seq));
+            if self.durable.entries.remove(&(*log, *seq)).is_some() {
+                self.durable.unreadable.insert((*log, *seq));
+            }
         }
         for (log, row) in &mut self.durable.logs {
             let lost = places.range((*log, 0)..(*log, row.head.height)).next();

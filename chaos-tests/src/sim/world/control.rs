@@ -165,7 +165,9 @@ impl World {
             self.dial_soon(node, peer, true);
         }
         self.inbox.push_back((node, Input::Tick));
+        self.scrub(node);
         self.drain();
+        self.check_damage(node);
     }
 
     /// Puts an old copy of its store in place of a stopped node's; what it had acknowledged since may be gone.
@@ -345,8 +347,9 @@ impl World {
     /// Heals, starts and empties everything.
     pub fn end_all_faults(&mut self) {
         self.heal_all();
-        for node in 0..self.nodes.len() {
-            self.end_node_faults(node);
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        for node in &all {
+            self.end_node_faults(*node, &all);
         }
     }
 }

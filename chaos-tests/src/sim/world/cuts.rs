@@ -124,20 +124,19 @@ impl World {
             }
         }
         for node in core {
-            self.end_node_faults(*node);
+            self.end_node_faults(*node, core);
         }
     }
 
-    /// A node runs, on a disk that works.
-    pub fn end_node_faults(&mut self, node: usize) {
+    /// A node runs, on a disk that works. What no other of these nodes can give back of it is given up.
+    pub fn end_node_faults(&mut self, node: usize, among: &[usize]) {
         self.fill_disk(node, false);
         self.slow_disk(node, false);
         self.fail_writes(node, 0);
         self.lie_about_writes(node, false);
         self.resume(node);
-        if !self.nodes[node].damaged.is_empty() {
-            self.repair(node);
-        }
         self.start(node);
+        self.give_up_lost(node, among);
+        self.scrub(node);
     }
 }

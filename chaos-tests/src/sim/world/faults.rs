@@ -2,9 +2,9 @@
 //!
 //! Whatever bites is counted by name, see [`World::bites`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use vatra_model::{CheckedEntry, LogId};
+use vatra_model::CheckedEntry;
 use vatra_replica::Input;
 
 use crate::sim::checks;
@@ -122,44 +122,8 @@ impl World {
         twin
     }
 
-    /// Entries of a node's disk, some chosen by chance, can no longer be read.
-    pub fn flip_bits(&mut self, node: usize, rows: usize) {
-        let mut places: Vec<(LogId, u64)> = self.nodes[node].disk.durable().entries.keys().copied().collect();
-        self.fault_chance.shuffle(&mut places);
-        for place in places.into_iter().take(rows) {
-            self.tally.bite_times("flips", u64::from(self.nodes[node].damaged.insert(place)));
-        }
-    }
-
-    /// Rows that could not be read are told and dropped; the node starts anew without them and fetches them.
-    pub fn repair(&mut self, node: usize) {
-        self.crash(node, Keep::Unsynced);
-        self.start(node);
-    }
-
-    /// What a start does about rows that cannot be read: their logs end before them, and peers are asked.
-    pub(crate) fn drop_damaged(&mut self, node: usize) {
-        let damaged = std::mem::take(&mut self.nodes[node].damaged);
-        let still: BTreeSet<(LogId, u64)> =
-            damaged.into_iter().filter(|place| self.nodes[node].disk.durable().entries.contains_key(place)).collect();
-        if still.is_empty() || self.is_planted(Bug::DamagedRowServed) {
-            self.nodes[node].damaged = still;
-            return;
-        }
-        self.tally.bite_times("flips_found", still.len() as u64);
-        let key = self.nodes[node].key();
-        let life = self.nodes[node].disk.durable().life;
-        let own = life.map(|life| LogId::derive(&key, life.incarnation, &vatra_model::AudienceId::FEDERATION));
-        let mut image = self.nodes[node].disk.backup();
-        image.entries.retain(|place, _| !still.contains(place));
-        // What others hold must come back; what nobody else held is gone with its row.
-        self.owe_what_is_not_in(node, &image);
-        self.nodes[node].disk.drop_rows(&still, own);
-        self.forget_what_is_nowhere();
-    }
-
     /// What others hold and this image does not must come back to a node; until then it is not held to it.
-    fn owe_what_is_not_in(&mut self, node: usize, image: &Image) {
+    pub(crate) fn owe_what_is_not_in(&mut self, node: usize, image: &Image) {
         let elsewhere = checks::acknowledged::held_elsewhere(self, node);
         let held = |(log, seq, hash): &checks::acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
         self.owed.extend(elsewhere.into_iter().filter(|place| !held(place)));
@@ -179,18 +143,6 @@ impl World {
         let skips = self.is_planted(Bug::CursorSkips);
         let (subscriber, image) = (&mut self.watch.subscribers[node], self.nodes[node].disk.durable());
         if skips { subscriber.skip(image) } else { subscriber.read(image) }
-    }
-
-    /// Answers a request from a node's disk; rows that cannot be read are told and left out.
-    pub(crate) fn serve(&mut self, index: usize, to: usize, lane: usize, want: vatra_model::wire::Want) {
-        if self.withholds_answer(index) {
-            return;
-        }
-        let unreadable = self.nodes[index].serve(to, lane, want);
-        self.tally.bite_times("flips_met", unreadable.len() as u64);
-        if self.is_planted(Bug::AnsweredTwice) {
-            let _ = self.nodes[index].serve(to, lane, want);
-        }
     }
 
     /// Writes take long on a node's disk, or as long as everywhere again.

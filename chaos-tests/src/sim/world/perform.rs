@@ -54,13 +54,15 @@ impl World {
                 }
                 Effect::ServeHeader { peer, log, seq } => {
                     let Some(to) = self.index_of(index, &peer) else { continue };
-                    let header = self.nodes[index].disk.durable().entries.get(&(log, seq));
+                    let node = &self.nodes[index];
+                    let header = node.disk.durable().entries.get(&(log, seq));
+                    let header = header.filter(|_| !node.damaged.contains(&(log, seq)));
                     let header = header.map(|entry| SignedHeader::of(entry.entry()));
                     self.send(index, to, Message::Header { log, seq, header });
                 }
                 Effect::Recall { log, from, count_max, stray } => {
                     let disk = &self.nodes[index].disk;
-                    let headers = disk.recall(log, from, count_max);
+                    let headers = disk.recall(log, from, count_max, &self.nodes[index].damaged);
                     let stray = stray.and_then(|(seq, hash)| disk.durable().entry(log, seq, hash));
                     let stray = stray.map(|entry| SignedHeader::of(entry.entry()));
                     self.inbox.push_back((index, Input::Recalled { log, from, count_max, headers, stray }));
@@ -146,6 +148,10 @@ impl World {
         for entry in &batch.entries {
             let (log, seq) = (entry.header().log, entry.header().seq.0);
             self.history.note(self.now_us, index, &entry.hash().0);
+            self.nodes[index].damaged.remove(&(log, seq));
+            if batch.mended.contains(&entry.hash()) {
+                continue;
+            }
             let origin = crate::sim::records::origin_of(self.nodes[index].disk.durable(), &log);
             if origin.is_some_and(|(_, origin)| origin == key) {
                 self.tally.written += 1;

@@ -67,7 +67,7 @@ pub(crate) fn listed(reader: &Reader, log: LogId) -> anyhow::Result<Vec<AheadRow
     Ok(page.rows.into_iter().filter_map(row).filter(is_whole).collect())
 }
 
-/// The packed bytes of a stray, wherever it is kept.
+/// The packed bytes of a stray, wherever it is kept; `None` if it is damaged there.
 pub(crate) fn stray_bytes(
     reader: &Reader,
     log: LogId,
@@ -75,9 +75,13 @@ pub(crate) fn stray_bytes(
     hash: EntryHash,
 ) -> Result<Option<Vec<u8>>, ReadError> {
     let is_it = |bytes: &Vec<u8>| unpack_header(bytes).is_ok_and(|(_, found)| found == hash);
-    match reader.entry(log, seq)?.filter(is_it) {
+    let read = |name: LogId| match reader.entry(name, seq) {
+        Err(ReadError::Damaged(_)) => Ok(None),
+        read => read,
+    };
+    match read(log)?.filter(is_it) {
         Some(bytes) => Ok(Some(bytes)),
-        None => reader.entry(stray_log(log, hash), seq),
+        None => read(stray_log(log, hash)),
     }
 }
 
