@@ -81,7 +81,9 @@ impl Mending {
 
     /// There is a new link with a peer, which may hold more than before.
     pub(crate) fn forget_asked(&mut self, peer: &NodeKey) {
-        self.holes.values_mut().for_each(|hole| drop(hole.asked.remove(peer)));
+        for hole in self.holes.values_mut() {
+            hole.asked.remove(peer);
+        }
     }
 
     /// Nothing of what was found has been written.

@@ -43,7 +43,9 @@ impl Replica {
 
     /// More of a log can be given than before: every peer gets it from the beginning.
     pub(crate) fn give_again(&mut self, now: Now, log: LogId) {
-        self.peers.values_mut().for_each(|peer| drop(peer.given.remove(&log)));
+        for peer in self.peers.values_mut() {
+            peer.given.remove(&log);
+        }
         self.stuck.insert(log);
         self.give_stranded_at(now.mono.plus(ROUND_MS));
     }
