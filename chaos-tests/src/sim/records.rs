@@ -1,19 +1,20 @@
 //! Views of a simulated node: real records, fed with whatever became durable there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vatra_model::change::record_id;
 use vatra_model::schema::words::AlertStatus;
 use vatra_model::view::{Digest, View};
-use vatra_model::{Change, ChangeId, CheckedEntry, Edit, LogId, MemberCode, NodeKey, RecordId, SectionId};
-use vatra_record::{Applied, AuthoredChange, Record};
+use vatra_model::{Change, ChangeId, CheckedEntry, Edit, Hlc, LogId, MemberCode, NodeKey, RecordId, SectionId};
+use vatra_record::{Applied, AuthoredChange, Record, view_of_create};
 
 use crate::sim::planted::Bug;
 
 /// Everything that a node shows.
 #[derive(Default)]
 pub struct Views {
-    records: BTreeMap<RecordId, Record>,
+    records: BTreeMap<RecordId, Kept>,
     /// What each edit rests on, to check that nothing is shown before that.
     deps: BTreeMap<ChangeId, Vec<ChangeId>>,
     /// Who made each edit, and of which section.
@@ -24,6 +25,69 @@ pub struct Views {
     pub(crate) is_rebuilding: bool,
     /// Changes that were neither applied nor kept waiting.
     pub refused: u64,
+}
+
+/// A record as a node keeps it: most have a create and no edit, and need no document.
+enum Kept {
+    Unedited(Unedited),
+    Edited(Box<Record>),
+}
+
+/// A create that can be shown as it is.
+struct Unedited {
+    id: ChangeId,
+    author: MemberCode,
+    origin: NodeKey,
+    hlc: Hlc,
+    change: Change,
+}
+
+impl Unedited {
+    /// The change, if it is one.
+    fn of(record: RecordId, authored: AuthoredChange<'_>) -> Option<Unedited> {
+        let AuthoredChange { id, author, origin, hlc, change } = authored;
+        let unedited = Unedited { id, author, origin, hlc, change: change.clone() };
+        unedited.view(record).is_some().then_some(unedited)
+    }
+
+    fn view(&self, record: RecordId) -> Option<View> {
+        let Change::Create(create) = &self.change else { return None };
+        view_of_create(record, self.id, self.author, self.hlc, create)
+    }
+
+    fn record(&self, record: RecordId) -> Record {
+        let Unedited { id, author, origin, hlc, change } = self;
+        let mut made = Record::new(record);
+        made.apply(AuthoredChange { id: *id, author: *author, origin: *origin, hlc: *hlc, change });
+        made
+    }
+}
+
+impl Kept {
+    fn view(&self, record: RecordId) -> Option<View> {
+        match self {
+            Kept::Unedited(unedited) => unedited.view(record),
+            Kept::Edited(edited) => edited.view(),
+        }
+    }
+
+    fn record(&self, record: RecordId) -> Cow<'_, Record> {
+        match self {
+            Kept::Unedited(unedited) => Cow::Owned(unedited.record(record)),
+            Kept::Edited(edited) => Cow::Borrowed(edited),
+        }
+    }
+
+    /// With a document, whatever it had.
+    fn edited(&mut self, record: RecordId) -> &mut Record {
+        if let Kept::Unedited(unedited) = self {
+            *self = Kept::Edited(Box::new(unedited.record(record)));
+        }
+        match self {
+            Kept::Edited(edited) => edited,
+            Kept::Unedited(_) => unreachable!("replaced above"),
+        }
+    }
 }
 
 impl Views {
@@ -41,16 +105,22 @@ impl Views {
                 self.authors.insert(id, (member, edit.section));
                 self.spoil(edit);
             }
-            let before = self.records.get(&record).filter(|_| self.planted.is_some() && self.is_rebuilding).cloned();
             let authored = AuthoredChange { id, author: member, origin, hlc: entry.header().hlc, change: &change };
-            let verdict = self.records.entry(record).or_insert_with(|| Record::new(record)).apply(authored);
+            if !self.records.contains_key(&record)
+                && let Some(unedited) = Unedited::of(record, authored)
+            {
+                self.records.insert(record, Kept::Unedited(unedited));
+                continue;
+            }
+            let kept = self.records.entry(record).or_insert_with(|| Kept::Edited(Box::new(Record::new(record))));
+            let known = kept.edited(record);
+            let before = (self.planted == Some(Bug::CancelForgotten) && self.is_rebuilding).then(|| known.clone());
+            let verdict = known.apply(authored);
             if !matches!(verdict, Applied::Applied | Applied::Waiting | Applied::Duplicate) {
                 self.refused += 1;
             }
-            if let Some(before) = before.filter(|_| self.planted == Some(Bug::CancelForgotten))
-                && self.records.get(&record).is_some_and(is_cancelled)
-            {
-                self.records.insert(record, before);
+            if let Some(before) = before.filter(|_| is_cancelled(known)) {
+                *known = before;
             }
         }
     }
@@ -60,7 +130,7 @@ impl Views {
         match self.planted {
             Some(Bug::DepsIgnored) => edit.deps.clear(),
             Some(Bug::ArrivalOrderShown) => {
-                let known = self.records.get(&edit.record).map(|record| record.deps_for_edit(edit.section));
+                let known = self.record(&edit.record).map(|record| record.deps_for_edit(edit.section));
                 edit.deps = known.unwrap_or_default();
             }
             _ => {}
@@ -71,7 +141,7 @@ impl Views {
     #[must_use]
     pub fn trespasses(&self) -> Vec<(RecordId, MemberCode)> {
         let mut found = Vec::new();
-        for (id, record) in self.records.iter().filter(|(_, record)| record.change_count() > 1) {
+        for (id, record) in self.edited() {
             let Some(View::Alert(alert)) = record.view() else { continue };
             for change in record.derived_hashes().keys() {
                 let Some((author, section)) = self.authors.get(change) else { continue };
@@ -99,13 +169,37 @@ impl Views {
 
     /// All views.
     pub fn shown(&self) -> impl Iterator<Item = View> + '_ {
-        self.records.values().filter_map(Record::view)
+        self.records.iter().filter_map(|(id, kept)| kept.view(*id))
+    }
+
+    /// The view of a record, if it is shown.
+    #[must_use]
+    pub fn view(&self, id: &RecordId) -> Option<View> {
+        self.records.get(id)?.view(*id)
+    }
+
+    /// Changes that are part of a record or wait to be.
+    #[must_use]
+    pub fn change_count(&self, id: &RecordId) -> usize {
+        match self.records.get(id) {
+            None => 0,
+            Some(Kept::Unedited(_)) => 1,
+            Some(Kept::Edited(edited)) => edited.change_count(),
+        }
+    }
+
+    fn edited(&self) -> impl Iterator<Item = (&RecordId, &Record)> {
+        let edited = self.records.iter().filter_map(|(id, kept)| match kept {
+            Kept::Unedited(_) => None,
+            Kept::Edited(edited) => Some((id, &**edited)),
+        });
+        edited.filter(|(_, record)| record.change_count() > 1)
     }
 
     /// A record, if anything is known of it.
     #[must_use]
-    pub fn record(&self, id: &RecordId) -> Option<&Record> {
-        self.records.get(id)
+    pub fn record(&self, id: &RecordId) -> Option<Cow<'_, Record>> {
+        Some(self.records.get(id)?.record(*id))
     }
 
     /// Ids of records, shown or not.
@@ -119,7 +213,7 @@ impl Views {
     pub fn premature(&self) -> Vec<ChangeId> {
         let effective = |record: &Record| -> BTreeSet<ChangeId> { record.derived_hashes().into_keys().collect() };
         let mut premature = Vec::new();
-        for record in self.records.values().filter(|record| record.change_count() > 1) {
+        for (_, record) in self.edited() {
             let effective = effective(record);
             let early =
                 |id: &&ChangeId| self.deps.get(*id).is_some_and(|deps| !deps.iter().all(|d| effective.contains(d)));

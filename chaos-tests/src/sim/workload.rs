@@ -61,8 +61,7 @@ fn edit(
     id: RecordId,
     number: u64,
 ) -> Option<Deed> {
-    let record = views.record(&id)?;
-    let View::Alert(view) = record.view()? else { return None };
+    let View::Alert(view) = views.view(&id)? else { return None };
     let (section, class, ops) = if view.writers.contains(&member) {
         let json = match chance.below(4) {
             0 => format!(r#"{{"title":"Title {number}"}}"#),
@@ -81,6 +80,6 @@ fn edit(
     if ops.is_empty() {
         return None;
     }
-    let deps = record.deps_for_edit(section);
+    let deps = views.record(&id)?.deps_for_edit(section);
     Some(Deed { class, change: Change::Edit(Edit { record: id, section, deps, ops }).encode() })
 }

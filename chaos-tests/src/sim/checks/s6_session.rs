@@ -21,10 +21,9 @@ struct Shown {
 }
 
 fn shown(views: &Views, id: &RecordId) -> Option<Shown> {
-    let record = views.record(id)?;
-    let View::Alert(alert) = record.view()? else { return None };
+    let View::Alert(alert) = views.view(id)? else { return None };
     let cancelled = alert.status == AlertStatus::Cancelled && !alert.cancel_disputed;
-    Some(Shown { changes: record.change_count(), cancelled })
+    Some(Shown { changes: views.change_count(id), cancelled })
 }
 
 impl Session {
