@@ -61,7 +61,7 @@ impl Replica {
     pub(crate) fn unask(&mut self, dropped: &[Asked]) {
         for asked in dropped {
             let Some(ripening) = self.ripening.get_mut(&asked.want.log) else { continue };
-            ripening.settle(asked, false);
+            ripening.settle(asked, false, None);
         }
     }
 
@@ -125,8 +125,9 @@ impl Replica {
         if is_empty && asked.want.classes == WantClasses::Rest {
             self.check_sweep(&asked.want);
         }
+        let member = self.member_of(&peer);
         if let Some(ripening) = self.ripening.get_mut(&log) {
-            ripening.settle(&asked, !more);
+            ripening.settle(&asked, !more, member);
         }
         self.plan_stale = true;
     }

@@ -31,6 +31,7 @@ mod spread;
 mod stranded;
 mod strays;
 mod topology;
+mod urgent;
 mod weight;
 
 mod link;

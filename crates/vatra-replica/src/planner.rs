@@ -8,23 +8,20 @@ use std::collections::BTreeSet;
 
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
 use vatra_model::wire::{Message, Want, WantClasses};
-use vatra_model::{Class, LogId, MonoMs};
+use vatra_model::{LogId, MemberCode, MonoMs};
 
 use crate::input::{Effect, Now};
 use crate::logs::LogState;
 use crate::peers::{Asked, Peer};
-use crate::ranges::{Ranges, newest, without};
+use crate::ranges::{newest, without};
 use crate::replica::Replica;
+use crate::urgent::UrgentAnswers;
 
 /// Requests under way per peer; and those for urgent entries alone, which never wait for the others.
 const WANTS_PER_PEER: usize = 3;
 const URGENT_WANTS_PER_PEER: usize = 3;
 /// Requests given out by one planning, over all peers.
 const WANTS_PER_PLAN: usize = 64;
-/// Protocol version that knows flash and priority apart in requests.
-const CLASSES_SINCE: u16 = 2;
-/// Missing entries of a log above which urgent ones are asked for first.
-const URGENT_PASS_MIN: u64 = 32;
 /// Held entries in a row that are worth being left out of a sweep.
 const HELD_RUN_MIN: u64 = 32;
 /// How long a push is waited on at most, in milliseconds, and while pushes of the log keep coming.
@@ -40,9 +37,7 @@ pub(crate) struct Ripening {
     ripe: u64,
     /// A height that becomes ripe after a while.
     soon: Option<Soon>,
-    /// Ranges whose flash entries came, as far as the peers that were asked hold them, and whose priority entries did.
-    flash: Ranges,
-    priority: Ranges,
+    pub(crate) urgent: UrgentAnswers,
     /// Ranges of which the urgent entries were asked for and the rest was not.
     sweeps: Vec<(u64, u64)>,
     /// Ranges below this were put into `sweeps` before.
@@ -85,24 +80,19 @@ impl Ripening {
         }
     }
 
-    /// A request was answered to its end, or will not be; what is left of it may be asked for again.
-    pub(crate) fn settle(&mut self, asked: &Asked, is_whole: bool) {
-        let (from, to) = (asked.want.from, asked.want.to);
-        let answered = (from, if is_whole { to } else { asked.next.min(to) });
-        if matches!(asked.want.classes, WantClasses::Flash | WantClasses::Urgent) {
-            self.flash.add(answered);
-        }
-        if matches!(asked.want.classes, WantClasses::Priority | WantClasses::Urgent) {
-            self.priority.add(answered);
-        }
-        if asked.want.classes == WantClasses::Rest && answered.1 < to {
-            self.sweeps.push((answered.1, to));
+    /// A request was answered to its end by a node of a member, or will not be; what is left of it may be asked for
+    /// again.
+    pub(crate) fn settle(&mut self, asked: &Asked, is_whole: bool, by: Option<MemberCode>) {
+        self.urgent.settle(asked, is_whole, by);
+        let answered = if is_whole { asked.want.to } else { asked.next.min(asked.want.to) };
+        if asked.want.classes == WantClasses::Rest && answered < asked.want.to {
+            self.sweeps.push((answered, asked.want.to));
         }
     }
 
     /// How many ranges are remembered.
     pub(crate) fn ranges(&self) -> usize {
-        self.flash.0.len() + self.priority.0.len() + self.sweeps.len()
+        self.urgent.len() + self.sweeps.len()
     }
 
     pub(crate) fn forget_sweeps(&mut self) {
@@ -252,7 +242,7 @@ impl Replica {
         free.sort_unstable_by_key(|(rank, key, _)| (*rank, *key));
         let found = free.into_iter().find_map(|(_, key, peer)| {
             let top = ripe.min(peer.known(&log));
-            let part = if urgent { self.urgent_range(&log, top, peer) } else { self.free_range(&log, top, peer) };
+            let part = if urgent { self.urgent_range(&log, top, &key) } else { self.free_range(&log, top, peer) };
             part.map(|part| (key, part))
         });
         let Some((key, ((from, to), classes))) = found else { return false };
@@ -290,32 +280,9 @@ impl Replica {
 
     /// Requests for a log that keep a peer from being asked for the same: those of peers that let no more requests go
     /// than it. One that claims much and gives nothing delays others by one time-out.
-    fn asked_before(&self, log: &LogId, peer: &Peer) -> Vec<Want> {
+    pub(crate) fn asked_before(&self, log: &LogId, peer: &Peer) -> Vec<Want> {
         let others = self.peers.values().filter(|other| other.stalls <= peer.stalls);
         others.flat_map(|other| other.wants.values()).map(|asked| asked.want).filter(|want| want.log == *log).collect()
-    }
-
-    /// The first range, if it is large, or others are being filled, of which nobody was asked for its urgent entries
-    /// yet: first for those of class flash, then for those of class priority.
-    fn urgent_range(&self, log: &LogId, top: u64, peer: &Peer) -> Option<((u64, u64), WantClasses)> {
-        let (held, ripening) = (held_height(self.logs.get(log)), &self.ripening[log]);
-        let mut wants = self.peers.values().flat_map(|peer| peer.wants.values());
-        let busy =
-            wants.any(|asked| !asked.want.classes.is_urgent() && asked.want.to - asked.want.from >= URGENT_PASS_MIN);
-        let least = if busy { 1 } else { URGENT_PASS_MIN };
-        let asked = self.asked_before(log, peer);
-        let open = |class: Class, answered: &Ranges| {
-            let asked = asked.iter().filter(|want| want.classes.is_urgent() && want.classes.include(class));
-            let taken = asked.map(|want| (want.from, want.to)).chain(answered.0.iter().copied());
-            let gaps = taken.fold(vec![(held, top)], without);
-            gaps.into_iter().filter(|(from, to)| to > from && to - from >= least).min()
-        };
-        let (flash, priority) = (open(Class::Flash, &ripening.flash), open(Class::Priority, &ripening.priority));
-        if peer.version < CLASSES_SINCE {
-            return priority.map(|range| (range, WantClasses::Urgent));
-        }
-        let flash = flash.map(|range| (range, WantClasses::Flash));
-        flash.or_else(|| priority.map(|range| (range, WantClasses::Priority)))
     }
 
     /// The newest missing range below `top` that is not being asked for; the oldest while much is held beyond

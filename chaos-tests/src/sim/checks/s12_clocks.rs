@@ -16,7 +16,8 @@ pub fn check(world: &World) -> Vec<String> {
         let disk = node.disk.durable();
         // What lies past a fork was written by several lives of the origin.
         for ((log, seq), entry) in disk.entries.iter().filter(|((log, seq), _)| !disk.is_stray(log, *seq)) {
-            if hostile.contains(log) {
+            // What cannot be read may be of another life without anybody knowing of the fork.
+            if hostile.contains(log) || node.damaged.contains(&(*log, *seq)) {
                 continue;
             }
             let stamp = entry.header().hlc;

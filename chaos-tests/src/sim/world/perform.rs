@@ -148,7 +148,9 @@ impl World {
         for entry in &batch.entries {
             let (log, seq) = (entry.header().log, entry.header().seq.0);
             self.history.note(self.now_us, index, &entry.hash().0);
-            self.nodes[index].damaged.remove(&(log, seq));
+            if !batch.strays.contains(&entry.hash()) {
+                self.nodes[index].damaged.remove(&(log, seq));
+            }
             if batch.mended.contains(&entry.hash()) {
                 continue;
             }

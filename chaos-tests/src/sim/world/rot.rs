@@ -67,8 +67,10 @@ impl World {
     /// Of what cannot be read and no other of these nodes can give, no copy is left: the node starts anew without it.
     pub(crate) fn give_up_lost(&mut self, node: usize, among: &[usize]) {
         let has = |other: usize, place: &(LogId, u64)| {
-            let other = &self.nodes[other];
-            other.disk.durable().entries.contains_key(place) && !other.damaged.contains(place)
+            // Another branch of a fork is no copy.
+            let (own, other) = (&self.nodes[node], &self.nodes[other]);
+            let hash = own.disk.durable().hash(place.0, place.1);
+            other.disk.durable().hash(place.0, place.1) == hash && !other.damaged.contains(place)
         };
         let is_elsewhere = |place: &(LogId, u64)| among.iter().any(|other| *other != node && has(*other, place));
         let is_stray = |(log, seq): &(LogId, u64)| self.nodes[node].disk.durable().is_stray(log, *seq);

@@ -62,6 +62,30 @@ fn no_range_is_asked_of_two_peers() {
 }
 
 #[test]
+fn that_nothing_is_urgent_is_believed_of_two_members() {
+    let flash_of = |asked: &[(vatra_model::NodeKey, Want)]| -> Vec<_> {
+        let flash = asked.iter().filter(|(_, want)| want.classes == WantClasses::Flash);
+        flash.map(|(peer, want)| (*peer, want.from, want.to, want.request)).collect()
+    };
+    let (mut node, _, effects) = behind(&[1, 2, 3], 10_000);
+    let first = flash_of(&wants(&effects));
+    assert_eq!(first.len(), 1, "{first:?}");
+    let index = |peer| (1..4).find(|index| key(*index) == peer).expect("one of the peers");
+    let effects = node.act([done(index(first[0].0), first[0].3, false)]);
+    let second = flash_of(&wants(&effects));
+    assert_eq!(second.len(), 1, "what one member says is asked of another: {second:?}");
+    assert_ne!(second[0].0, first[0].0);
+    assert_eq!((second[0].1, second[0].2), (first[0].1, first[0].2), "the same range");
+    let effects = node.act([done(index(second[0].0), second[0].3, false)]);
+    assert!(flash_of(&wants(&effects)).is_empty(), "two are enough");
+
+    let (mut node, _, effects) = behind(&[1], 10_000);
+    let first = flash_of(&wants(&effects));
+    let effects = node.act([done(1, first[0].3, false)]);
+    assert!(flash_of(&wants(&effects)).is_empty(), "there is nobody else");
+}
+
+#[test]
 fn a_silent_peer_loses_its_requests_to_another() {
     let (mut node, log, effects) = behind(&[1], 100);
     assert!(wants(&effects).iter().all(|(peer, _)| *peer == key(1)));
