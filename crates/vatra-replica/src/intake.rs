@@ -36,6 +36,11 @@ impl Replica {
         }
         if !self.takes_writes() {
             // They could not be kept; they are asked for when writing works again.
+            for entry in &entries {
+                if let Some(peer) = peer {
+                    self.note_lost(peer, entry.header().log, entry.header().seq.0);
+                }
+            }
             return;
         }
         let came = match (peer, request) {

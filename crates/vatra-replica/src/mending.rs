@@ -25,7 +25,7 @@ const RUNS_PER_LOOK: usize = 64;
 /// While there are holes, peers that have come are found within this time, in milliseconds.
 const LOOK_MS: u64 = 2_000;
 /// Time until all peers are asked anew when none of them had an entry, in milliseconds; twice as long each time.
-const AGAIN_MS: u64 = 30_000;
+const AGAIN_MS: u64 = 4_000;
 /// The longest such time.
 const AGAIN_MS_MAX: u64 = 300_000;
 

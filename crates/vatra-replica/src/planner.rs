@@ -196,6 +196,7 @@ impl Replica {
         if !self.takes_writes() {
             return;
         }
+        self.ask_for_lost(now, effects);
         let open = self.ripening.iter().filter(|(log, ripening)| ripening.ripe > held_height(self.logs.get(log)));
         // One range of each log in turn, so that one with a long backlog delays no other.
         let mut logs: Vec<(MonoMs, LogId)> = open.map(|(log, ripening)| (ripening.served, *log)).collect();

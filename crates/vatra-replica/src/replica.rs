@@ -26,6 +26,7 @@ use crate::planner::Ripening;
 use crate::publish::Outbox;
 use crate::seeded::Seeded;
 use crate::spread::RETRY_MS;
+use crate::stranded::Lost;
 use crate::strays::StrayTalk;
 use crate::topology::Topology;
 use crate::trust::{CheckedBeacon, Trust};
@@ -152,6 +153,7 @@ pub struct Replica {
     pub(crate) stuck: BTreeSet<LogId>,
     pub(crate) inquiries: Inquiries,
     pub(crate) mending: Mending,
+    pub(crate) lost: Lost,
     pub(crate) stray_talk: StrayTalk,
     /// Whether no peer has confirmed yet that it holds nothing of our log that we lack.
     pub(crate) is_unconfirmed: bool,
@@ -229,6 +231,7 @@ impl Replica {
             stuck: BTreeSet::new(),
             inquiries: Inquiries::default(),
             mending: Mending::default(),
+            lost: Lost::new(),
             stray_talk: StrayTalk::default(),
             is_unconfirmed: false,
             confirm_until: now.mono.plus(CONFIRM_MS),
@@ -393,6 +396,13 @@ impl Replica {
         let grown = now_held.filter(|(log, height)| *height > before.get(log).copied().unwrap_or(0));
         let grown: Vec<LogId> = grown.map(|(log, _)| log).collect();
         self.announce_logs(now, &grown);
+        for (entry, came) in failed.batch.entries.iter().zip(failed.came) {
+            let (log, seq) = (entry.header().log, entry.header().seq.0);
+            let is_held = self.logs.get(&log).is_some_and(|state| state.holds(seq));
+            if let (false, Came::Fetched(peer) | Came::Pushed(peer)) = (is_held, came) {
+                self.note_lost(peer, log, seq);
+            }
+        }
         // What was refused is asked for again when the backstop comes round.
         self.timers.retry = Some(now.mono.plus(RETRY_MS));
         self.drop_wants();

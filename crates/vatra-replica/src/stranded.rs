@@ -3,7 +3,9 @@
 //! Heights tell nothing of such entries, so nobody would ask for them. They are given to every peer unasked, a few at a
 //! time and once on each link, and apply there alone; what is still missing may come later all the same.
 
-use vatra_model::wire::{Want, WantClasses};
+use std::collections::BTreeMap;
+
+use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{CheckedEntry, LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
@@ -16,6 +18,8 @@ pub const UNASKED: u32 = 0;
 const LOGS_PER_ROUND: usize = 16;
 /// Entries of one log given to one peer in one round: not more than a budget holds, however large they are.
 const ENTRIES_PER_ROUND: usize = 32;
+/// Peers and logs of which it is remembered what could not be kept; a new link gives all anew.
+const LOST_MAX: usize = 64;
 /// Time between two rounds while there is something to give, in milliseconds; what was given is durable by then.
 const ROUND_MS: u64 = 500;
 /// Time after which a log is given from its beginning again, if entries came that lie below what was given.
@@ -32,7 +36,32 @@ pub(crate) struct Given {
     begun: MonoMs,
 }
 
+/// What could not be kept of what peers gave: whose, of which log, from where to where.
+pub(crate) type Lost = BTreeMap<(NodeKey, LogId), (u64, u64)>;
+
 impl Replica {
+    /// An entry that no height tells of came from a peer and could not be kept. Nobody would ask for it and nobody gives
+    /// it again, so that peer is asked once writing works.
+    pub(crate) fn note_lost(&mut self, peer: NodeKey, log: LogId, seq: u64) {
+        let is_told = self.target(&log) > seq;
+        let has_room = self.lost.len() < LOST_MAX || self.lost.contains_key(&(peer, log));
+        if !is_told && has_room && seq < u64::MAX {
+            let (from, to) = self.lost.entry((peer, log)).or_insert((seq, seq + 1));
+            (*from, *to) = ((*from).min(seq), (*to).max(seq + 1));
+        }
+    }
+
+    /// Asks for what could not be kept.
+    pub(crate) fn ask_for_lost(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for ((key, log), (from, to)) in std::mem::take(&mut self.lost) {
+            let request = self.number_request();
+            let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.greeted) else { continue };
+            let want = Want { request, log, from, to, classes: WantClasses::All, budget: BUDGET_MAX };
+            peer.ask(want, now.mono);
+            effects.push(Effect::Send { peer: key, message: Message::Want(want) });
+        }
+    }
+
     /// A peer gave entries unasked: they are given onward soon.
     pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[CheckedEntry]) {
         if request == Some(UNASKED) {

@@ -45,6 +45,7 @@ impl Replica {
             self.unask(&gone.wants.into_values().collect::<Vec<_>>());
             self.end_searches(&peer);
             self.forget_stray_talk(&peer);
+            self.lost.retain(|(from, _), _| *from != peer);
             let peers = &self.peers;
             let logs = &self.logs;
             let named = |log: &LogId| logs.get(log).is_some() || peers.values().any(|peer| peer.known(log) > 0);

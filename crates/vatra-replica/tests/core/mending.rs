@@ -102,7 +102,7 @@ fn another_entry_of_the_same_writer_is_no_repair() {
     assert_eq!(mended(&node.act([input])), Vec::<u64>::new());
     assert_eq!(node.replica.status(node.now).damaged, 1, "the hole is still open");
     node.act([done(1, want.request)]);
-    let again = wants(&node.run_for(31_000));
+    let again = wants(&node.run_for(5_000));
     assert_eq!(again.len(), 1, "and asked for again: {again:?}");
     let input = writer.sent(&node, 1, Some(again[0].1.request), &[(log, 4)]);
     assert_eq!(mended(&node.act([input])), [4]);
@@ -118,8 +118,8 @@ fn who_has_lost_the_same_entry_is_followed_by_another() {
     assert_ne!(first, second);
     let effects = node.act([done(number(second), want.request)]);
     assert!(wants(&effects).is_empty(), "nobody is asked twice in a row");
-    assert!(wants(&node.run_for(20_000)).is_empty());
-    let mut again = wants(&node.run_for(15_000));
+    assert!(wants(&node.run_for(3_000)).is_empty());
+    let mut again = wants(&node.run_for(2_000));
     assert!(!again.is_empty(), "but after a while");
     while let Some((peer, want)) = again.pop() {
         again.extend(wants(&node.act([done(number(peer), want.request)])));

@@ -167,3 +167,28 @@ fn many_stranded_entries_are_given_a_few_at_a_time_and_all() {
     node.act([later]);
     assert_eq!(given(&node.run_for(60_000)), [(101, 102)], "one more costs one more");
 }
+
+#[test]
+fn what_was_given_unasked_and_could_not_be_kept_is_asked_for() {
+    let mut writer = Node::new(9);
+    writer.publish(Class::Routine, 9);
+    let log = writer.replica.own_log();
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.greet(2, &Frontier::default());
+    let asked = |effects: &[Effect]| -> Vec<_> {
+        wants(effects).into_iter().map(|(peer, want)| (peer, want.from, want.to)).collect()
+    };
+    // One gives while the disk takes nothing, another while a write fails.
+    node.replica.set_writable(false);
+    let input = writer.sent(&node, 1, Some(UNASKED), &[(log, 5), (log, 7)]);
+    node.act([input]);
+    node.replica.set_writable(true);
+    assert_eq!(asked(&node.run_for(10)), [(key(1), 5, 8)]);
+    node.writes_fail = true;
+    let input = writer.sent(&node, 2, Some(UNASKED), &[(log, 3)]);
+    node.act([input]);
+    node.writes_fail = false;
+    assert_eq!(asked(&node.run_for(2_000)), [(key(2), 3, 4)], "once it works again");
+    assert!(asked(&node.run_for(2_000)).is_empty(), "once");
+}
