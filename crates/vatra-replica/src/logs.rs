@@ -62,8 +62,28 @@ pub(crate) struct LogState {
     broken: Option<u64>,
     /// The descriptor is not yet on disk.
     unsaved: bool,
-    /// When a push last made the contiguous part longer: more of them are likely to be on their way.
-    pub(crate) grew: Option<MonoMs>,
+    /// Pushes make the contiguous part longer: more of them are likely to be on their way.
+    growth: Option<Growth>,
+}
+
+/// How pushes of a log come.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    /// When one last came.
+    at: MonoMs,
+    /// About the longest time between two of them lately, in milliseconds.
+    every_ms: u64,
+}
+
+impl Growth {
+    /// After this long without a push, in milliseconds, nothing is on its way any more.
+    const REST_MS: u64 = 3_000;
+
+    fn next(self, now: MonoMs) -> Growth {
+        let gap = now.since(self.at);
+        let every_ms = if gap > Growth::REST_MS { 0 } else { gap.max(self.every_ms * 7 / 8) };
+        Growth { at: now, every_ms }
+    }
 }
 
 /// All logs.
@@ -83,7 +103,7 @@ impl LogState {
             fork: None,
             broken: None,
             unsaved,
-            grew: None,
+            growth: None,
         }
     }
 
@@ -194,6 +214,15 @@ impl LogState {
         gaps
     }
 
+    /// Whether pushes make the log longer: one came within this time, or, where they come slowly because links or this
+    /// node are busy, within twice the time that they take.
+    pub(crate) fn grows(&self, now: MonoMs, within_ms: u64) -> bool {
+        self.growth.is_some_and(|growth| {
+            let patience = within_ms.max(2 * growth.every_ms).min(Growth::REST_MS);
+            now.since(growth.at) < patience
+        })
+    }
+
     pub(crate) fn accepted_height(&self) -> u64 {
         self.accepted.height
     }
@@ -297,7 +326,8 @@ impl Logs {
     /// A push made the contiguous part of a log longer.
     pub(crate) fn note_growth(&mut self, log: &LogId, now: MonoMs) {
         if let Some(state) = self.logs.get_mut(log) {
-            state.grew = Some(now);
+            let first = Growth { at: now, every_ms: 0 };
+            state.growth = Some(state.growth.map_or(first, |growth| growth.next(now)));
         }
     }
 

@@ -326,7 +326,7 @@ impl Replica {
 
 /// Whether pushes have lately made the contiguous part of a log longer.
 pub(crate) fn grows(state: Option<&LogState>, now: MonoMs, within_ms: u64) -> bool {
-    state.and_then(|state| state.grew).is_some_and(|grew| now.since(grew) < within_ms)
+    state.is_some_and(|state| state.grows(now, within_ms))
 }
 
 pub(crate) fn held_height(state: Option<&LogState>) -> u64 {

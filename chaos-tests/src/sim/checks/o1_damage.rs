@@ -11,10 +11,12 @@ use crate::sim::world::World;
 /// The first entry to be sent whose row can no longer be read.
 #[must_use]
 pub fn in_answer(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
-    // Others for the same place are kept beside their log.
+    // Others for the same place, or a second copy, are kept beside their log.
     let is_damaged = |entry: &&Arc<CheckedEntry>| {
-        let (log, seq) = (entry.header().log, entry.header().seq.0);
-        node.damaged.contains(&(log, seq)) && node.disk.durable().hash(log, seq) == Some(entry.hash())
+        let (log, seq, hash) = (entry.header().log, entry.header().seq.0, entry.hash());
+        let disk = node.disk.durable();
+        let is_beside = disk.strays.contains_key(&(log, seq, hash));
+        node.damaged.contains(&(log, seq)) && disk.hash(log, seq) == Some(hash) && !is_beside
     };
     let first = entries.iter().find(is_damaged)?;
     Some(format!("{} {}", first.header().log, first.header().seq))

@@ -6,7 +6,7 @@ use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, Class, Entry, SignedHeader, codec};
 use vatra_replica::{Batch, Effect, Input};
 
-use crate::sim::checks::{o1_damage, s5_forks, told};
+use crate::sim::checks::{s5_forks, told};
 use crate::sim::network::{CONTROL, Frame};
 use crate::sim::node::{Portion, frames_of};
 use crate::sim::planted::Bug;
@@ -49,7 +49,7 @@ impl World {
                 }
                 Effect::ServeStrays { peer, request, log, items } => {
                     let Some(to) = self.index_of(index, &peer) else { continue };
-                    self.nodes[index].serve_strays(to, lane_of(Class::Bulk), request, log, &items);
+                    self.serve_strays(index, to, request, log, &items);
                     self.pump(index, to);
                 }
                 Effect::ServeHeader { peer, log, seq } => {
@@ -255,9 +255,6 @@ impl World {
         lane: usize,
         entries: &[Arc<CheckedEntry>],
     ) -> bool {
-        if let Some(damaged) = o1_damage::in_answer(&self.nodes[index], entries).filter(|_| request.is_some()) {
-            self.violation(format!("node {index} sends a row that it cannot read: {damaged} (O1)"));
-        }
         if let Some(early) = told::in_entries(&self.nodes[index], entries) {
             self.violation(format!("node {index} sends an entry before it is durable: {early} (P2)"));
         }

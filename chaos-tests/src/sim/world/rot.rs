@@ -1,13 +1,16 @@
 //! Rows that a disk no longer gives back: how they come about, are noticed, and are mended or given up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use vatra_model::{LogId, Seq};
+use vatra_model::{Class, EntryHash, LogId, Seq};
 use vatra_replica::Input;
 
+use crate::sim::checks::o1_damage;
 use crate::sim::disk::Keep;
+use crate::sim::node::Portion;
 use crate::sim::planted::Bug;
 use crate::sim::world::World;
+use crate::sim::world::perform::lane_of;
 
 /// A start reads the entries past the height that a log's row tells, which is written in steps of so many.
 const ROW_STEP: u64 = 16;
@@ -45,11 +48,42 @@ impl World {
         if self.withholds_answer(index) {
             return;
         }
+        let before = self.nodes[index].serving.get(&(to, lane)).map_or(0, VecDeque::len);
         let unreadable = self.nodes[index].serve(to, lane, want);
+        self.check_answer(index, (to, lane), before);
         self.tally.bite_times("flips_met", unreadable.len() as u64);
         self.tell_damage(index, unreadable);
         if self.is_planted(Bug::AnsweredTwice) {
             let _ = self.nodes[index].serve(to, lane, want);
+        }
+    }
+
+    /// The same for strays.
+    pub(crate) fn serve_strays(
+        &mut self,
+        index: usize,
+        to: usize,
+        request: u32,
+        log: LogId,
+        items: &[(u64, EntryHash)],
+    ) {
+        let lane = lane_of(Class::Bulk);
+        let before = self.nodes[index].serving.get(&(to, lane)).map_or(0, VecDeque::len);
+        self.nodes[index].serve_strays(to, lane, request, log, items);
+        self.check_answer(index, (to, lane), before);
+    }
+
+    /// What was just read for an answer was readable; what rots after that was read in time.
+    fn check_answer(&mut self, index: usize, line: (usize, usize), before: usize) {
+        let node = &self.nodes[index];
+        let read = node.serving.get(&line).into_iter().flat_map(|portions| portions.iter().skip(before));
+        let entries = read.filter_map(|portion| match portion {
+            Portion::Entries(_, entries) => Some(entries),
+            Portion::Done { .. } => None,
+        });
+        let damaged: Vec<String> = entries.filter_map(|entries| o1_damage::in_answer(node, entries)).collect();
+        for damaged in damaged {
+            self.violation(format!("node {index} sends a row that it cannot read: {damaged} (O1)"));
         }
     }
 

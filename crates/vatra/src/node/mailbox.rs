@@ -24,9 +24,6 @@ const QUEUES: usize = 4;
 const QUEUE_ITEMS_MAX: usize = 4096;
 /// Bytes that one queue holds, not counting the first item.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
-/// Which part of a queue one source may take before what it pushes is left to catch-up.
-const SOURCE_SHARE: usize = 4;
-
 /// Whose an item is. Sources take turns, so that what one of them sends delays only itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Source(NodeKey);
@@ -124,7 +121,8 @@ impl<T> Queue<T> {
 
     fn is_crowded_by(&self, source: Source) -> bool {
         self.sources.get(&source).is_some_and(|waiting| {
-            waiting.items.len() >= QUEUE_ITEMS_MAX / SOURCE_SHARE || waiting.bytes >= QUEUE_BYTES_MAX / SOURCE_SHARE
+            let free_items = QUEUE_ITEMS_MAX.saturating_sub(self.items);
+            waiting.items.len() >= free_items || waiting.bytes >= QUEUE_BYTES_MAX.saturating_sub(self.bytes)
         })
     }
 }
@@ -210,7 +208,9 @@ impl<T> Mailbox<T> {
         self.lock().queues.iter().map(|queue| queue.items).sum()
     }
 
-    /// Whether a source has as much waiting as its share of a queue allows.
+    /// Whether a source has as much waiting as there is still free: what it pushes is then left to catch-up. One alone
+    /// gets half of a queue, two get a third each, and there is always room for one more (dynamic thresholds after
+    /// Choudhury and Hahne, 1998).
     pub(crate) fn is_crowded_by(&self, urgency: Urgency, source: Source) -> bool {
         self.lock().queues[urgency as usize].is_crowded_by(source)
     }
@@ -302,16 +302,19 @@ mod tests {
     fn a_source_crowds_only_itself() {
         let mailbox = Mailbox::default();
         let [flood, honest] = [1, 2].map(|number| Source::of(NodeKey([number; 32])));
-        let share = Weight { changes: 1, bytes: QUEUE_BYTES_MAX / SOURCE_SHARE, source: flood };
+        let share = Weight { changes: 1, bytes: QUEUE_BYTES_MAX / 2, source: flood };
         assert!(!mailbox.is_crowded_by(Urgency::Bulk, flood));
         assert_eq!(mailbox.try_post(Urgency::Bulk, share, 1), Ok(()));
         assert!(mailbox.is_crowded_by(Urgency::Bulk, flood));
         assert!(!mailbox.is_crowded_by(Urgency::Bulk, honest) && !mailbox.is_crowded_by(Urgency::Urgent, flood));
-        for number in 0..QUEUE_ITEMS_MAX / SOURCE_SHARE {
-            assert!(!mailbox.is_crowded_by(Urgency::Bulk, honest));
-            assert_eq!(mailbox.try_post(Urgency::Bulk, Weight::small(honest), number), Ok(()));
+        let mut count = 0;
+        while !mailbox.is_crowded_by(Urgency::Bulk, honest) {
+            count += 1;
+            assert_eq!(mailbox.try_post(Urgency::Bulk, Weight::small(honest), count), Ok(()));
         }
-        assert!(mailbox.is_crowded_by(Urgency::Bulk, honest));
+        assert!((1_000..QUEUE_ITEMS_MAX / 2 + 1).contains(&count), "as many as there is room for after that: {count}");
+        let third = Source::of(NodeKey([3; 32]));
+        assert!(!mailbox.is_crowded_by(Urgency::Bulk, third), "there is room for one more");
     }
 
     #[test]
