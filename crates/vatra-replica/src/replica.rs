@@ -1,7 +1,7 @@
 //! The replica: takes inputs, keeps the state, gives effects. Each concern has its own file; this one decides
 //! which of them an input belongs to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
@@ -26,7 +26,7 @@ use crate::planner::Ripening;
 use crate::publish::Outbox;
 use crate::seeded::Seeded;
 use crate::spread::RETRY_MS;
-use crate::stranded::Lost;
+use crate::stranded::{Lost, Stuck};
 use crate::strays::StrayTalk;
 use crate::topology::Topology;
 use crate::trust::{CheckedBeacon, Trust};
@@ -150,7 +150,7 @@ pub struct Replica {
     /// When the last link with a node that has none ended; admitted nodes only.
     pub(crate) unlinked: BTreeMap<NodeKey, MonoMs>,
     /// Logs whose gap nobody could fill at the last look.
-    pub(crate) stuck: BTreeSet<LogId>,
+    pub(crate) stuck: BTreeMap<LogId, Stuck>,
     pub(crate) inquiries: Inquiries,
     pub(crate) mending: Mending,
     pub(crate) lost: Lost,
@@ -228,7 +228,7 @@ impl Replica {
             behind_since: BTreeMap::new(),
             paces: Paces::default(),
             unlinked: BTreeMap::new(),
-            stuck: BTreeSet::new(),
+            stuck: BTreeMap::new(),
             inquiries: Inquiries::default(),
             mending: Mending::default(),
             lost: Lost::new(),

@@ -3,7 +3,7 @@
 //! Heights tell nothing of such entries, so nobody would ask for them. They are given to every peer unasked, a few at a
 //! time and once on each link, and apply there alone; what is still missing may come later all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{CheckedEntry, LogId, MonoMs, NodeKey};
@@ -18,6 +18,8 @@ pub const UNASKED: u32 = 0;
 const LOGS_PER_ROUND: usize = 16;
 /// Entries of one log given to one peer in one round: not more than a budget holds, however large they are.
 const ENTRIES_PER_ROUND: usize = 32;
+/// Time for which a peer that says that it can fill a gap is waited for, in milliseconds, while nothing comes.
+const CLAIMED_MS: u64 = 15_000;
 /// Peers and logs of which it is remembered what could not be kept; a new link gives all anew.
 const LOST_MAX: usize = 64;
 /// Time between two rounds while there is something to give, in milliseconds; what was given is durable by then.
@@ -34,6 +36,22 @@ pub(crate) struct Given {
     count: usize,
     /// When they were given from the beginning.
     begun: MonoMs,
+}
+
+/// A log of which entries lie beyond a gap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stuck {
+    /// Contiguous entries and those beyond the gap, at the last look.
+    held: (u64, usize),
+    /// Since when these are the same.
+    since: MonoMs,
+}
+
+impl Stuck {
+    /// Whatever is held, it need not be waited for.
+    fn for_long() -> Stuck {
+        Stuck { held: (u64::MAX, usize::MAX), since: MonoMs(0) }
+    }
 }
 
 /// What could not be kept of what peers gave: whose, of which log, from where to where.
@@ -65,7 +83,9 @@ impl Replica {
     /// A peer gave entries unasked: they are given onward soon.
     pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[CheckedEntry]) {
         if request == Some(UNASKED) {
-            self.stuck.extend(entries.iter().map(|entry| entry.header().log));
+            for log in entries.iter().map(|entry| entry.header().log).collect::<BTreeSet<_>>() {
+                self.stuck.insert(log, Stuck::for_long());
+            }
             self.give_stranded_at(now.mono.plus(ROUND_MS));
         }
     }
@@ -75,7 +95,7 @@ impl Replica {
         for peer in self.peers.values_mut() {
             peer.given.remove(&log);
         }
-        self.stuck.insert(log);
+        self.stuck.insert(log, Stuck::for_long());
         self.give_stranded_at(now.mono.plus(ROUND_MS));
     }
 
@@ -86,28 +106,44 @@ impl Replica {
     /// Gives stranded entries to peers that were not given them.
     pub(crate) fn give_stranded(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.timers.stranded = None;
-        let stuck: Vec<LogId> = self
-            .logs
-            .iter()
-            .filter(|(log, state)| state.ahead_count() > 0 && self.target(log) <= state.accepted().height)
-            .map(|(log, _)| *log)
-            .collect();
-        // Only what was stuck the last time too: a push or an announcement may just be on its way.
-        let lasting: Vec<LogId> = stuck.iter().filter(|log| self.stuck.contains(*log)).copied().collect();
-        let mut rounds = lasting.len().saturating_sub(LOGS_PER_ROUND);
-        for log in lasting.into_iter().take(LOGS_PER_ROUND) {
-            rounds += usize::from(self.give_log(now, log, effects));
+        let mut stuck = BTreeMap::new();
+        let mut lasting = Vec::new();
+        for (log, state) in self.logs.iter().filter(|(_, state)| state.ahead_count() > 0) {
+            let held = (state.accepted().height, state.ahead_count());
+            let before = self.stuck.get(log).copied();
+            let same = before.filter(|before| before.held == held || before.held == Stuck::for_long().held);
+            let is_claimed = self.target(log) > held.0;
+            // Not at the first look: a push or an announcement may just be on its way. And what a peer says that it
+            // has, and does not give, is waited for some time longer.
+            let lasts = match is_claimed {
+                false => before.is_some(),
+                true => same.is_some_and(|same| now.mono.since(same.since) >= CLAIMED_MS),
+            };
+            if lasts {
+                lasting.push(*log);
+            }
+            stuck.insert(*log, Stuck { held, since: same.map_or(now.mono, |same| same.since) });
         }
-        if rounds > 0 {
+        self.stuck = stuck;
+        let (mut given, mut is_more) = (0, false);
+        for log in lasting {
+            if given >= LOGS_PER_ROUND {
+                is_more = true;
+                break;
+            }
+            let (gave, more) = self.give_log(now, log, effects);
+            given += usize::from(gave);
+            is_more |= more;
+        }
+        if is_more {
             self.give_stranded_at(now.mono.plus(ROUND_MS));
         }
-        self.stuck = stuck.into_iter().collect();
     }
 
-    /// Gives the next entries of a log to every peer; `true` if some peer is to be given more.
-    fn give_log(&mut self, now: Now, log: LogId, effects: &mut Vec<Effect>) -> bool {
-        let Some(state) = self.logs.get(&log) else { return false };
-        let mut is_more = false;
+    /// Gives the next entries of a log to every peer; whether any peer was given some, and is to be given more.
+    fn give_log(&mut self, now: Now, log: LogId, effects: &mut Vec<Effect>) -> (bool, bool) {
+        let Some(state) = self.logs.get(&log) else { return (false, false) };
+        let (mut gave, mut is_more) = (false, false);
         let peers: Vec<NodeKey> = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(key, _)| *key).collect();
         for key in peers {
             let Some(peer) = self.peers.get_mut(&key) else { continue };
@@ -127,7 +163,8 @@ impl Replica {
             peer.given.insert(log, Given { next: to, count: given.count + more, ..given });
             let want = Want { request: UNASKED, log, from, to, classes: WantClasses::All, budget: BUDGET_MAX };
             effects.push(Effect::Serve { peer: key, want });
+            gave = true;
         }
-        is_more
+        (gave, is_more)
     }
 }

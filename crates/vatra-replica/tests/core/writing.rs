@@ -142,6 +142,41 @@ fn what_was_written_before_a_write_failed_is_announced() {
     assert!(told.clone().any(|told| told == (key(2), vec![(log, 1)])), "{:?}", told.collect::<Vec<_>>());
 }
 
+/// Ranges that are given unasked, to whomever.
+fn given(effects: &[Effect]) -> Vec<(u64, u64)> {
+    let ranges = effects.iter().filter_map(|effect| match effect {
+        Effect::Serve { want, .. } if want.request == UNASKED => Some((want.from, want.to)),
+        _ => None,
+    });
+    ranges.collect()
+}
+
+#[test]
+fn who_claims_to_fill_a_gap_and_does_not_keeps_nothing_from_others() {
+    let mut writer = Node::new(9);
+    writer.publish(Class::Routine, 20);
+    let log = writer.replica.own_log();
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.greet(2, &Frontier::default());
+    let input = writer.sent(&node, 1, None, &[(log, 3), (log, 4), (log, 9)]);
+    node.act([input, have(2, log, 21)]);
+    // It answers every request with nothing, and claims the same again.
+    let mut effects = Vec::new();
+    for _ in 0..60 {
+        for (peer, want) in wants(&effects) {
+            assert_eq!(peer, key(2), "nobody else says that it holds more");
+            node.act([message(2, Message::Done { request: want.request, more: false })]);
+        }
+        effects = node.act([have(2, log, 21)]);
+        effects.extend(node.run_for(1_000));
+        if !given(&effects).is_empty() {
+            break;
+        }
+    }
+    assert_eq!(given(&effects), [(3, 10), (3, 10)], "each peer gets what lies past the gap");
+}
+
 #[test]
 fn many_stranded_entries_are_given_a_few_at_a_time_and_all() {
     let mut writer = Node::new(9);
@@ -154,13 +189,6 @@ fn many_stranded_entries_are_given_a_few_at_a_time_and_all() {
     let input = writer.sent(&node, 1, None, &places);
     node.act([input, Input::LinkDown { peer: key(1) }]);
     node.greet(2, &Frontier::default());
-    let given = |effects: &[Effect]| -> Vec<(u64, u64)> {
-        let ranges = effects.iter().filter_map(|effect| match effect {
-            Effect::Serve { want, .. } if want.request == UNASKED => Some((want.from, want.to)),
-            _ => None,
-        });
-        ranges.collect()
-    };
     let parts = given(&node.run_for(60_000));
     assert_eq!(parts, [(1, 33), (33, 65), (65, 97), (97, 101)], "each once on a link");
     let later = writer.sent(&node, 2, Some(UNASKED), &[(log, 101)]);
