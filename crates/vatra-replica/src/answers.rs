@@ -110,6 +110,9 @@ impl Replica {
         let log = asked.want.log;
         let mends = self.mending.is_asked(peer, request);
         if mends {
+            if !more {
+                self.mending.answered(peer, request);
+            }
             // Who has lost the same entry may hold all others.
             self.mending.look_at(now.mono);
         }

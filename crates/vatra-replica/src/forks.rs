@@ -63,6 +63,11 @@ impl Search {
 }
 
 impl Inquiries {
+    /// Whether the place at which a log parts from a peer's is being looked for.
+    pub(crate) fn searches(&self, log: &LogId) -> bool {
+        self.searches.contains_key(log)
+    }
+
     /// Entries that are to be looked into.
     pub(crate) fn suspects(&self) -> impl Iterator<Item = &Arc<CheckedEntry>> {
         self.suspects.values()

@@ -46,8 +46,10 @@ struct Hole {
     expected: Option<EntryHash>,
     /// What came for it before that was known.
     candidate: Option<Arc<CheckedEntry>>,
-    /// Who was asked since the last time that all were.
+    /// Who has said that it does not hold it, since the last time that all were asked.
     asked: BTreeSet<NodeKey>,
+    /// A run below it was asked for too, and did not come whole.
+    is_alone: bool,
     /// Where the request is that it waits for.
     request: Option<(NodeKey, u32)>,
     /// Nobody has it: all are asked anew at this time.
@@ -79,6 +81,24 @@ impl Mending {
         self.requests.contains(&(peer, request))
     }
 
+    /// Whether there is room for one more; of a run the upper end is worth more, as it is filled from there.
+    fn makes_room(&mut self, log: LogId, place: u64) -> bool {
+        if self.holes.len() < HOLES_MAX {
+            return true;
+        }
+        let below = self.holes.range((log, 0)..(log, place));
+        let idle = |hole: &Hole| hole.expected.is_none() && hole.request.is_none() && !hole.is_found;
+        let lowest = below.filter(|(_, hole)| idle(hole)).map(|(place, _)| *place).next();
+        lowest.is_some_and(|lowest| self.holes.remove(&lowest).is_some())
+    }
+
+    /// A peer has answered a request whole.
+    pub(crate) fn answered(&mut self, peer: NodeKey, request: u32) {
+        for hole in self.holes.values_mut().filter(|hole| hole.request == Some((peer, request)) && !hole.is_found) {
+            hole.asked.insert(peer);
+        }
+    }
+
     /// There is a new link with a peer, which may hold more than before.
     pub(crate) fn forget_asked(&mut self, peer: &NodeKey) {
         for hole in self.holes.values_mut() {
@@ -108,7 +128,7 @@ impl Replica {
         for place in places.iter().map(|seq| seq.0) {
             // What is past a gap or a fork, and was found damaged at the start, counts as missing and is fetched.
             let is_held = place < state.end() && state.holds_durably(place);
-            if !is_held || self.mending.holes.len() >= HOLES_MAX || self.mending.holes.contains_key(&(log, place)) {
+            if !is_held || self.mending.holes.contains_key(&(log, place)) || !self.mending.makes_room(log, place) {
                 continue;
             }
             self.mending.holes.insert((log, place), Hole::default());
@@ -166,7 +186,9 @@ impl Replica {
     pub(crate) fn mended(&mut self, now: Now, entry: &CheckedEntry, effects: &mut Vec<Effect>) {
         let header = entry.header();
         if self.mending.holes.remove(&(header.log, header.seq.0)).is_some() {
-            if self.logs.get(&header.log).is_some_and(|state| header.seq.0 >= state.accepted_height()) {
+            let height = self.logs.get(&header.log).map_or(0, crate::logs::LogState::accepted_height);
+            let others = self.mending.holes.range((header.log, height)..=(header.log, u64::MAX)).next();
+            if header.seq.0 >= height && others.is_none() {
                 // Peers were given the entries beyond the gap without it.
                 self.give_again(now, header.log);
             }
@@ -174,14 +196,33 @@ impl Replica {
         }
     }
 
-    /// The store was looked through from a place on: its entry, if it can be read, tells what belongs before it.
-    pub(crate) fn learn_expected(&mut self, now: Now, log: LogId, from: u64, headers: &[SignedHeader]) {
+    /// The store was looked through from a place on: its entry, if it can be read, tells what belongs before it. If it
+    /// cannot, it is a hole as well, and so is what lies between it and the next that can.
+    pub(crate) fn learn_expected(
+        &mut self,
+        now: Now,
+        log: LogId,
+        from: u64,
+        headers: &[SignedHeader],
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(below) = from.checked_sub(1) else { return };
         let Some(hole) = self.mending.holes.get_mut(&(log, below)) else { return };
-        let header = headers.first().and_then(|signed| signed.header().ok());
-        if let Some(header) = header.filter(|header| header.seq.0 == from && hole.expected.is_none()) {
-            hole.expected = Some(header.prev);
-            self.mending.look_at(now.mono);
+        if hole.expected.is_some() {
+            return;
+        }
+        match headers.first().and_then(|signed| signed.header().ok()) {
+            Some(header) if header.seq.0 == from => {
+                hole.expected = Some(header.prev);
+                self.mending.look_at(now.mono);
+            }
+            next => {
+                // Others are looked at meanwhile.
+                hole.again = Some(now.mono.plus(AGAIN_MS));
+                let end = next.map_or(from + 1, |header| header.seq.0);
+                let unknown: Vec<Seq> = (from..end).rev().take(RUN_MAX as usize).map(Seq).collect();
+                self.take_damage(now, log, &unknown, effects);
+            }
         }
     }
 
@@ -243,7 +284,9 @@ impl Replica {
         };
         let holes = &self.mending.holes;
         let is_open = |seq: &u64| holes.get(&(log, *seq)).is_some_and(|hole| hole.request.is_none() && !hole.is_found);
-        let from = (0..top).rev().take(RUN_MAX as usize - 1).take_while(is_open).last().unwrap_or(top);
+        // A run that did not come whole begins with its lowest entries again: its top is asked for alone.
+        let others = if holes[&(log, top)].is_alone { 0 } else { RUN_MAX as usize - 1 };
+        let from = (0..top).rev().take(others).take_while(is_open).last().unwrap_or(top);
         let request = self.number_request();
         let want = Want { request, log, from, to: top + 1, classes: WantClasses::All, budget: BUDGET_MAX };
         for seq in from..=top {
@@ -251,7 +294,7 @@ impl Replica {
             hole.request = Some((key, request));
         }
         let hole = self.mending.holes.get_mut(&(log, top)).expect("one of the holes");
-        hole.asked.insert(key);
+        hole.is_alone = true;
         self.mending.requests.insert((key, request));
         self.peers.get_mut(&key).expect("chosen above").ask(want, now.mono);
         effects.push(Effect::Send { peer: key, message: Message::Want(want) });

@@ -288,8 +288,11 @@ impl Replica {
                 }
             }
             Input::Recalled { log, from, count_max, headers, stray } => {
-                self.learn_expected(now, log, from, &headers);
-                self.recalled(now, (log, from, count_max), &headers, stray.as_ref(), effects);
+                self.learn_expected(now, log, from, &headers, effects);
+                // One header alone settles nothing between neighbours, and those in doubt wait for their own look.
+                if count_max > 1 || self.inquiries.searches(&log) {
+                    self.recalled(now, (log, from, count_max), &headers, stray.as_ref(), effects);
+                }
             }
             Input::Damaged { log, places } => self.take_damage(now, log, &places, effects),
             Input::Tick => {}

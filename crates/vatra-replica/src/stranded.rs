@@ -21,7 +21,8 @@ const ENTRIES_PER_ROUND: usize = 32;
 /// Time for which a peer that says that it can fill a gap is waited for, in milliseconds, while nothing comes.
 const CLAIMED_MS: u64 = 15_000;
 /// Peers and logs of which it is remembered what could not be kept; a new link gives all anew.
-const LOST_MAX: usize = 64;
+const LOST_MAX: usize = 256;
+const LOST_PER_PEER_MAX: usize = 16;
 /// Time between two rounds while there is something to give, in milliseconds; what was given is durable by then.
 const ROUND_MS: u64 = 500;
 /// Time after which a log is given from its beginning again, if entries came that lie below what was given.
@@ -62,7 +63,9 @@ impl Replica {
     /// it again, so that peer is asked once writing works.
     pub(crate) fn note_lost(&mut self, peer: NodeKey, log: LogId, seq: u64) {
         let is_told = self.target(&log) > seq;
-        let has_room = self.lost.len() < LOST_MAX || self.lost.contains_key(&(peer, log));
+        let others = (peer, LogId([0; 16]))..=(peer, LogId([0xff; 16]));
+        let has_room = self.lost.contains_key(&(peer, log))
+            || (self.lost.len() < LOST_MAX && self.lost.range(others).count() < LOST_PER_PEER_MAX);
         if !is_told && has_room && seq < u64::MAX {
             let (from, to) = self.lost.entry((peer, log)).or_insert((seq, seq + 1));
             (*from, *to) = ((*from).min(seq), (*to).max(seq + 1));

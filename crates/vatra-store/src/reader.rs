@@ -155,10 +155,17 @@ impl Reader {
     /// none.
     ///
     /// # Errors
-    /// See [`ReadError`]; what was not told will be once it is met again.
+    /// See [`ReadError`]; what was not told is told by the next call.
     pub fn take_damaged_entries(&self) -> Result<BTreeSet<(LogId, Seq)>, ReadError> {
         let met = self.shared.damage.take_entries();
-        if met.is_empty() { Ok(met) } else { self.snapshot()?.still_damaged(met) }
+        if met.is_empty() {
+            return Ok(met);
+        }
+        let damaged = self.snapshot().and_then(|snapshot| snapshot.still_damaged(met.clone()));
+        if damaged.is_err() {
+            self.shared.damage.put_back(met);
+        }
+        damaged
     }
 
     /// Reads at one moment, and once more when the engine was reopened just then.

@@ -16,7 +16,7 @@ use crate::space::Space;
 /// Damaged rows that are kept in mind; more are met again when they are read again.
 pub const DAMAGED_ROWS_MAX: usize = 4096;
 
-/// Places of one gap between entries that are told; the next look tells more if these were filled.
+/// Places of one gap between entries that are told, the highest: gaps are filled from above.
 const GAP_MAX: usize = 64;
 
 /// Damaged rows that were met and not written since.
@@ -46,7 +46,7 @@ impl KnownDamage {
     fn note_gap(&self, log: LogId, from: Seq, to: Seq) {
         let mut known = self.lock();
         let room = DAMAGED_ROWS_MAX.saturating_sub(known.untold.len()).min(GAP_MAX);
-        known.untold.extend((from.0..to.0).map(|seq| (log, Seq(seq))).take(room));
+        known.untold.extend((from.0..to.0).rev().map(|seq| (log, Seq(seq))).take(room));
     }
 
     /// These rows were written.
@@ -66,6 +66,13 @@ impl KnownDamage {
 
     pub(crate) fn take_entries(&self) -> BTreeSet<(LogId, Seq)> {
         std::mem::take(&mut self.lock().untold)
+    }
+
+    /// These could not be looked at again.
+    pub(crate) fn put_back(&self, places: BTreeSet<(LogId, Seq)>) {
+        let mut known = self.lock();
+        let room = DAMAGED_ROWS_MAX.saturating_sub(known.untold.len());
+        known.untold.extend(places.into_iter().take(room));
     }
 
     /// The row is whole: whoever noted it saw a moment before it was written.

@@ -141,7 +141,7 @@ fn a_repair_that_was_not_written_is_fetched_again() {
     assert_eq!(mended(&node.act([input])), Vec::<u64>::new());
     node.entries.remove(&(log, 4));
     node.writes_fail = false;
-    let asked = wants(&node.run_for(10_000));
+    let asked = wants(&node.run_for(4_000));
     assert_eq!(ranges(&asked), [(4, 5)], "{asked:?}");
     let input = writer.sent(&node, 1, Some(asked[0].1.request), &[(log, 4)]);
     assert_eq!(mended(&node.act([input])), [4]);
@@ -188,4 +188,61 @@ fn places_that_are_not_held_are_not_holes() {
     let effects = node.act([Input::Damaged { log, places: places(&all) }]);
     assert_eq!(node.replica.status(node.now).damaged, 10);
     assert_eq!(ranges(&wants(&effects)), [(0, 10)]);
+}
+
+#[test]
+fn a_run_that_does_not_come_whole_is_filled_from_its_top() {
+    let (mut node, writer, log) = holding(&[1]);
+    let mut asked = wants(&damage(&mut node, log, &[2, 3, 4, 5]));
+    assert_eq!(ranges(&asked), [(2, 6)]);
+    let mut filled = Vec::new();
+    for _ in 0..20 {
+        let Some((_, want)) = asked.pop() else { break };
+        // An answer has room for one entry.
+        let input = writer.sent(&node, 1, Some(want.request), &[(log, want.from)]);
+        let more = want.to > want.from + 1;
+        let mut effects = node.act([input]);
+        effects.extend(node.act([message(1, Message::Done { request: want.request, more })]));
+        effects.extend(node.run_for(4_500));
+        filled.extend(mended(&effects));
+        asked.extend(wants(&effects));
+    }
+    filled.sort_unstable();
+    assert_eq!(filled, [2, 3, 4, 5]);
+}
+
+#[test]
+fn what_lies_between_a_hole_and_the_next_readable_entry_is_a_hole() {
+    let (mut node, writer, log) = holding(&[1]);
+    for seq in [5, 6, 7] {
+        node.entries.remove(&(log, seq)).expect("it was held");
+    }
+    // Only the lowest was noticed.
+    let mut asked = wants(&node.act([Input::Damaged { log, places: vec![Seq(5)] }]));
+    asked.extend(wants(&node.run_for(10_000)));
+    let mut filled = Vec::new();
+    while let Some((_, want)) = asked.pop() {
+        let places: Vec<_> = (want.from..want.to).map(|seq| (log, seq)).collect();
+        let input = writer.sent(&node, 1, Some(want.request), &places);
+        filled.extend(mended(&node.act([input])));
+        asked.extend(wants(&node.act([done(1, want.request)])));
+    }
+    filled.sort_unstable();
+    assert_eq!(filled, [5, 6, 7]);
+}
+
+#[test]
+fn a_lost_link_or_a_busy_peer_is_no_reason_for_a_new_life() {
+    let mut node = Node::new(0);
+    node.publish(Class::Routine, 5);
+    let log = node.replica.own_log();
+    node.greet(1, &node.replica.frontier());
+    node.run_for(15_000);
+    let want = wants(&damage(&mut node, log, &[2]))[0].1;
+    node.act([message(1, Message::Done { request: want.request, more: true })]);
+    node.run_for(3_000);
+    node.act([Input::LinkDown { peer: key(1) }]);
+    node.run_for(60_000);
+    assert_eq!(node.replica.own_log(), log);
+    assert_eq!(node.replica.status(node.now).damaged, 1);
 }

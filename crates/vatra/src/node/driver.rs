@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use tokio::sync::{oneshot, watch};
 use vatra_mesh::{LinkId, Mesh};
 use vatra_model::pack::Packer;
@@ -117,6 +116,8 @@ pub(crate) struct Driver {
     pub(crate) portions: Vec<PendingPortion>,
     /// A batch of this round was not stored.
     pub(crate) has_lost_batch: bool,
+    /// Where the own log ends could not be told when a batch was lost.
+    pub(crate) leaves_log: bool,
     /// Why and since when the fence cannot be raised.
     pub(crate) fence_trouble: Option<(ReadOnlyReason, WallMs)>,
 }
@@ -293,6 +294,10 @@ impl Driver {
                         let (input, written) = self.persist(&batch)?;
                         positions = written;
                         self.replica.handle(self.clock.now(), input, &mut more);
+                        if std::mem::take(&mut self.leaves_log) {
+                            tracing::error!("rows of this node's own log are damaged: it goes on in a new one");
+                            self.replica.leave_own_log(&mut more);
+                        }
                     }
                     other => more.push(other),
                 }
@@ -336,7 +341,7 @@ impl Driver {
                     tracing::error!(error = format!("{error:#}"), "a batch was not stored");
                     // What the core holds to be missing, it writes again: it must not be told less than there is.
                     let stored = restore_logs(&self.projector.views.reader)?;
-                    ensure!(stored.tells_end_of(&own_log), "rows of this node's own log are damaged; run `vatra fsck`");
+                    self.leaves_log = !stored.tells_end_of(&own_log);
                     return Ok((Input::PersistFailed { batch: batch.id, logs: stored.logs }, HashMap::new()));
                 }
             }

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use vatra_model::change::record_id;
 use vatra_model::fork::stray_log;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Digest, Summary, View};
-use vatra_model::{Change, CheckedEntry, EntryHash, LogId, Position, RecordId, Seq};
+use vatra_model::{Change, CheckedEntry, EntryHash, LogId, MemberCode, Position, RecordId, Seq};
 use vatra_record::{Applied, Lack, Record, view_of_create};
 use vatra_replica::Batch;
 use vatra_store::{Commit, EntryRow, IdRow, ReadError};
@@ -231,6 +232,7 @@ impl Projector {
         let header = *checked.header();
         let hash = checked.hash();
         let origin = self.views.origins.get(&header.log).context("an accepted entry's log is described")?;
+        let member = origin.member;
         let held = match self.guard.is_held(&hash) {
             true => Some(Reason::Crashed),
             false if header.log != round.own_log && self.quarantine.is_origin_held(&origin.node) => {
@@ -248,7 +250,8 @@ impl Projector {
         round.out.commit.entries.push(EntryRow { log: stored, seq: header.seq, bytes });
         // An entry whose row is there had its effects when that was written.
         let is_damaged = || matches!(round.snapshot.entry(stored, header.seq), Err(ReadError::Damaged(_)));
-        let is_put_back = round.batch.mended.contains(&hash) || is_damaged();
+        let is_put_back =
+            round.batch.mended.contains(&hash) || (is_damaged() && had_effects(round, stored, checked, member));
         if is_stray {
             round.out.commit.strays.push(stray_row(header.log, header.seq, hash, header.prev));
         }
@@ -409,6 +412,26 @@ impl Projector {
         working.tell(round, record_id, &view, &bytes, unlocked);
         Ok(())
     }
+}
+
+/// Whether the stream tells of an entry's creates that they stood in this place: another entry for the place, of a
+/// writer that contradicts itself, creates something else.
+fn had_effects(round: &Round<'_>, stored: LogId, checked: &CheckedEntry, member: MemberCode) -> bool {
+    let header = checked.header();
+    let mut creates = checked.changes().filter_map(|(_, index, bytes)| match Change::decode(bytes?) {
+        Ok(Change::Create(create)) => Some((index, record_id(member, &create))),
+        _ => None,
+    });
+    creates.all(|(index, record)| match round.snapshot.id(record) {
+        Ok(Some(id)) if id.created.0 > 0 => match round.snapshot.stream_row(id.created) {
+            // A record may be created twice, of which the first counts.
+            Ok(Some(row)) => (row.log, row.seq, row.change_index) == (stored, header.seq, index) || row.log != stored,
+            _ => true,
+        },
+        Ok(Some(_)) => true,
+        Ok(None) => false,
+        Err(_) => true,
+    })
 }
 
 /// A record that is new here and has nothing but its create.

@@ -278,6 +278,7 @@ impl Node {
             is_told_writable: true,
             portions: Vec::new(),
             has_lost_batch: false,
+            leaves_log: false,
             fence_trouble: None,
         };
         Ok((driver, store_id))

@@ -6,7 +6,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use vatra_store::{PageLimits, ReadError, Reader, Space};
+use vatra_store::{PageLimits, Reader, Space};
 
 /// Rows and bytes that are looked at in one go.
 const PORTION: PageLimits = PageLimits { rows_max: 2048, bytes_max: 2 << 20 };
@@ -14,8 +14,8 @@ const PORTION: PageLimits = PageLimits { rows_max: 2048, bytes_max: 2 << 20 };
 const REST_TIMES: u32 = 4;
 /// Time between the ends of one look through the store and the begin of the next.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
-/// After a look that could not be ended.
-const AFTER_ERROR: Duration = Duration::from_secs(60);
+/// Time from the start to the first look.
+const FIRST_AFTER: Duration = Duration::from_secs(2);
 
 /// Tells the thread that looks to end.
 #[derive(Debug, Default)]
@@ -27,30 +27,31 @@ pub(crate) struct Scrub {
 impl Scrub {
     /// Looks until closed.
     pub(crate) fn run(&self, reader: &Reader) {
+        // The first rounds after a start need the disk more.
+        self.rest(FIRST_AFTER);
         while !self.is_closed() {
             let started = Instant::now();
-            match self.pass(reader) {
-                Ok(None) => return,
-                Ok(Some((rows, damaged))) => {
-                    tracing::debug!(rows, damaged, took = ?started.elapsed(), "looked through the store");
-                    self.rest(EVERY);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the store could not be looked through to its end");
-                    self.rest(AFTER_ERROR);
-                }
-            }
+            let Some((rows, damaged)) = self.pass(reader) else { return };
+            tracing::debug!(rows, damaged, took = ?started.elapsed(), "looked through the store");
+            self.rest(EVERY);
         }
     }
 
     /// Looks through all spaces; how many rows there were, and damaged ones among them. `None` if it was closed.
-    fn pass(&self, reader: &Reader) -> Result<Option<(u64, u64)>, ReadError> {
+    fn pass(&self, reader: &Reader) -> Option<(u64, u64)> {
         let (mut rows, mut damaged) = (0, 0);
         for space in Space::ALL {
             let mut after: Option<Vec<u8>> = None;
             loop {
                 let started = Instant::now();
-                let seen = reader.scrub(space, after.as_deref(), PORTION)?;
+                let seen = match reader.scrub(space, after.as_deref(), PORTION) {
+                    Ok(seen) => seen,
+                    Err(error) => {
+                        // Reading there again at once would only close and open the store again.
+                        tracing::error!(%space, %error, "a part of the store cannot be read");
+                        break;
+                    }
+                };
                 rows += seen.rows;
                 damaged += seen.damaged;
                 if !seen.is_cut {
@@ -58,11 +59,11 @@ impl Scrub {
                 }
                 after = seen.last;
                 if self.rest(started.elapsed() * REST_TIMES) {
-                    return Ok(None);
+                    return None;
                 }
             }
         }
-        Ok(Some((rows, damaged)))
+        Some((rows, damaged))
     }
 
     /// Waits; `true` if it was closed meanwhile.

@@ -36,6 +36,8 @@ pub(super) struct Round<'b> {
     pub(super) bytes: usize,
     /// Changes that waited and had their turn.
     pub(super) unlocked: usize,
+    /// Records of entries that are put back.
+    whole_again: BTreeSet<RecordId>,
 }
 
 impl<'b> Round<'b> {
@@ -71,6 +73,7 @@ impl<'b> Round<'b> {
             skipped,
             bytes: 0,
             unlocked: 0,
+            whole_again: BTreeSet::new(),
         }
     }
 
@@ -87,6 +90,10 @@ impl<'b> Round<'b> {
         let header = &decoded.entry.header;
         let place = Place { log: decoded.stored, seq: header.seq, index };
         self.out.commit.index.push((pending::key(record, Lack::Create, place), Some(Vec::new())));
+        if self.whole_again.contains(&record) {
+            // What it waits for comes with this very commit.
+            self.out.backlog.insert((record, Lack::Create), true);
+        }
         let working = match self.working.entry(record) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => match self.snapshot.id(record) {
@@ -109,6 +116,7 @@ impl<'b> Round<'b> {
         for index in 0..decoded.entry.header.change_count {
             let Ok(change) = decoded.change(index) else { continue };
             let Some(record) = record_of(&change, &decoded) else { continue };
+            self.whole_again.insert(record);
             let is_awaited = self.working.get(&record).is_some_and(|working| working.is_put_off)
                 || !pending::keys(&self.snapshot, record, 1)?.is_empty();
             if is_awaited {

@@ -1,5 +1,5 @@
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
-use vatra_model::change::{Create, Edit, Naming, RecordKind, record_id};
+use vatra_model::change::{Create, Edit, Naming, RecordKind};
 use vatra_model::view::AlertView;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{
@@ -328,6 +328,43 @@ fn a_record_that_cannot_be_read_keeps_no_log_away() {
     assert!(desk.projector.backlog.is_empty());
     assert_eq!((desk.history_len(record), desk.alert(record).responses.len()), (2, 1));
     assert_eq!(desk.publish(LT, answer(record, "again")), [EventType::AlertResponded]);
+}
+
+#[test]
+fn another_entry_in_the_place_of_a_damaged_one_has_its_effects() {
+    let disk = MemoryDisk::new();
+    let mut desk = Desk::on(Store::open_memory(&disk).expect("memory"));
+    let entry = desk.entry(UA, &[Change::Create(create(1))]);
+    desk.take(vec![entry]);
+    let key = [&log_of(UA).0[..], &0_u64.to_be_bytes()].concat();
+    assert!(disk.flip_bit(vatra_store::Space::Entries, &key, 77));
+    // Its writer contradicts itself, and nobody holds the first any more.
+    let other = Desk::new().entry(UA, &[Change::Create(create(8))]);
+    let (told, _) = desk.take(vec![other]);
+    assert_eq!(told, [(EventType::AlertCreated, record_id(member(UA), &create(8)))]);
+}
+
+#[test]
+fn what_is_put_off_beside_its_repair_has_its_turn() {
+    let mut desk = Desk::new();
+    let alert = create(1);
+    let record = record_id(member(UA), &alert);
+    let entry = desk.entry(UA, &[Change::Create(alert)]);
+    desk.take(vec![entry.clone()]);
+    let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes: b"damaged".to_vec() };
+    desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
+    desk.projector = projector(&desk.store, desk.projector.state);
+    for order in [true, false] {
+        let answer = desk.entry(LT, &[answer(record, "in the same commit")]);
+        let entries = if order { vec![entry.clone(), answer] } else { vec![answer, entry.clone()] };
+        let (told, _) = desk.take_with(entries, BTreeSet::from([entry.hash()]));
+        let later = if told.is_empty() { desk.work_off() } else { 0 };
+        assert_eq!(told.len() + later, 1, "mended first: {order}");
+        assert_eq!(desk.pending_count(record), 0);
+        let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes: b"damaged".to_vec() };
+        desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
+        desk.projector = projector(&desk.store, desk.projector.state);
+    }
 }
 
 #[test]
