@@ -246,3 +246,30 @@ fn a_lost_link_or_a_busy_peer_is_no_reason_for_a_new_life() {
     assert_eq!(node.replica.own_log(), log);
     assert_eq!(node.replica.status(node.now).damaged, 1);
 }
+
+#[test]
+fn more_than_are_kept_in_mind_are_mended_all_the_same() {
+    const COUNT: u64 = 4_300;
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, COUNT as usize - 1);
+    let mut node = Node::new(0);
+    node.greet(1, &writer.replica.frontier());
+    let all: Vec<(LogId, u64)> = (0..COUNT).map(|seq| (log, seq)).collect();
+    let input = writer.sent(&node, 1, None, &all);
+    node.act([input, have(1, log, COUNT)]);
+    assert_eq!(node.height(log), COUNT);
+    // The disk gives back the newest entry only, and each look finds the rest from below.
+    node.entries.retain(|(_, seq), _| *seq == COUNT - 1);
+    for _ in 0..3 {
+        let missing: Vec<Seq> = (0..COUNT).filter(|seq| !node.entries.contains_key(&(log, *seq))).map(Seq).collect();
+        let mut asked = wants(&node.act([Input::Damaged { log, places: missing }]));
+        while let Some((_, want)) = asked.pop() {
+            let places: Vec<_> = (want.from..want.to).map(|seq| (log, seq)).collect();
+            let input = writer.sent(&node, 1, Some(want.request), &places);
+            asked.extend(wants(&node.act([input])));
+            asked.extend(wants(&node.act([done(1, want.request)])));
+        }
+    }
+    assert_eq!((node.entries.len() as u64, node.replica.status(node.now).damaged), (COUNT, 0));
+}
