@@ -15,7 +15,7 @@ use crate::peers::{BUDGET_MAX, Peer};
 use crate::replica::{Came, Kept, Replica, Staged};
 
 /// Damaged entries that are kept in mind; a later look through the store finds the others.
-pub(crate) const HOLES_MAX: usize = 4096;
+const HOLES_MAX: usize = 4096;
 /// Entries that one request asks for at most.
 const RUN_MAX: u64 = 64;
 /// Requests of this kind that one peer has at once.
@@ -48,7 +48,7 @@ struct Hole {
     candidate: Option<Arc<CheckedEntry>>,
     /// Who has said that it does not hold it, since the last time that all were asked.
     asked: BTreeSet<NodeKey>,
-    /// A run below it was asked for too, and did not come whole.
+    /// It was asked for before, with a run below it, and did not come: it is asked for alone.
     is_alone: bool,
     /// Where the request is that it waits for.
     request: Option<(NodeKey, u32)>,
@@ -94,8 +94,11 @@ impl Mending {
 
     /// A peer has answered a request whole.
     pub(crate) fn answered(&mut self, peer: NodeKey, request: u32) {
-        for hole in self.holes.values_mut().filter(|hole| hole.request == Some((peer, request)) && !hole.is_found) {
-            hole.asked.insert(peer);
+        for hole in self.holes.values_mut().filter(|hole| hole.request == Some((peer, request))) {
+            // It gave what it has of a run, although not all of that is known to belong there yet.
+            if !hole.is_found && hole.candidate.is_none() {
+                hole.asked.insert(peer);
+            }
         }
     }
 
@@ -284,7 +287,7 @@ impl Replica {
         };
         let holes = &self.mending.holes;
         let is_open = |seq: &u64| holes.get(&(log, *seq)).is_some_and(|hole| hole.request.is_none() && !hole.is_found);
-        // A run that did not come whole begins with its lowest entries again: its top is asked for alone.
+        // Answers begin at the lower end: that of a run may never get to the top, which all below wait for.
         let others = if holes[&(log, top)].is_alone { 0 } else { RUN_MAX as usize - 1 };
         let from = (0..top).rev().take(others).take_while(is_open).last().unwrap_or(top);
         let request = self.number_request();
@@ -335,7 +338,7 @@ impl Replica {
             peer.greeted && self.may_hold(peer, &log, place) && !hole.asked.contains(key)
         };
         if self.peers.iter().any(knowing) {
-            // It is busy.
+            // Some peer that may hold it is busy, or rests.
             return;
         }
         let hole = self.mending.holes.get_mut(&(log, place)).expect("one of the holes");

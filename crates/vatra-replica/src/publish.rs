@@ -208,13 +208,13 @@ impl Replica {
         Some(PreviousLog { log: *log, height: Seq(head.height), head: head.head })
     }
 
-    /// Begins a new life: the old log is left as it is and pulled back from peers, writing goes on in a new one.
     /// Where this node's own log ends can no longer be told from the store: it is left, as at a start, before anything
     /// is signed under a place that is taken.
     pub fn leave_own_log(&mut self, effects: &mut Vec<Effect>) {
         self.open_incarnation(effects);
     }
 
+    /// Begins a new life: the old log is left as it is and pulled back from peers, writing goes on in a new one.
     pub(crate) fn open_incarnation(&mut self, effects: &mut Vec<Effect>) {
         self.incarnation = Incarnation(self.chance.next_u64());
         self.opened = self.hlc.wall().max(vatra_model::WallMs(self.opened.0 + 1));

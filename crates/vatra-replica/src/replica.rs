@@ -149,10 +149,12 @@ pub struct Replica {
     pub(crate) paces: Paces,
     /// When the last link with a node that has none ended; admitted nodes only.
     pub(crate) unlinked: BTreeMap<NodeKey, MonoMs>,
-    /// Logs whose gap nobody could fill at the last look.
+    /// Logs with entries beyond a gap, as they were at the last look.
     pub(crate) stuck: BTreeMap<LogId, Stuck>,
     pub(crate) inquiries: Inquiries,
+    /// Entries that the store cannot read any more.
     pub(crate) mending: Mending,
+    /// What peers gave unasked and could not be kept.
     pub(crate) lost: Lost,
     pub(crate) stray_talk: StrayTalk,
     /// Whether no peer has confirmed yet that it holds nothing of our log that we lack.

@@ -1,9 +1,9 @@
-//! O1: damage at rest is found before it is used. What cannot be read is never sent, is known after a
-//! start, and is whole again once peers are linked that hold it.
+//! O1: damage at rest is found before it is used. What cannot be read is never sent, is known after a start,
+//! and is whole again once peers are linked that hold it.
 
 use std::sync::Arc;
 
-use vatra_model::{CheckedEntry, LogId};
+use vatra_model::CheckedEntry;
 
 use crate::sim::node::Node;
 use crate::sim::world::World;
@@ -33,10 +33,8 @@ pub fn is_whole(node: &Node) -> bool {
 pub fn at_start(world: &World, node: usize) -> Vec<String> {
     let started = &world.nodes[node];
     let holes = started.replica.as_ref().map_or(0, |replica| replica.status(started.now(world.now_us)).damaged);
-    let place_count = |stray: bool| {
-        let is_stray = |(log, seq): &&(LogId, u64)| started.disk.durable().is_stray(log, *seq) == stray;
-        started.damaged.iter().filter(is_stray).count()
-    };
-    let left = place_count(false);
+    // What rots past a fork is fetched beside its log.
+    let in_log = started.damaged.iter().filter(|(log, seq)| !started.disk.durable().is_stray(log, *seq));
+    let left = in_log.count();
     if left <= holes { Vec::new() } else { vec![format!("node {node} started over {left} damaged rows (O1)")] }
 }

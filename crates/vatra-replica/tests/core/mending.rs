@@ -172,6 +172,51 @@ fn own_entries_come_back_without_a_new_life_if_anybody_has_them() {
 }
 
 #[test]
+fn who_lacks_the_top_of_a_run_is_asked_for_the_rest_of_it() {
+    let (mut node, writer, log) = holding(&[1, 2]);
+    let number = |peer| if peer == key(1) { 1 } else { 2 };
+    let (first, want) = wants(&damage(&mut node, log, &[3, 4, 5]))[0];
+    // The first has lost the top too; the second has nothing else.
+    let input = writer.sent(&node, number(first), Some(want.request), &[(log, 3), (log, 4)]);
+    node.act([input]);
+    let effects = node.act([done(number(first), want.request)]);
+    let (second, want) = wants(&effects)[0];
+    assert_ne!(first, second);
+    let input = writer.sent(&node, number(second), Some(want.request), &[(log, 5)]);
+    let mut asked = wants(&node.act([input]));
+    asked.extend(wants(&node.act([done(number(second), want.request)])));
+    let mut filled = Vec::new();
+    for _ in 0..4 {
+        let Some((peer, want)) = asked.pop() else { break };
+        let held: Vec<_> = (want.from..want.to).filter(|seq| peer == first && *seq < 5).map(|seq| (log, seq)).collect();
+        let input = writer.sent(&node, number(peer), Some(want.request), &held);
+        let mut effects = node.act([input]);
+        effects.extend(node.act([done(number(peer), want.request)]));
+        filled.extend(mended(&effects));
+        asked.extend(wants(&effects));
+    }
+    filled.sort_unstable();
+    assert_eq!(filled, [3, 4], "without a wait");
+}
+
+#[test]
+fn a_log_whose_end_cannot_be_told_is_left_before_anything_more_is_signed() {
+    let mut node = Node::new(0);
+    node.publish(Class::Routine, 5);
+    let log = node.replica.own_log();
+    node.writes_fail = true;
+    node.publish(Class::Routine, 1);
+    node.writes_fail = false;
+    let mut effects = Vec::new();
+    node.replica.leave_own_log(&mut effects);
+    assert!(events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { .. })));
+    node.run_for(2_000);
+    assert_eq!(published(&node.publish(Class::Routine, 1)), 1);
+    assert_ne!(node.replica.own_log(), log);
+    assert_eq!(node.entries.keys().filter(|(of, _)| *of == log).count(), 6, "the old log is as it was");
+}
+
+#[test]
 fn places_that_are_not_held_are_not_holes() {
     let (mut node, _, log) = holding(&[1]);
     let unknown = LogId([7; 16]);

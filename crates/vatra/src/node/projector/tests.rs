@@ -137,6 +137,13 @@ impl Desk {
         (events, commits)
     }
 
+    /// The first entry of UA cannot be read any more, by a node that starts anew and so remembers nothing decoded.
+    fn damage_first_of_ua(&mut self) {
+        let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes: b"damaged".to_vec() };
+        self.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
+        self.projector = projector(&self.store, self.projector.state);
+    }
+
     /// One commit of what is in the backlog; how many events it told.
     fn work_off(&mut self) -> usize {
         let batch = Batch::default();
@@ -311,10 +318,7 @@ fn a_record_that_cannot_be_read_keeps_no_log_away() {
     let record = record_id(member(UA), &alert);
     let entry = desk.entry(UA, &[Change::Create(alert)]);
     desk.take(vec![entry.clone()]);
-    let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes: b"damaged".to_vec() };
-    desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
-    // Nothing decoded is remembered by a node that has started anew.
-    desk.projector = projector(&desk.store, desk.projector.state);
+    desk.damage_first_of_ua();
     let entries = vec![desk.entry(LT, &[answer(record, "lost?")]), desk.entry(UA, &[Change::Create(create(2))])];
     let (events, _) = desk.take(entries);
     assert_eq!(events, [(EventType::AlertCreated, record_id(member(UA), &create(2)))]);
@@ -351,9 +355,7 @@ fn what_is_put_off_beside_its_repair_has_its_turn() {
     let record = record_id(member(UA), &alert);
     let entry = desk.entry(UA, &[Change::Create(alert)]);
     desk.take(vec![entry.clone()]);
-    let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes: b"damaged".to_vec() };
-    desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
-    desk.projector = projector(&desk.store, desk.projector.state);
+    desk.damage_first_of_ua();
     for order in [true, false] {
         let answer = desk.entry(LT, &[answer(record, "in the same commit")]);
         let entries = if order { vec![entry.clone(), answer] } else { vec![answer, entry.clone()] };
@@ -361,9 +363,7 @@ fn what_is_put_off_beside_its_repair_has_its_turn() {
         let later = if told.is_empty() { desk.work_off() } else { 0 };
         assert_eq!(told.len() + later, 1, "mended first: {order}");
         assert_eq!(desk.pending_count(record), 0);
-        let row = EntryRow { log: log_of(UA), seq: Seq(0), bytes: b"damaged".to_vec() };
-        desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
-        desk.projector = projector(&desk.store, desk.projector.state);
+        desk.damage_first_of_ua();
     }
 }
 
