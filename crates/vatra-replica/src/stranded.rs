@@ -42,17 +42,15 @@ pub(crate) struct Given {
 /// A log of which entries lie beyond a gap.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stuck {
-    /// Contiguous entries and those beyond the gap, at the last look.
-    held: (u64, usize),
+    /// Contiguous entries and those beyond the gap, at the last look; `None` if it need not be waited for more.
+    held: Option<(u64, usize)>,
     /// Since when these are the same.
     since: MonoMs,
 }
 
 impl Stuck {
     /// Whatever is held, it need not be waited for.
-    fn for_long() -> Stuck {
-        Stuck { held: (u64::MAX, usize::MAX), since: MonoMs(0) }
-    }
+    const FOR_LONG: Stuck = Stuck { held: None, since: MonoMs(0) };
 }
 
 /// What could not be kept of what peers gave: whose, of which log, from where to where.
@@ -87,7 +85,7 @@ impl Replica {
     pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[CheckedEntry]) {
         if request == Some(UNASKED) {
             for log in entries.iter().map(|entry| entry.header().log).collect::<BTreeSet<_>>() {
-                self.stuck.insert(log, Stuck::for_long());
+                self.stuck.insert(log, Stuck::FOR_LONG);
             }
             self.give_stranded_at(now.mono.plus(ROUND_MS));
         }
@@ -98,7 +96,7 @@ impl Replica {
         for peer in self.peers.values_mut() {
             peer.given.remove(&log);
         }
-        self.stuck.insert(log, Stuck::for_long());
+        self.stuck.insert(log, Stuck::FOR_LONG);
         self.give_stranded_at(now.mono.plus(ROUND_MS));
     }
 
@@ -114,7 +112,7 @@ impl Replica {
         for (log, state) in self.logs.iter().filter(|(_, state)| state.ahead_count() > 0) {
             let held = (state.accepted().height, state.ahead_count());
             let before = self.stuck.get(log).copied();
-            let same = before.filter(|before| before.held == held || before.held == Stuck::for_long().held);
+            let same = before.filter(|before| before.held.is_none_or(|before| before == held));
             let is_claimed = self.target(log) > held.0;
             // Not at the first look: a push or an announcement may just be on its way. And what a peer says that it
             // has, and does not give, is waited for some time longer.
@@ -125,7 +123,7 @@ impl Replica {
             if lasts {
                 lasting.push(*log);
             }
-            stuck.insert(*log, Stuck { held, since: same.map_or(now.mono, |same| same.since) });
+            stuck.insert(*log, Stuck { held: Some(held), since: same.map_or(now.mono, |same| same.since) });
         }
         self.stuck = stuck;
         let (mut given, mut is_more) = (0, false);
