@@ -14,6 +14,7 @@ pub mod federation;
 pub mod hostile;
 pub mod network;
 pub mod node;
+pub mod places;
 pub mod planted;
 pub mod records;
 pub mod signatures;

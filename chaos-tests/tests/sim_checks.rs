@@ -75,9 +75,9 @@ fn two_entries_in_one_place_are_seen() {
     twin.run_for(1_000);
     let other = twin.nodes[0].disk.backup();
     let mut image = world.nodes[0].disk.backup();
-    for ((log, seq), entry) in &other.entries {
-        if image.hash(*log, *seq).is_some_and(|held| held != entry.hash()) {
-            image.strays.insert((*log, *seq, entry.hash()), entry.clone());
+    for ((log, seq), entry) in other.entries.iter() {
+        if image.hash(log, seq).is_some_and(|held| held != entry.hash()) {
+            image.strays.insert((log, seq, entry.hash()), entry.clone());
         }
     }
     assert!(!image.strays.is_empty(), "the two lives wrote the same");

@@ -242,7 +242,7 @@ fn entries_beyond_a_gap_that_nobody_can_fill_reach_all() {
         let log = world.nodes[0].replica.as_ref().expect("it runs").own_log();
         let gap = world.run_until(10_000, |world| {
             let disk = world.nodes[1].disk.durable();
-            disk.entries.keys().any(|(held, seq)| *held == log && *seq > disk.height(&log))
+            disk.entries.keys().any(|(held, seq)| held == log && seq > disk.height(&log))
         });
         assert!(gap.is_some(), "seed {seed}: the flash did not overtake");
         world.crash(0, Keep::Nothing);

@@ -78,7 +78,7 @@ fn wrong_clocks_change_nothing_of_what_is_accepted() {
         world.run_for(500);
         world.start(1);
         world.converge(SETTLE_MS);
-        let places: Vec<_> = world.nodes[2].disk.durable().entries.keys().copied().collect();
+        let places: Vec<_> = world.nodes[2].disk.durable().entries.keys().collect();
         (places, world.nodes.iter().map(|node| node.views.shown().count()).collect::<Vec<_>>())
     };
     for seed in seeds(50, 3) {

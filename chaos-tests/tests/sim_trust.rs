@@ -256,12 +256,14 @@ fn duplicates_and_disorder_are_harmless() {
         chance.shuffle(&mut entries);
         let descriptors: Vec<_> =
             world.nodes[0].disk.durable().logs.values().map(|row| row.descriptor.clone()).collect();
-        fresh.ledger.extend(world.ledger.clone());
+        for (place, signed) in world.ledger.iter() {
+            fresh.ledger.at(place).extend(signed);
+        }
         for entry in &entries {
             let trust = fresh.nodes[1].replica.as_ref().expect("it runs").trust();
             let logs =
                 descriptors.iter().map(|known| trust.check_log(known.clone()).expect("they are members")).collect();
-            let entries = vec![entry.as_ref().clone()];
+            let entries = vec![entry.clone()];
             fresh.feed(1, Input::Entries { peer: None, request: None, logs, entries });
             fresh.run_for(7);
         }

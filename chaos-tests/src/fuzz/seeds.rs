@@ -152,7 +152,7 @@ pub(super) fn entry(seq: u64, changes: Vec<Vec<u8>>) -> Option<CheckedEntry> {
 
 fn descriptor() -> LogDescriptor {
     LogDescriptor {
-        certificate: certificate().encode(),
+        certificate: certificate().encode().into(),
         incarnation: LIFE,
         audience: AudienceId::FEDERATION,
         realm: Realm::OPS,

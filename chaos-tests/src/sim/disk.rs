@@ -5,19 +5,25 @@ mod damage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::sim::places::Places;
+use vatra_model::certificate::SignedCertificate;
 use vatra_model::fork::fork_head;
-use vatra_model::{CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, SignedHeader, WallMs};
+use vatra_model::{
+    CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, NodeKey, SignedHeader, WallMs,
+};
 use vatra_replica::{AheadRow, Batch, CheckedFork, LogRow, RestoredLog};
 
 /// What a store holds at one moment; cheap enough to be copied as a backup.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Entries by place.
-    pub entries: BTreeMap<(LogId, u64), Arc<CheckedEntry>>,
+    pub entries: Places<Arc<CheckedEntry>>,
     /// Entries kept beside their forked logs.
     pub strays: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
     /// Rows of logs.
     pub logs: BTreeMap<LogId, LogRow>,
+    /// Whose they are.
+    origins: BTreeMap<LogId, (MemberCode, NodeKey)>,
     /// Forks that were proved.
     pub forks: BTreeMap<LogId, CheckedFork>,
     /// The newest charter.
@@ -47,7 +53,7 @@ pub struct Life {
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     durable: Image,
-    unsynced: Option<Batch>,
+    unsynced: Option<Arc<Batch>>,
     /// Writes fail.
     pub is_full: bool,
     /// Life and start of the last run, kept outside the store: a store put back does not match it.
@@ -69,20 +75,20 @@ impl Disk {
     ///
     /// # Panics
     /// If another one is still being written: the core writes one at a time.
-    pub fn write(&mut self, batch: Batch) {
+    pub fn write(&mut self, batch: Arc<Batch>) {
         assert!(self.unsynced.is_none(), "one batch is written at a time");
         self.unsynced = Some(batch);
     }
 
     /// The batch being written becomes durable.
-    pub fn sync(&mut self) -> Option<Batch> {
+    pub fn sync(&mut self) -> Option<Arc<Batch>> {
         let batch = self.unsynced.take()?;
         self.durable.apply(&batch);
         Some(batch)
     }
 
     /// The batch being written fails: nothing of it is on disk.
-    pub fn fail(&mut self) -> Option<Batch> {
+    pub fn fail(&mut self) -> Option<Arc<Batch>> {
         self.unsynced.take()
     }
 
@@ -138,7 +144,7 @@ impl Disk {
         let log = |(log, row): (&LogId, &LogRow)| {
             let fork = self.durable.forks.get(log);
             let (end, head) = (fork.map_or(u64::MAX, |fork| fork.place), self.durable.trunk(log));
-            let main = self.durable.entries.range((*log, head.height)..=(*log, u64::MAX));
+            let main = self.durable.entries.range(*log, head.height..);
             let rows: Vec<AheadRow> = main.map(|(_, entry)| row_of(entry)).collect();
             let mut strays: Vec<AheadRow> = rows.iter().copied().filter(|row| row.seq >= end).collect();
             strays.extend(self.durable.strays_of(log).map(row_of));
@@ -161,8 +167,8 @@ impl Disk {
         count_max: usize,
         unreadable: &BTreeSet<(LogId, u64)>,
     ) -> Vec<SignedHeader> {
-        let main = self.durable.entries.range((log, from)..=(log, u64::MAX));
-        let readable = main.filter(|(place, _)| !unreadable.contains(place));
+        let main = self.durable.entries.range(log, from..);
+        let readable = main.filter(|(seq, _)| !unreadable.contains(&(log, *seq)));
         readable.take(count_max).map(|(_, entry)| SignedHeader::of(entry.entry())).collect()
     }
 
@@ -198,7 +204,15 @@ impl Image {
             }
         }
         self.forks.extend(batch.forks.iter().map(|fork| (fork.log, fork.clone())));
-        self.logs.extend(batch.logs.iter().map(|(log, row)| (*log, row.clone())));
+        for (log, row) in &batch.logs {
+            self.logs.insert(*log, row.clone());
+            if !self.origins.contains_key(log)
+                && let Ok(certificate) = SignedCertificate::decode(&row.descriptor.certificate)
+            {
+                let certificate = certificate.certificate();
+                self.origins.insert(*log, (certificate.member, certificate.key));
+            }
+        }
         if let Some(charter) = &batch.charter {
             self.charter = Some(charter.clone());
         }
@@ -236,7 +250,7 @@ impl Image {
             head = last.map_or(Head::EMPTY, |head| Head { height: end, head });
         }
         while head.height < end
-            && let Some(next) = self.entries.get(&(*log, head.height))
+            && let Some(next) = self.entries.get((*log, head.height))
             && next.header().prev == head.head
         {
             head = Head { height: head.height + 1, head: next.hash() };
@@ -251,8 +265,21 @@ impl Image {
 
     /// Entries at and past a fork, wherever they are kept.
     fn stray_places(&self, log: &LogId, place: u64) -> impl Iterator<Item = (u64, EntryHash)> {
-        let main = self.entries.range((*log, place)..=(*log, u64::MAX)).map(|(_, entry)| entry);
+        let main = self.entries.range(*log, place..).map(|(_, entry)| entry);
         main.chain(self.strays_of(log)).map(|entry| (entry.header().seq.0, entry.hash()))
+    }
+
+    /// Whose log it is, as its row tells.
+    #[must_use]
+    pub fn origin(&self, log: &LogId) -> Option<(MemberCode, NodeKey)> {
+        self.logs.contains_key(log).then(|| self.origins.get(log).copied())?
+    }
+
+    /// Whether a log is held up to a height without a gap.
+    #[must_use]
+    pub fn reaches(&self, log: &LogId, height: u64) -> bool {
+        let row = self.logs.get(log).map_or(0, |row| row.head.height);
+        (self.forks.is_empty() && row >= height) || self.height(log) >= height
     }
 
     /// Contiguous entries of a log.
@@ -264,20 +291,20 @@ impl Image {
     /// An entry by place and hash, wherever it is kept.
     #[must_use]
     pub fn entry(&self, log: LogId, seq: u64, hash: EntryHash) -> Option<&Arc<CheckedEntry>> {
-        let main = self.entries.get(&(log, seq)).filter(|entry| entry.hash() == hash);
+        let main = self.entries.get((log, seq)).filter(|entry| entry.hash() == hash);
         main.or_else(|| self.strays.get(&(log, seq, hash)))
     }
 
     /// The hash of the entry at a place, if it is held.
     #[must_use]
     pub fn hash(&self, log: LogId, seq: u64) -> Option<EntryHash> {
-        self.entries.get(&(log, seq)).map(|entry| entry.hash())
+        self.entries.get((log, seq)).map(|entry| entry.hash())
     }
 
     /// Places and hashes of everything held, in order.
     #[must_use]
     pub fn held(&self) -> BTreeSet<(LogId, u64, EntryHash)> {
-        let main = self.entries.iter().map(|((log, seq), entry)| (*log, *seq, entry.hash()));
+        let main = self.entries.iter().map(|((log, seq), entry)| (log, seq, entry.hash()));
         main.chain(self.strays.keys().copied()).collect()
     }
 

@@ -14,7 +14,6 @@ use vatra_model::{CheckedEntry, LogId, Secret};
 
 use crate::sim::chance::Chance;
 use crate::sim::checks::agreement;
-use crate::sim::records::origin_of;
 use crate::sim::world::{Event, World};
 
 /// Time between two acts, from and to, in microseconds.
@@ -174,7 +173,7 @@ impl World {
         let keys: Vec<_> = self.hostile.keys().map(|node| self.nodes[*node].key()).collect();
         let of_node = |node: &crate::sim::node::Node| -> Vec<LogId> {
             let disk = node.disk.durable();
-            let is_hostile = |log: &&LogId| origin_of(disk, log).is_some_and(|(_, origin)| keys.contains(&origin));
+            let is_hostile = |log: &&LogId| disk.origin(log).is_some_and(|(_, origin)| keys.contains(&origin));
             disk.logs.keys().filter(is_hostile).copied().collect()
         };
         if keys.is_empty() { BTreeSet::new() } else { self.nodes.iter().flat_map(of_node).collect() }

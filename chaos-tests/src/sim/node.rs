@@ -13,7 +13,7 @@ use crate::sim::disk::Disk;
 use crate::sim::federation::Site;
 use crate::sim::network::LANES;
 use crate::sim::planted::Bug;
-use crate::sim::records::{Views, origin_of};
+use crate::sim::records::Views;
 use crate::sim::world::{Event, Setup};
 
 /// What the simulated wall clocks show at the start of a run.
@@ -213,7 +213,7 @@ impl Node {
 
     /// Shows a durable entry.
     pub fn show(&mut self, entry: &CheckedEntry) {
-        if let Some((member, origin)) = origin_of(self.disk.durable(), &entry.header().log) {
+        if let Some((member, origin)) = self.disk.durable().origin(&entry.header().log) {
             self.views.apply(entry, member, origin);
         }
     }
@@ -221,13 +221,12 @@ impl Node {
     /// Reads the answer to a request from the disk, within its budget, and puts it in line; gives the rows that it
     /// could not read, which are left out.
     pub fn serve(&mut self, peer: usize, lane: usize, want: Want) -> Vec<(LogId, u64)> {
-        let range = (want.log, want.from)..(want.log, want.to.max(want.from));
         let mut portions = Vec::new();
         let mut unreadable = Vec::new();
         let (mut gathered, mut gathered_bytes, mut budget, mut more) = (Vec::new(), 0, want.budget as usize, false);
-        for ((_, seq), entry) in self.disk.durable().entries.range(range) {
-            if self.damaged.contains(&(want.log, *seq)) && !self.trusts_rows {
-                unreadable.push((want.log, *seq));
+        for (seq, entry) in self.disk.durable().entries.range(want.log, want.from..want.to.max(want.from)) {
+            if self.damaged.contains(&(want.log, seq)) && !self.trusts_rows {
+                unreadable.push((want.log, seq));
                 continue;
             }
             if !want.classes.include(entry.header().class) {

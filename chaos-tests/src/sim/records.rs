@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vatra_model::change::record_id;
 use vatra_model::schema::words::AlertStatus;
 use vatra_model::view::{Digest, View};
-use vatra_model::{Change, ChangeId, CheckedEntry, Edit, Hlc, LogId, MemberCode, NodeKey, RecordId, SectionId};
+use vatra_model::{Change, ChangeId, CheckedEntry, Edit, Hlc, MemberCode, NodeKey, RecordId, SectionId};
 use vatra_record::{Applied, AuthoredChange, Record, view_of_create};
 
 use crate::sim::planted::Bug;
@@ -225,12 +225,4 @@ impl Views {
 
 fn is_cancelled(record: &Record) -> bool {
     matches!(record.view(), Some(View::Alert(alert)) if alert.status == AlertStatus::Cancelled)
-}
-
-/// The origin of each log, from its stored row.
-#[must_use]
-pub fn origin_of(image: &crate::sim::disk::Image, log: &LogId) -> Option<(MemberCode, NodeKey)> {
-    let row = image.logs.get(log)?;
-    let certificate = vatra_model::certificate::SignedCertificate::decode(&row.descriptor.certificate).ok()?;
-    Some((certificate.certificate().member, certificate.certificate().key))
 }

@@ -1,10 +1,13 @@
 //! The world: nodes, links and the queue of what happens next.
 
+mod checked;
 mod control;
 mod cuts;
 mod faults;
 pub(crate) mod lines;
+mod links;
 pub(crate) mod perform;
+mod queue;
 mod receive;
 mod rot;
 
@@ -23,11 +26,15 @@ use crate::sim::federation::{Federation, Site};
 use crate::sim::hostile::Hostile;
 use crate::sim::network::{Flying, Shape};
 use crate::sim::node::Node;
+use crate::sim::places::Places;
 use crate::sim::planted::Bug;
 use crate::sim::signatures::Fidelity;
 use crate::sim::tally::{History, Tally};
 use crate::sim::watch::Watch;
+use crate::sim::world::checked::{CheckedBeacons, CheckedEntries};
 use crate::sim::world::lines::Link;
+use crate::sim::world::links::Links;
+use crate::sim::world::queue::Queue;
 
 /// Who is linked with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +131,7 @@ pub struct World {
     /// What must not happen and did.
     pub violations: Vec<String>,
     /// Every entry that the core of its own node ever signed, by place.
-    pub ledger: BTreeMap<(LogId, u64), BTreeSet<EntryHash>>,
+    pub ledger: Places<BTreeSet<EntryHash>>,
     /// What the invariants remember.
     pub watch: Watch,
     pub(crate) sites: Vec<Site>,
@@ -133,17 +140,17 @@ pub struct World {
     /// Nodes that hold a valid key and do as they like.
     pub(crate) hostile: BTreeMap<usize, Hostile>,
     pub(crate) index: BTreeMap<NodeKey, usize>,
-    pub(crate) links: BTreeMap<(usize, usize), Link>,
+    pub(crate) links: Links,
     pub(crate) now_us: u64,
-    pub(crate) queue: BTreeMap<(u64, u64), Event>,
-    pub(crate) next_event: u64,
+    pub(crate) queue: Queue,
     pub(crate) inbox: VecDeque<(usize, Input)>,
     pub(crate) history: History,
     pub(crate) network_chance: Chance,
     pub(crate) work_chance: Chance,
     pub(crate) fault_chance: Chance,
     pub(crate) packer: Packer,
-    pub(crate) beacons: receive::CheckedBeacons,
+    pub(crate) beacons: CheckedBeacons,
+    pub(crate) checked: CheckedEntries,
     pub(crate) works: u64,
     /// Acknowledged on a store that was replaced since, and held elsewhere then.
     pub(crate) owed: BTreeSet<(LogId, u64, EntryHash)>,
@@ -174,17 +181,17 @@ impl World {
         let nodes: Vec<Node> = sites.iter().map(|site| Node::new(site.clone(), skew())).collect();
         let mut world = World {
             index: sites.iter().enumerate().map(|(index, site)| (site.key, index)).collect(),
-            links: BTreeMap::new(),
+            links: Links::default(),
             now_us: 0,
-            queue: BTreeMap::new(),
-            next_event: 0,
+            queue: Queue::default(),
             inbox: VecDeque::new(),
             history: History::default(),
             network_chance: Chance::new(setup.seed, "network"),
             work_chance: Chance::new(setup.seed, "work"),
             fault_chance: Chance::new(setup.seed, "faults"),
             packer: Packer::new(),
-            beacons: receive::CheckedBeacons::new(setup.fidelity),
+            beacons: CheckedBeacons::new(setup.fidelity),
+            checked: CheckedEntries::new(setup.fidelity),
             works: 0,
             owed: BTreeSet::new(),
             backups: BTreeMap::new(),
@@ -195,14 +202,14 @@ impl World {
             delays: Delays::default(),
             notes: Vec::new(),
             violations: Vec::new(),
-            ledger: BTreeMap::new(),
+            ledger: Places::default(),
             federation,
             nodes,
             sites,
             setup,
         };
         for (a, b) in world.pairs() {
-            world.links.insert((a, b), Link::new(world.setup.shape));
+            world.links.insert(a, b, Link::new(world.setup.shape));
         }
         for node in 0..world.nodes.len() {
             world.watch.grow(node);
@@ -250,10 +257,7 @@ impl World {
     /// Lets time pass.
     pub fn run_for(&mut self, ms: u64) {
         let end = self.now_us + ms * 1000;
-        while let Some((&(at, _), _)) = self.queue.first_key_value() {
-            if at > end {
-                break;
-            }
+        while self.queue.next_at().is_some_and(|at| at <= end) {
             self.step();
         }
         self.now_us = end;
@@ -275,7 +279,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        let Some(((at, _), event)) = self.queue.pop_first() else { return };
+        let Some((at, event)) = self.queue.pop() else { return };
         self.now_us = at;
         self.tally.events += 1;
         match event {
@@ -339,8 +343,7 @@ impl World {
     }
 
     pub(crate) fn schedule(&mut self, at: u64, event: Event) {
-        self.next_event += 1;
-        self.queue.insert((at.max(self.now_us), self.next_event), event);
+        self.queue.push(at.max(self.now_us), event);
     }
 
     /// Notes what must not happen.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
@@ -10,7 +11,7 @@ use vatra_model::codec;
 use vatra_model::limits::LOGS_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Run};
-use vatra_model::{CheckedEntry, ForkProof, LogId, Public};
+use vatra_model::{CheckedEntry, EntryError, ForkProof, LogId, Public, Seq};
 
 use crate::error::ReadError;
 use crate::manifest::{BundleId, End, Manifest, SignedManifest, StatementError};
@@ -44,7 +45,7 @@ pub struct Chunk {
     /// Logs that are named here for the first time.
     pub logs: Vec<NamedLog>,
     /// The entries, in the order of the bundle.
-    pub entries: Vec<CheckedEntry>,
+    pub entries: Vec<Arc<CheckedEntry>>,
     /// Bytes of the chunk, unpacked.
     pub inflated_bytes: usize,
 }
@@ -273,15 +274,11 @@ impl<R: Read> BundleReader<R> {
         Ok((NamedLog { id, descriptor: descriptor.clone(), certificate }, public))
     }
 
-    fn open_run(&self, offset: u64, run: Run, entries: &mut Vec<CheckedEntry>) -> Result<(), ReadError> {
+    fn open_run(&self, offset: u64, run: Run, entries: &mut Vec<Arc<CheckedEntry>>) -> Result<(), ReadError> {
         let log = run.log;
         let (descriptor, public) = self.logs.get(&log).ok_or(ReadError::UndescribedLog { offset, log })?;
-        let refuse = |seq: u64| move |source| ReadError::Entry { log, seq, source };
-        let first = run.first;
-        for entry in run.entries(descriptor.realm).map_err(refuse(first))? {
-            let seq = entry.header.seq.0;
-            entries.push(entry.check(public).map_err(refuse(seq))?);
-        }
+        let refuse = |(seq, source): (Seq, EntryError)| ReadError::Entry { log, seq: seq.0, source };
+        entries.extend(run.check(descriptor.realm, public, &mut |_| None).map_err(refuse)?);
         Ok(())
     }
 }

@@ -3,6 +3,8 @@
 //! The header is our own fixed-width little-endian layout, never a serde derive: it is what is signed.
 //! An entry verifies and applies alone; `prev` chains it to its predecessor when the gap is closed.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -147,8 +149,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 /// One change of an entry as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// Its bytes.
-    Present(Vec<u8>),
+    /// Its bytes, shared by all copies of the entry in memory.
+    Present(Arc<[u8]>),
     /// Erased by its record's owner: only SHA-256 of its bytes is left.
     Erased([u8; 32]),
 }
@@ -237,7 +239,7 @@ impl Entry {
     /// # Errors
     /// [`EntryError::TooLarge`] if there are none, too many, or too large ones.
     pub fn sign(draft: &EntryDraft, changes: Vec<Vec<u8>>, secret: &Secret) -> Result<CheckedEntry, EntryError> {
-        let changes: Vec<Slot> = changes.into_iter().map(Slot::Present).collect();
+        let changes: Vec<Slot> = changes.into_iter().map(|bytes| Slot::Present(bytes.into())).collect();
         check_sizes(&changes)?;
         let header = draft.header_for(&changes);
         let bytes = header.encode();
@@ -308,7 +310,7 @@ impl Entry {
                 changes.push(Slot::Erased(hash));
             } else {
                 let (head, tail) = bytes.split_at_checked(len as usize).ok_or(EntryError::Length)?;
-                changes.push(Slot::Present(head.to_vec()));
+                changes.push(Slot::Present(head.into()));
                 bytes = tail;
             }
         }
@@ -426,7 +428,7 @@ mod tests {
             assert!(forged.check(&public()).is_err(), "header byte {place}");
         }
         let mut forged = good.clone();
-        forged.changes[1] = Slot::Present(b"twO".to_vec());
+        forged.changes[1] = Slot::Present(b"twO".as_slice().into());
         assert_eq!(forged.check(&public()), Err(EntryError::Root));
         let other = Public::new(&Secret::from_seed(&[6; 32]).node_key().0).expect("a real key");
         assert_eq!(good.check(&other), Err(EntryError::Verify(VerifyError::BadSignature)));

@@ -164,7 +164,12 @@ mod tests {
 
     fn descriptor() -> LogDescriptor {
         let incarnation = Incarnation(1);
-        LogDescriptor { certificate: vec![1, 2, 3], incarnation, audience: AudienceId::FEDERATION, realm: Realm::OPS }
+        LogDescriptor {
+            certificate: [1, 2, 3].into(),
+            incarnation,
+            audience: AudienceId::FEDERATION,
+            realm: Realm::OPS,
+        }
     }
 
     fn entry(seq: u64, prev: EntryHash, words: &str) -> SignedHeader {

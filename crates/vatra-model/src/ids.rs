@@ -2,6 +2,7 @@
 //!
 //! Binary ids print, parse and serialise as lower-case hexadecimal. Numbers serialise as numbers.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -34,10 +35,15 @@ fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
+/// As a number that orders as the bytes do; of fewer than eight bytes nothing.
+fn first_eight(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
         pub struct $name(pub [u8; $len]);
 
         impl $name {
@@ -60,6 +66,19 @@ macro_rules! byte_id {
             #[must_use]
             pub fn short(&self) -> String {
                 hex::encode(&self.0[..4])
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            /// The order of the bytes. Identifiers look random, so that the first eight nearly always decide.
+            fn cmp(&self, other: &Self) -> Ordering {
+                first_eight(&self.0).cmp(&first_eight(&other.0)).then_with(|| self.0.cmp(&other.0))
             }
         }
 

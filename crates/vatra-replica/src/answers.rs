@@ -43,11 +43,7 @@ impl Replica {
 
     /// When the next request is given up, unless it moves on, or a peer may be asked again.
     pub(crate) fn next_stall(&self) -> Option<MonoMs> {
-        let given_up = |peer: &Peer| {
-            let wants = peer.wants.values().map(|asked| peer.given_up_at(asked));
-            wants.chain(peer.rests_until).min()
-        };
-        self.peers.values().filter_map(given_up).min()
+        self.peers.values().filter_map(Peer::next_stall).min()
     }
 
     /// Gives up every request.

@@ -189,7 +189,7 @@ mod tests {
     fn no_more_than_the_bound_is_kept_past_a_fork_whatever_its_place() {
         let signed = SignedHeader::of(entry(5).entry());
         let (incarnation, audience, realm) = (Incarnation(1), AudienceId::FEDERATION, Realm::OPS);
-        let log = LogDescriptor { certificate: vec![], incarnation, audience, realm };
+        let log = LogDescriptor { certificate: [].into(), incarnation, audience, realm };
         let held = |number: usize| {
             let mut hash = EntryHash([9; 32]);
             hash.0[..8].copy_from_slice(&(number as u64).to_be_bytes());

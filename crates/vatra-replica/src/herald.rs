@@ -145,7 +145,7 @@ impl Replica {
     }
 
     fn beacon_bytes(&self) -> u64 {
-        BEACON_BYTES + LINK_BYTES * self.peers.len() as u64 + LOG_BYTES * self.logs.iter().count() as u64
+        BEACON_BYTES + LINK_BYTES * self.peers.len() as u64 + LOG_BYTES * self.logs.len() as u64
     }
 
     fn beacon_gap_ms(&self) -> u64 {
@@ -166,7 +166,7 @@ impl Replica {
         self.peers.values().any(|peer| peer.greeted && peer.version < 2)
     }
 
-    /// Says and passes on what is due.
+    /// Says what is due of this node; [`Replica::show_due`] passes it on.
     pub(crate) fn run_herald(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.beacon_at() <= now.mono {
             self.send_beacon(now, effects);
@@ -178,17 +178,13 @@ impl Replica {
             self.herald.old_due = now.mono.plus(OLD_BEACON_MS);
             self.send_old_beacons(now, effects);
         }
-        let due = self.peers.iter().filter(|(_, peer)| peer.show_at.is_some_and(|at| at <= now.mono));
-        for peer in due.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.show(now, peer, effects);
-        }
     }
 
     /// When [`Replica::run_herald`] has something to do.
     pub(crate) fn herald_due(&self) -> MonoMs {
-        let old = self.has_old_peers().then_some(self.herald.old_due);
-        let shows = self.peers.values().filter_map(|peer| peer.show_at);
-        shows.chain(old).fold(self.beacon_at().min(self.herald.pulse_due), MonoMs::min)
+        let own = self.beacon_at().min(self.herald.pulse_due);
+        // Only peers of version 1 are told then; without any it is looked at when there is something else to do.
+        if self.herald.old_due < own && self.has_old_peers() { self.herald.old_due } else { own }
     }
 
     fn sign_beacon(&mut self, now: Now, complete: bool) -> SignedBeacon {
@@ -233,7 +229,7 @@ impl Replica {
             return;
         }
         let since_complete = self.herald.last_complete.map_or(u64::MAX, |last| now.mono.since(last));
-        let complete = self.logs.iter().count() <= COMPLETE_LOGS || since_complete >= self.refresh_ms();
+        let complete = self.logs.len() <= COMPLETE_LOGS || since_complete >= self.refresh_ms();
         let beacon = self.sign_beacon(now, complete);
         if complete {
             self.herald.last_complete = Some(now.mono);
@@ -255,7 +251,7 @@ impl Replica {
         if old.is_empty() {
             return;
         }
-        let beacon = self.sign_beacon(now, self.logs.iter().count() <= COMPLETE_LOGS);
+        let beacon = self.sign_beacon(now, self.logs.len() <= COMPLETE_LOGS);
         effects.extend(old.into_iter().map(|peer| Effect::Send { peer, message: Message::Beacon(beacon.clone()) }));
     }
 

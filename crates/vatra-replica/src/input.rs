@@ -70,7 +70,7 @@ pub enum Input {
         /// The logs that they belong to, as far as the sender told.
         logs: Vec<CheckedLog>,
         /// The entries.
-        entries: Vec<CheckedEntry>,
+        entries: Vec<Arc<CheckedEntry>>,
     },
     /// A local caller publishes changes.
     Publish {
@@ -151,7 +151,7 @@ pub struct RestoredLog {
 #[derive(Debug)]
 pub enum Effect {
     /// Make this durable in one atomic batch, then answer [`Input::Persisted`] or [`Input::PersistFailed`].
-    Persist(Batch),
+    Persist(Arc<Batch>),
     /// Send a message on the control lane.
     Send {
         /// To whom.

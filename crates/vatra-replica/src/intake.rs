@@ -20,7 +20,7 @@ impl Replica {
         peer: Option<NodeKey>,
         request: Option<u32>,
         logs: Vec<CheckedLog>,
-        entries: Vec<CheckedEntry>,
+        entries: Vec<Arc<CheckedEntry>>,
         effects: &mut Vec<Effect>,
     ) {
         let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
@@ -51,14 +51,14 @@ impl Replica {
         self.take_stranded(now, request, &entries);
         let asked = peer.and_then(|peer| self.peers.get(&peer)?.wants.get(&request?)).map(|asked| asked.want);
         let (mut held, mut new, mut next) = (0, 0, 0);
-        let came_with = (entries.len() as u64, entries.iter().map(entry_bytes).sum());
+        let came_with = (entries.len() as u64, entries.iter().map(|entry| entry_bytes(entry)).sum());
         for entry in entries {
             let header = *entry.header();
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
                 state.learn_sent(header.log, header.seq.0);
             }
             let is_below = self.logs.get(&header.log).is_some_and(|state| header.seq.0 < state.accepted().height);
-            match self.offer(now, &Arc::new(entry), came, effects) {
+            match self.offer(now, &entry, came, effects) {
                 Ok(Accepted::Doubtful) if !is_below => {}
                 Ok(accepted) => {
                     new += u64::from(matches!(accepted, Accepted::New | Accepted::Stray));
@@ -140,8 +140,8 @@ impl Replica {
     }
 
     pub(crate) fn note_progress(&mut self, _now: Now, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        let target = self.target(&log);
-        if height >= target && self.behind_since.remove(&log).is_some() {
+        if self.behind_since.contains_key(&log) && height >= self.target(&log) {
+            self.behind_since.remove(&log);
             effects.push(Effect::Event(Event::CaughtUp { log, height }));
         }
     }

@@ -1,12 +1,14 @@
 //! Entries in and out of frames: what each end of a lane has told the other about logs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::AdmitError;
+use vatra_model::entry::EntryError;
 use vatra_model::limits::LOGS_MAX;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Run};
-use vatra_model::{CheckedEntry, Entry, LogId, NodeKey};
+use vatra_model::{CheckedEntry, Entry, LogId, NodeKey, Seq, SignatureBytes};
 
 use crate::input::Reject;
 use crate::trust::{CheckedLog, Trust};
@@ -85,7 +87,7 @@ pub struct Received {
     /// Logs told in this frame.
     pub logs: Vec<CheckedLog>,
     /// The entries.
-    pub entries: Vec<CheckedEntry>,
+    pub entries: Vec<Arc<CheckedEntry>>,
     /// Why some entries were left out: their log is not one that this node can believe or keep at present.
     pub left_out: Option<Reject>,
 }
@@ -97,6 +99,19 @@ impl Heard {
     /// # Errors
     /// [`Reject`] at the first thing that does not hold; nothing of the frame is believed then.
     pub fn open(&mut self, trust: &Trust, frame: EntriesFrame) -> Result<Received, Reject> {
+        self.open_knowing(trust, frame, &mut |_| None)
+    }
+
+    /// The same, without another check of entries that `known` gives by their signatures and that are the very same.
+    ///
+    /// # Errors
+    /// As [`Heard::open`].
+    pub fn open_knowing(
+        &mut self,
+        trust: &Trust,
+        frame: EntriesFrame,
+        known: &mut dyn FnMut(&SignatureBytes) -> Option<Arc<CheckedEntry>>,
+    ) -> Result<Received, Reject> {
         let mut received = Received { request: frame.request, logs: Vec::new(), entries: Vec::new(), left_out: None };
         for descriptor in frame.logs {
             self.hear(trust, descriptor, &mut received)?;
@@ -109,12 +124,9 @@ impl Heard {
                 continue;
             }
             let log = self.logs.get(&run.log).ok_or(Reject::UndescribedLog(run.log))?;
-            let (id, seq) = (run.log, run.first);
-            let refuse = |seq: u64| move |source| Reject::Entry { log: id, seq, source };
-            for entry in run.entries(log.descriptor.realm).map_err(refuse(seq))? {
-                let seq = entry.header.seq.0;
-                received.entries.push(entry.check(&log.public).map_err(refuse(seq))?);
-            }
+            let id = run.log;
+            let refuse = |(seq, source): (Seq, EntryError)| Reject::Entry { log: id, seq: seq.0, source };
+            received.entries.extend(run.check(log.descriptor.realm, &log.public, known).map_err(refuse)?);
         }
         Ok(received)
     }

@@ -2,7 +2,7 @@
 
 mod offering;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bincode::{Decode, Encode};
 use vatra_model::limits::{LOGS_MAX, MEMBER_LOGS_MAX, NODE_LOGS_MAX};
@@ -90,6 +90,8 @@ impl Growth {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Logs {
     logs: BTreeMap<LogId, LogState>,
+    /// Logs that may have something to be written: all others have not.
+    touched: BTreeSet<LogId>,
 }
 
 impl LogState {
@@ -262,6 +264,10 @@ impl LogState {
         LogRow { descriptor: self.checked.descriptor.clone(), head }
     }
 
+    fn unsaved_fork(&self) -> Option<&Fork> {
+        self.fork.as_ref().filter(|fork| !fork.is_saved)
+    }
+
     fn is_unsaved(&self) -> bool {
         let is_open = self.fork.as_ref().is_some_and(|fork| !fork.is_settled);
         self.unsaved || (self.accepted != self.durable && !is_open)
@@ -285,6 +291,7 @@ impl Logs {
             state.part(known.place, known.proof);
         }
         state.renew_fork_head();
+        self.touched.insert(state.checked.id);
         self.logs.insert(state.checked.id, state);
     }
 
@@ -307,6 +314,7 @@ impl Logs {
         if node != *me && count(&|log| log.member() == member) >= MEMBER_LOGS_MAX {
             return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
         }
+        self.touched.insert(checked.id);
         self.logs.insert(checked.id, LogState::new(checked, Head::EMPTY, true));
         Ok(())
     }
@@ -319,8 +327,15 @@ impl Logs {
         self.logs.iter()
     }
 
+    /// How many logs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.logs.len()
+    }
+
     pub(crate) fn get_mut(&mut self, log: &LogId) -> Option<&mut LogState> {
-        self.logs.get_mut(log)
+        let state = self.logs.get_mut(log)?;
+        self.touched.insert(*log);
+        Some(state)
     }
 
     /// A push made the contiguous part of a log longer.
@@ -331,18 +346,19 @@ impl Logs {
         }
     }
 
-    /// The rows that a batch must write.
-    pub(crate) fn unsaved_rows(&self) -> Vec<(LogId, LogRow)> {
-        self.logs.iter().filter(|(_, state)| state.is_unsaved()).map(|(log, state)| (*log, state.row())).collect()
-    }
-
-    /// Forks that a batch must write.
-    pub(crate) fn unsaved_forks(&self) -> Vec<CheckedFork> {
-        let unsaved = self.logs.iter().filter_map(|(log, state)| {
-            let fork = state.fork.as_ref().filter(|fork| !fork.is_saved)?;
-            Some(CheckedFork { log: *log, place: fork.place, proof: fork.proof.clone() })
+    /// The rows and forks that a batch must write.
+    pub(crate) fn unsaved(&mut self) -> (Vec<(LogId, LogRow)>, Vec<CheckedFork>) {
+        let is_open = |state: &LogState| state.is_unsaved() || state.unsaved_fork().is_some();
+        let logs = &self.logs;
+        self.touched.retain(|log| logs.get(log).is_some_and(is_open));
+        debug_assert!(logs.iter().all(|(log, state)| self.touched.contains(log) || !is_open(state)), "all are touched");
+        let open = || self.touched.iter().filter_map(|log| Some((*log, logs.get(log)?)));
+        let rows = open().filter(|(_, state)| state.is_unsaved()).map(|(log, state)| (log, state.row()));
+        let forks = open().filter_map(|(log, state)| {
+            let fork = state.unsaved_fork()?;
+            Some(CheckedFork { log, place: fork.place, proof: fork.proof.clone() })
         });
-        unsaved.collect()
+        (rows.collect(), forks.collect())
     }
 
     /// Marks what a batch wrote as durable. Entries accepted since then stay staged. Gives the logs whose strays
@@ -387,6 +403,7 @@ impl Logs {
     /// Forgets what is held, to be restored from what is on disk. Logs stay described: their descriptors are told
     /// once on each link and would not come again.
     pub(crate) fn forget_entries(&mut self) {
+        self.touched.extend(self.logs.keys());
         for state in self.logs.values_mut() {
             let fork = state.fork.take();
             *state = LogState::new(state.checked.clone(), Head::EMPTY, true);

@@ -245,6 +245,17 @@ impl Peer {
         asked.progress.plus(self.patience_ms()).min(endless)
     }
 
+    /// When its next request is given up, unless it moves on, or it may be asked again.
+    pub(crate) fn next_stall(&self) -> Option<MonoMs> {
+        let wants = self.wants.values().map(|asked| self.given_up_at(asked));
+        wants.chain(self.rests_until).min()
+    }
+
+    /// When something is due with it: an announcement, what others said, or the end of a request's patience.
+    pub(crate) fn due(&self) -> Option<MonoMs> {
+        [self.announce_at, self.show_at, self.next_stall()].into_iter().flatten().min()
+    }
+
     /// How long an announced entry may take by push before it is pulled, in milliseconds.
     pub(crate) fn push_wait_ms(&self) -> u64 {
         150 + 2 * u64::from(self.rtt_ms)

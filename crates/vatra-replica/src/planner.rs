@@ -132,6 +132,9 @@ impl Replica {
     /// Lets announcements ripen whose time has come. What pushes are just bringing is given more time, so that a
     /// slow link does not carry it twice.
     pub(crate) fn ripen_due(&mut self, now: Now) {
+        if self.next_ripe().is_none_or(|due| due > now.mono) {
+            return;
+        }
         let wait = self.push_wait_ms();
         let mut again = Vec::new();
         for (log, ripening) in &mut self.ripening {

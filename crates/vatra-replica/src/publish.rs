@@ -170,7 +170,7 @@ impl Replica {
         }
         let certificate = self.certificate.encode();
         let descriptor = LogDescriptor {
-            certificate: certificate.clone(),
+            certificate: certificate.as_slice().into(),
             incarnation: self.incarnation,
             audience: AudienceId::FEDERATION,
             realm: Realm::OPS,

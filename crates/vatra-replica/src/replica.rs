@@ -99,7 +99,7 @@ pub(crate) enum Kept {
 /// A batch that the caller is writing.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    pub(crate) batch: Batch,
+    pub(crate) batch: Arc<Batch>,
     pub(crate) came: Vec<Came>,
     /// The log that the local entries among them belong to.
     pub(crate) own_log: LogId,
@@ -317,7 +317,7 @@ impl Replica {
             return;
         }
         let tokens = self.sign_outbox(now, effects);
-        let (logs, forks) = (self.logs.unsaved_rows(), self.logs.unsaved_forks());
+        let (logs, forks) = self.logs.unsaved();
         let charter = self.new_charter.take();
         let is_empty = logs.is_empty() && forks.is_empty() && self.staged.is_empty();
         if is_empty && charter.is_none() && !self.new_incarnation {
@@ -329,8 +329,8 @@ impl Replica {
         let (strays, mended) = (kept(Kept::Beside).collect(), kept(Kept::Again).collect());
         let incarnation = std::mem::take(&mut self.new_incarnation).then_some((self.incarnation, self.opened));
         let (came, entries) = staged.into_iter().map(|staged| (staged.came, staged.entry)).unzip();
-        let batch =
-            Batch { id: self.next_batch, entries, strays, mended, forks, logs, charter, incarnation, hlc: self.hlc };
+        let (id, hlc) = (self.next_batch, self.hlc);
+        let batch = Arc::new(Batch { id, entries, strays, mended, forks, logs, charter, incarnation, hlc });
         self.next_batch += 1;
         effects.push(Effect::Persist(batch.clone()));
         self.in_flight = Some(InFlight { batch, came, own_log: self.own_log, tokens });
@@ -385,7 +385,7 @@ impl Replica {
         for token in self.outbox.refuse_all() {
             effects.push(Effect::Refused { token });
         }
-        self.new_charter = failed.batch.charter.or(self.new_charter.take());
+        self.new_charter = failed.batch.charter.clone().or(self.new_charter.take());
         self.new_incarnation |= failed.batch.incarnation.is_some();
         self.staged.clear();
         self.mending.lost_batch(now.mono);

@@ -6,6 +6,7 @@ use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, Class, LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
+use crate::peers::Peer;
 use crate::replica::{Came, Replica};
 use crate::topology::Cost;
 
@@ -92,7 +93,7 @@ impl Replica {
         let is_along_tree = matches!(came, Came::Local | Came::Pushed(_));
         for (key, peer) in &mut self.peers {
             let is_pushed = pushed.contains(key);
-            if !peer.greeted || Some(*key) == from || (is_pushed && is_along_tree) || peer.known(&log) >= height {
+            if !peer.greeted || Some(*key) == from || (is_pushed && is_along_tree) {
                 continue;
             }
             let tells = match came {
@@ -101,7 +102,7 @@ impl Replica {
                 // Nobody else has it yet: a child that keeps it to itself must not hide it from our neighbours.
                 Came::Local | Came::File => true,
             };
-            if tells || peer.version < 2 {
+            if (tells || peer.version < 2) && peer.known(&log) < height {
                 let class = if is_pushed { Class::Routine } else { class };
                 peer.to_announce.insert(log);
                 peer.announce_by(now.mono.plus(announce_ms(class, peer.cost())));
@@ -147,7 +148,11 @@ impl Replica {
     /// Does what is due.
     pub(crate) fn run_timers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.run_herald(now, effects);
-        self.send_announcements(now, effects);
+        let is_due = self.peers_due().is_some_and(|due| due <= now.mono);
+        if is_due {
+            self.show_due(now, effects);
+            self.send_announcements(now, effects);
+        }
         if self.timers.retry.is_some_and(|due| due <= now.mono) {
             self.timers.retry = None;
             self.plan_stale = true;
@@ -166,17 +171,20 @@ impl Replica {
             self.give_stranded(now, effects);
         }
         self.run_stray_timers(now, effects);
-        if self.next_stall().is_some_and(|due| due <= now.mono) {
+        if is_due && self.next_stall().is_some_and(|due| due <= now.mono) {
             self.plan_stale = true;
         }
+    }
+
+    /// When something is due with any peer: an announcement, what others said, or a request that is to be given up.
+    fn peers_due(&self) -> Option<MonoMs> {
+        self.peers.values().filter_map(Peer::due).min()
     }
 
     /// When [`crate::Input::Tick`] is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> MonoMs {
-        let announcements = self.peers.values().filter_map(|peer| peer.announce_at);
-        let others =
-            [Some(self.timers.backstop), self.timers.retry, announcements.min(), self.next_ripe(), self.next_stall()];
+        let others = [Some(self.timers.backstop), self.timers.retry, self.peers_due(), self.next_ripe()];
         let forks = [self.stray_deadline(), self.confirm_deadline(), self.timers.stranded, self.mending.due()];
         others.into_iter().chain(forks).flatten().fold(self.herald_due(), MonoMs::min)
     }

@@ -4,6 +4,7 @@
 //! time and once on each link, and apply there alone; what is still missing may come later all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{CheckedEntry, LogId, MonoMs, NodeKey};
@@ -82,7 +83,7 @@ impl Replica {
     }
 
     /// A peer gave entries unasked: they are given onward soon.
-    pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[CheckedEntry]) {
+    pub(crate) fn take_stranded(&mut self, now: Now, request: Option<u32>, entries: &[Arc<CheckedEntry>]) {
         if request == Some(UNASKED) {
             for log in entries.iter().map(|entry| entry.header().log).collect::<BTreeSet<_>>() {
                 self.stuck.insert(log, Stuck::FOR_LONG);

@@ -93,7 +93,7 @@ impl Topology {
             }
             self.trees.insert(*origin, tree);
         }
-        self.trees[origin].get(of).unwrap_or(&NONE)
+        self.trees.get(origin).and_then(|tree| tree.get(of)).unwrap_or(&NONE)
     }
 
     /// Whether this node tells a neighbour of heights that it does not push to it. One that is not on the map is

@@ -13,7 +13,6 @@ use crate::scenario::command::one::order_of;
 use crate::scenario::command::{Diff, Why, load};
 use crate::scenario::simulated::{self, Stage};
 use crate::sim::kept::Kept;
-use crate::sim::records::origin_of;
 
 /// Events that are shown before the one in which runs part.
 const BEFORE_SHOWN: usize = 5;
@@ -96,9 +95,9 @@ fn entries(stage: &Stage, wanted: &str) -> Ways {
     let mut found = Ways::new();
     for node in &stage.world.nodes {
         let disk = node.disk.durable();
-        let strays = disk.strays.iter().map(|((log, seq, _), entry)| (log, seq, entry));
+        let strays = disk.strays.iter().map(|((log, seq, _), entry)| (*log, *seq, entry));
         for (log, seq, entry) in disk.entries.iter().map(|((log, seq), entry)| (log, seq, entry)).chain(strays) {
-            let author = origin_of(disk, log).map(|(member, _)| member);
+            let author = disk.origin(&log).map(|(member, _)| member);
             let records: Vec<String> = entry
                 .changes()
                 .filter_map(|(_, _, bytes)| bytes.and_then(|bytes| Change::decode(bytes).ok()))

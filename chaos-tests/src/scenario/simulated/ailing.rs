@@ -1,6 +1,8 @@
 //! Nodes that are unwell or unwilling: bad disks, copies that run beside their original, hostile members; and bundles
 //! that people carry.
 
+use std::sync::Arc;
+
 use vatra_model::CheckedEntry;
 use vatra_replica::Input;
 
@@ -91,7 +93,7 @@ impl Stage {
 
     fn read_bundle(&mut self, node: usize, image: &Image, is_whole: bool) {
         let held = image.entries.values().chain(image.strays.values());
-        let mut entries: Vec<CheckedEntry> = held.map(|entry| entry.as_ref().clone()).collect();
+        let mut entries: Vec<Arc<CheckedEntry>> = held.cloned().collect();
         if !is_whole {
             entries.truncate(entries.len() / 2);
         }
@@ -103,7 +105,7 @@ impl Stage {
             // A log that the reader does not believe is left out.
             let descriptors = image.logs.values().map(|row| row.descriptor.clone());
             let logs: Vec<_> = descriptors.filter_map(|known| replica.trust().check_log(known).ok()).collect();
-            let known = |entry: &&CheckedEntry| logs.iter().any(|log| log.id == entry.header().log);
+            let known = |entry: &&Arc<CheckedEntry>| logs.iter().any(|log| log.id == entry.header().log);
             let entries = part.iter().filter(known).cloned().collect();
             self.world.feed(node, Input::Entries { peer: None, request: None, logs, entries });
         }

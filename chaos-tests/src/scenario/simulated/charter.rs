@@ -59,10 +59,7 @@ impl Stage {
         self.count("revoked", 1);
         let key = self.world.nodes[node].key();
         let disk = self.world.nodes[node].disk.durable();
-        let own = disk
-            .logs
-            .iter()
-            .filter(|(log, _)| crate::sim::records::origin_of(disk, log).is_some_and(|(_, origin)| origin == key));
+        let own = disk.logs.iter().filter(|(log, _)| disk.origin(log).is_some_and(|(_, origin)| origin == key));
         let last_valid = own
             .filter(|(_, row)| row.head.height > 0)
             .map(|(log, row)| (*log, Seq(row.head.height - 1), row.head.head))

@@ -87,7 +87,7 @@ impl Lines {
 /// All directions of all links.
 #[must_use]
 pub(super) fn directions(world: &World) -> Vec<(usize, usize)> {
-    world.links.keys().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect()
+    world.lines()
 }
 
 /// Directions that a choice of links means.

@@ -74,7 +74,7 @@ pub(super) fn cast(scenario: &Scenario, plan: &Plan, seed: u64) -> Cast {
     let index = |name: &str| names.iter().position(|other| other == name);
     let pairs: Vec<(usize, usize)> =
         linked.iter().filter_map(|(a, b)| Some((index(a)?, index(b)?))).map(|(a, b)| (a.min(b), a.max(b))).collect();
-    world.links.retain(|pair, _| pairs.contains(pair));
+    world.links.retain(|a, b| pairs.contains(&(a, b)));
     for (a, b) in pairs {
         for (from, to) in [(a, b), (b, a)] {
             let line = line_between(scenario, &names[from], &names[to]);

@@ -8,7 +8,6 @@ use vatra_model::{EntryHash, LogId};
 use crate::sim::checks::o1_damage;
 use crate::sim::disk::Image;
 use crate::sim::node::Node;
-use crate::sim::records::origin_of;
 use crate::sim::world::World;
 
 /// All entries, and where logs are known to be forked.
@@ -59,7 +58,7 @@ pub fn honest_logs_agree(world: &World) -> bool {
     let honest: Vec<_> = running(world).map(|(_, node)| node.key()).collect();
     let held = |node: &Node| -> Held {
         let disk = node.disk.durable();
-        let is_honest = |log: &LogId| origin_of(disk, log).is_some_and(|(_, origin)| honest.contains(&origin));
+        let is_honest = |log: &LogId| disk.origin(log).is_some_and(|(_, origin)| honest.contains(&origin));
         let (entries, forks) = held(disk);
         let entries = entries.into_iter().filter(|(log, _, _)| is_honest(log)).collect();
         (entries, forks.into_iter().filter(|(log, _)| is_honest(log)).collect())
@@ -117,7 +116,7 @@ pub fn describe(world: &World) -> String {
             let _ = write!(text, " {} damaged from {} {seq}", node.damaged.len(), log.short());
         }
         for (log, row) in &disk.logs {
-            let beyond = disk.entries.range((*log, row.head.height)..=(*log, u64::MAX)).count();
+            let beyond = disk.entries.range(*log, row.head.height..).count();
             let _ = write!(text, " {}={}+{beyond}", log.short(), row.head.height);
             let core = node.replica.as_ref().map(|replica| replica.head(log).height);
             if core.is_some_and(|height| height != disk.height(log)) {

@@ -6,19 +6,18 @@ use vatra_model::{LogId, NodeKey};
 
 use crate::sim::disk::Image;
 use crate::sim::node::entry_bytes;
-use crate::sim::records::origin_of;
 use crate::sim::world::World;
 
 /// Bytes of entries that a disk holds, by their origin.
 #[must_use]
 pub fn by_origin(image: &Image) -> BTreeMap<NodeKey, u64> {
     let mut logs: BTreeMap<LogId, u64> = BTreeMap::new();
-    for ((log, _), entry) in &image.entries {
-        *logs.entry(*log).or_insert(0) += entry_bytes(entry) as u64;
+    for ((log, _), entry) in image.entries.iter() {
+        *logs.entry(log).or_insert(0) += entry_bytes(entry) as u64;
     }
     let mut origins = BTreeMap::new();
     for (log, bytes) in logs {
-        if let Some((_, origin)) = origin_of(image, &log) {
+        if let Some((_, origin)) = image.origin(&log) {
             *origins.entry(origin).or_insert(0) += bytes;
         }
     }

@@ -11,7 +11,8 @@ pub const PORTIONS_MAX: usize = 20_000;
 /// Queues that hold more than they may.
 pub fn check(world: &mut World) -> Vec<String> {
     let mut found = Vec::new();
-    for ((a, b), link) in &world.links {
+    for (a, b) in world.links.pairs() {
+        let Some(link) = world.links.get(a, b) else { continue };
         for (pipe, from, to) in [(&link.pipes[0], a, b), (&link.pipes[1], b, a)] {
             let (frames, bytes) = pipe.waiting();
             world.watch.queued_max = world.watch.queued_max.max(frames);

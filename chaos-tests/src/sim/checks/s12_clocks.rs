@@ -17,11 +17,11 @@ pub fn check(world: &World) -> Vec<String> {
         // What lies past a fork was written by several lives of the origin.
         for ((log, seq), entry) in disk.entries.iter().filter(|((log, seq), _)| !disk.is_stray(log, *seq)) {
             // What cannot be read may be of another life without anybody knowing of the fork.
-            if hostile.contains(log) || node.damaged.contains(&(*log, *seq)) {
+            if hostile.contains(&log) || node.damaged.contains(&(log, seq)) {
                 continue;
             }
             let stamp = entry.header().hlc;
-            if last.insert(*log, stamp).is_some_and(|before| before >= stamp) {
+            if last.insert(log, stamp).is_some_and(|before| before >= stamp) {
                 found.push(format!("on node {index} the stamp of {log} {seq} is not later than the one before (S12)"));
             }
         }

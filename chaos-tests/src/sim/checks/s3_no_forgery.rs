@@ -2,7 +2,6 @@
 
 use vatra_model::Public;
 
-use crate::sim::records::origin_of;
 use crate::sim::world::World;
 
 /// Every entry on a disk is in the ledger of what cores signed, and verifies under its log's origin.
@@ -11,19 +10,19 @@ pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for (index, node) in world.nodes.iter().enumerate() {
         let disk = node.disk.durable();
-        for ((log, seq), entry) in &disk.entries {
-            if !world.ledger.get(&(*log, *seq)).is_some_and(|signed| signed.contains(&entry.hash())) {
+        for ((log, seq), entry) in disk.entries.iter() {
+            if !world.ledger.get((log, seq)).is_some_and(|signed| signed.contains(&entry.hash())) {
                 found.push(format!("node {index} holds {log} {seq}, which nobody signed (S3)"));
             }
-            if origin_of(disk, log).is_none() {
+            if disk.origin(&log).is_none() {
                 found.push(format!("node {index} holds {log} {seq} of a log that it cannot name (S4)"));
             }
         }
         // Signatures are costly: one of each log, the newest, stands for the rest, which the ledger covers.
         for (log, row) in &disk.logs {
-            let newest = disk.entries.range((*log, 0)..=(*log, row.head.height)).next_back();
+            let newest = disk.entries.range(*log, ..=row.head.height).next_back();
             let Some((_, entry)) = newest else { continue };
-            let public = origin_of(disk, log).and_then(|(_, origin)| Public::new(&origin.0).ok());
+            let public = disk.origin(log).and_then(|(_, origin)| Public::new(&origin.0).ok());
             let public = public.map(|public| public.with_scheme(world.setup.fidelity.scheme()));
             let verifies = public.is_some_and(|public| entry.entry().clone().check(&public).is_ok());
             if !verifies {

@@ -10,7 +10,7 @@ use crate::sim::world::World;
 pub fn of_own(world: &World, index: usize, place: (LogId, u64), hash: EntryHash) -> Option<String> {
     let node = &world.nodes[index];
     let excused = node.may_fork || !world.is_honest(index) || world.twins.contains_key(&node.key());
-    if excused || world.ledger.get(&place).is_none_or(|signed| signed.len() < 2) {
+    if excused || world.ledger.get(place).is_none_or(|signed| signed.len() < 2) {
         return None;
     }
     let (log, seq) = place;

@@ -12,7 +12,7 @@ use crate::sim::node::Node;
 pub fn in_message(node: &Node, message: &Message) -> Option<String> {
     let disk = node.disk.durable();
     let early = |log: &LogId, height: u64| {
-        (height > disk.height(log)).then(|| format!("{log} to {height}, durable are {}", disk.height(log)))
+        (!disk.reaches(log, height)).then(|| format!("{log} to {height}, durable are {}", disk.height(log)))
     };
     match message {
         Message::Frontier(digest) => digest.heads.iter().find_map(|(log, height, _)| early(log, *height)),
@@ -23,8 +23,9 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
             own.then(|| beacon.heights.iter().find_map(|(log, height)| early(log, *height)))?
         }
         Message::Pulses { pulses } => {
-            let own = pulses.iter().filter_map(|signed| signed.pulse().ok()).filter(|pulse| pulse.node == node.key());
-            own.flat_map(|pulse| pulse.heights).find_map(|(log, height)| early(&log, height))
+            let own = pulses.iter().filter(|signed| signed.node().is_ok_and(|sender| sender == node.key()));
+            let heights = own.filter_map(|signed| signed.pulse().ok()).flat_map(|pulse| pulse.heights);
+            heights.into_iter().find_map(|(log, height)| early(&log, height))
         }
         Message::Hello(hello) => {
             let durable = disk.frontier();

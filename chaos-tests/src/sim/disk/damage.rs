@@ -11,14 +11,14 @@ impl Disk {
     /// whose own log lost rows is over, because where that log ended is not known for sure.
     pub fn drop_rows(&mut self, places: &BTreeSet<(LogId, u64)>, own_log: Option<LogId>) {
         for (log, seq) in places {
-            if self.durable.entries.remove(&(*log, *seq)).is_some() {
+            if self.durable.entries.remove((*log, *seq)).is_some() {
                 self.durable.unreadable.insert((*log, *seq));
             }
         }
         for (log, row) in &mut self.durable.logs {
             let lost = places.range((*log, 0)..(*log, row.head.height)).next();
             let Some((_, first)) = lost.copied() else { continue };
-            let before = first.checked_sub(1).and_then(|seq| self.durable.entries.get(&(*log, seq)));
+            let before = first.checked_sub(1).and_then(|seq| self.durable.entries.get((*log, seq)));
             let head = before.map_or(EntryHash::ZERO, |entry| entry.hash());
             row.head = Head { height: first, head };
         }

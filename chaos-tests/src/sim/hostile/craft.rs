@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vatra_model::entry::Slot;
 use vatra_model::keys::LABEL_ENTRY;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message, Run, RunEntry, WireSlot};
 use vatra_model::{
@@ -11,7 +12,6 @@ use vatra_model::{
 
 use super::{FLOOD_ENTRIES, Hostile};
 use crate::sim::network::CONTROL;
-use crate::sim::records::origin_of;
 use crate::sim::workload;
 use crate::sim::world::World;
 use crate::sim::world::perform::lane_of;
@@ -43,7 +43,7 @@ impl World {
     fn own_descriptor(&self, node: usize) -> LogDescriptor {
         let replica = self.nodes[node].replica.as_ref().expect("only a running node acts");
         LogDescriptor {
-            certificate: self.nodes[node].site.certificate.encode(),
+            certificate: self.nodes[node].site.certificate.encode().into(),
             incarnation: replica.incarnation(),
             audience: AudienceId::FEDERATION,
             realm: Realm::OPS,
@@ -67,7 +67,7 @@ impl World {
             expires_hours: 0,
         };
         let entry = Entry::sign(&draft, changes, &hostile.secret).expect("the changes are small");
-        self.ledger.entry((place.log, place.seq)).or_default().insert(entry.hash());
+        self.ledger.at((place.log, place.seq)).insert(entry.hash());
         Arc::new(entry)
     }
 
@@ -153,7 +153,7 @@ impl World {
             self.append(node, hostile, vec![Change::Edit(edit).encode()], None);
         }
         let (disk, key) = (self.nodes[node].disk.durable(), self.nodes[node].key());
-        let is_others = |log: &&LogId| origin_of(disk, log).is_some_and(|(_, origin)| origin != key);
+        let is_others = |log: &&LogId| disk.origin(log).is_some_and(|(_, origin)| origin != key);
         let logs: Vec<LogId> = disk.logs.keys().filter(is_others).copied().collect();
         let Some(log) = hostile.chance.pick(&logs).copied() else { return };
         let own = self.own_place(node, hostile);
@@ -230,7 +230,7 @@ impl World {
             1 => vec![vec![7; 10]; 300],
             _ => Vec::new(),
         };
-        let slots: Vec<_> = changes.iter().cloned().map(vatra_model::entry::Slot::Present).collect();
+        let slots: Vec<_> = changes.iter().map(|bytes| Slot::Present(bytes.as_slice().into())).collect();
         let draft = EntryDraft {
             realm: Realm::OPS,
             log: own.log,
@@ -246,7 +246,7 @@ impl World {
             class: Class::Routine as u8,
             expires_hours: 0,
             signature,
-            changes: changes.into_iter().map(WireSlot::Present).collect(),
+            changes: changes.into_iter().map(|bytes| WireSlot::Present(bytes.into())).collect(),
             changes_len: None,
         };
         let run = Run { log: own.log, first: own.seq, prev: own.prev, entries: vec![entry] };
@@ -263,7 +263,7 @@ impl World {
         certificate.member = *hostile.chance.pick(&others).expect("a federation has members");
         certificate.serial = u64::MAX;
         let forged = certificate.sign(&hostile.secret).expect("the names are good").encode();
-        let descriptor = LogDescriptor { certificate: forged, ..self.own_descriptor(node) };
+        let descriptor = LogDescriptor { certificate: forged.as_slice().into(), ..self.own_descriptor(node) };
         let own = self.own_place(node, hostile);
         let entry = {
             let change = self.alert_by_hand(node, hostile);
@@ -273,7 +273,7 @@ impl World {
         for peer in self.peers_of(node) {
             let frame = EntriesFrame { request: None, logs: vec![descriptor.clone()], runs: runs.clone() };
             self.send_by_hand(node, peer, lane_of(Class::Bulk), Message::Entries(frame));
-            self.send_by_hand(node, peer, CONTROL, Message::Charter { bytes: descriptor.certificate.clone() });
+            self.send_by_hand(node, peer, CONTROL, Message::Charter { bytes: forged.clone() });
         }
     }
 }

@@ -104,7 +104,7 @@ impl World {
 
     /// Nothing gets through between these nodes and all others.
     pub fn isolate(&mut self, inside: &[usize]) {
-        for (a, b) in self.links.keys().copied().collect::<Vec<_>>() {
+        for (a, b) in self.links.pairs() {
             if inside.contains(&a) != inside.contains(&b) {
                 self.cut(a, b);
             }
@@ -113,7 +113,7 @@ impl World {
 
     /// All lines work again.
     pub fn heal_all(&mut self) {
-        for (a, b) in self.links.keys().copied().collect::<Vec<_>>() {
+        for (a, b) in self.links.pairs() {
             self.heal(a, b);
         }
     }

@@ -8,7 +8,7 @@ impl World {
     /// All directed lines.
     #[must_use]
     pub fn lines(&self) -> Vec<(usize, usize)> {
-        self.links.keys().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect()
+        self.links.pairs().into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect()
     }
 
     /// Cuts every directed line that is chosen.
@@ -118,7 +118,7 @@ impl World {
 
     /// Ends the faults inside a core and leaves everything else as broken as it is.
     pub fn heal_core(&mut self, core: &[usize]) {
-        for (a, b) in self.links.keys().copied().collect::<Vec<_>>() {
+        for (a, b) in self.links.pairs() {
             if core.contains(&a) && core.contains(&b) {
                 self.heal(a, b);
             }

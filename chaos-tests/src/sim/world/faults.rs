@@ -3,6 +3,7 @@
 //! Whatever bites is counted by name, see [`World::bites`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use vatra_model::CheckedEntry;
 use vatra_replica::Input;
@@ -115,7 +116,7 @@ impl World {
         self.watch.grow(twin);
         for peer in self.peers_of(node) {
             let shape = self.pipe(node, peer).shape;
-            self.links.insert((peer.min(twin), peer.max(twin)), Link::new(shape));
+            self.links.insert(peer, twin, Link::new(shape));
         }
         self.twins.entry(self.nodes[node].key()).or_insert_with(|| vec![node]).push(twin);
         self.start(twin);
@@ -209,14 +210,14 @@ impl World {
         }
         self.tally.bite("bundles");
         let image = self.nodes[from].disk.durable();
-        let entries: Vec<CheckedEntry> = image.entries.values().map(|entry| entry.as_ref().clone()).collect();
+        let entries: Vec<Arc<CheckedEntry>> = image.entries.values().cloned().collect();
         let descriptors: Vec<_> = image.logs.values().map(|row| row.descriptor.clone()).collect();
         for part in entries.chunks(CARRIED_ENTRIES) {
             let Some(replica) = &self.nodes[to].replica else { return };
             // A log that the receiver does not believe, such as that of a member it has not heard of, is left out.
             let logs: Vec<_> =
                 descriptors.iter().filter_map(|known| replica.trust().check_log(known.clone()).ok()).collect();
-            let known = |entry: &&CheckedEntry| logs.iter().any(|log| log.id == entry.header().log);
+            let known = |entry: &&Arc<CheckedEntry>| logs.iter().any(|log| log.id == entry.header().log);
             let entries = part.iter().filter(known).cloned().collect();
             self.inbox.push_back((to, Input::Entries { peer: None, request: None, logs, entries }));
             self.drain();

@@ -47,21 +47,17 @@ impl Link {
     }
 }
 
-fn pair(a: usize, b: usize) -> (usize, usize) {
-    (a.min(b), a.max(b))
-}
-
 fn end(node: usize, peer: usize) -> usize {
     usize::from(node > peer)
 }
 
 impl World {
     pub(crate) fn link(&self, a: usize, b: usize) -> Option<&Link> {
-        self.links.get(&pair(a, b))
+        self.links.get(a, b)
     }
 
     pub(crate) fn link_mut(&mut self, a: usize, b: usize) -> Option<&mut Link> {
-        self.links.get_mut(&pair(a, b))
+        self.links.get_mut(a, b)
     }
 
     pub(crate) fn pipe(&mut self, from: usize, to: usize) -> &mut Pipe {
@@ -91,7 +87,7 @@ impl World {
     }
 
     pub(crate) fn peers_of(&self, node: usize) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|peer| self.links.contains_key(&pair(node, *peer)) && *peer != node).collect()
+        (0..self.nodes.len()).filter(|peer| self.links.get(node, *peer).is_some()).collect()
     }
 
     pub(crate) fn dial_soon(&mut self, a: usize, b: usize, soon: bool) {
@@ -290,7 +286,7 @@ impl World {
         let number = self.link(from, to).expect("the nodes are linked").number;
         loop {
             let now = self.now_us;
-            let link = self.links.get_mut(&pair(from, to)).expect("the nodes are linked");
+            let link = self.links.get_mut(from, to).expect("the nodes are linked");
             let Some(step) = link.pipes[end(from, to)].send(now, is_free, &mut self.network_chance) else { return };
             if let Some((flying, at)) = step.leaves {
                 self.schedule(at, Event::Arrive { from, to, number, flying });

@@ -55,7 +55,7 @@ impl World {
                 Effect::ServeHeader { peer, log, seq } => {
                     let Some(to) = self.index_of(index, &peer) else { continue };
                     let node = &self.nodes[index];
-                    let header = node.disk.durable().entries.get(&(log, seq));
+                    let header = node.disk.durable().entries.get((log, seq));
                     let header = header.filter(|_| !node.damaged.contains(&(log, seq)));
                     let header = header.map(|entry| SignedHeader::of(entry.entry()));
                     self.send(index, to, Message::Header { log, seq, header });
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    fn persist(&mut self, index: usize, batch: Batch) {
+    fn persist(&mut self, index: usize, batch: Arc<Batch>) {
         let run = self.nodes[index].run;
         let (low, high) = self.nodes[index].slow_sync_us.unwrap_or(self.setup.sync_us);
         self.tally.bite_times("slow_syncs", u64::from(self.nodes[index].slow_sync_us.is_some()));
@@ -109,9 +109,10 @@ impl World {
         for entry in &batch.entries {
             let place = (entry.header().log, entry.header().seq.0);
             let signed_here = self.nodes[index].replica.as_ref().is_some_and(|r| r.own_log() == place.0);
-            let known = self.ledger.get(&place).is_some_and(|hashes| hashes.contains(&entry.hash()));
+            let known = self.ledger.get(place).is_some_and(|hashes| hashes.contains(&entry.hash()));
             if signed_here && !known {
-                self.ledger.entry(place).or_default().insert(entry.hash());
+                self.ledger.at(place).insert(entry.hash());
+                self.checked.note(entry);
             } else if !known {
                 self.violation(format!("node {index} ({own}) writes {place:?}, which no node signed"));
             }
@@ -154,7 +155,7 @@ impl World {
             if batch.mended.contains(&entry.hash()) {
                 continue;
             }
-            let origin = crate::sim::records::origin_of(self.nodes[index].disk.durable(), &log);
+            let origin = self.nodes[index].disk.durable().origin(&log);
             if origin.is_some_and(|(_, origin)| origin == key) {
                 self.tally.written += 1;
                 if let Some(fork) = s5_forks::of_own(self, index, (log, seq), entry.hash()) {
@@ -263,14 +264,19 @@ impl World {
         let told = node.told.entry((to, lane)).or_default();
         let plain: Vec<&Entry> = entries.iter().map(|entry| entry.entry()).collect();
         let frame = told.frame(request, plain, |log| replica.descriptor(log).cloned());
-        let mut after = told.clone();
-        after.sent(&frame);
+        let after = frame.runs.iter().any(|run| !told.knows(&run.log)).then(|| {
+            let mut after = told.clone();
+            after.sent(&frame);
+            after
+        });
         let frame = self.encode(Message::Entries(frame));
         if !self.send_frame(index, to, lane, frame) {
             return false;
         }
         self.tally.message(if request.is_some() { "answer" } else { "push" });
-        self.nodes[index].told.insert((to, lane), after);
+        if let Some(after) = after {
+            self.nodes[index].told.insert((to, lane), after);
+        }
         true
     }
 

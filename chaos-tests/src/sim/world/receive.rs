@@ -1,54 +1,21 @@
 //! What a node makes of frames that come in, whole or damaged.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use vatra_model::codec;
 use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
-use vatra_model::wire::{Message, SignedBeacon};
-use vatra_model::{SignatureBytes, codec};
-use vatra_replica::{CheckedBeacon, Input, Reject, Trust};
+use vatra_model::wire::Message;
+use vatra_replica::{Input, Reject};
 
 use crate::sim::checks::o4_no_panic;
 use crate::sim::network::{Flying, Frame};
 use crate::sim::planted::Bug;
-use crate::sim::signatures::Fidelity;
 use crate::sim::world::World;
 use crate::sim::world::perform::kind;
 
 /// Bytes of one frame that are damaged at most.
 const DAMAGED_BYTES_MAX: u64 = 8;
-/// Beacons that are remembered.
-const CHECKED_BEACONS_MAX: usize = 256;
-
-/// Beacons that were checked, so that one that is flooded to all is decoded and verified once in a fast world.
-#[derive(Default)]
-pub(crate) struct CheckedBeacons {
-    is_used: bool,
-    checked: BTreeMap<SignatureBytes, CheckedBeacon>,
-}
-
-impl CheckedBeacons {
-    pub(crate) fn new(fidelity: Fidelity) -> CheckedBeacons {
-        CheckedBeacons { is_used: fidelity == Fidelity::Fast, checked: BTreeMap::new() }
-    }
-
-    /// What the trust makes of a beacon. A node that it knows has one key, so the verdict is the same as before.
-    fn check(&mut self, trust: &Trust, signed: SignedBeacon) -> Result<Option<CheckedBeacon>, Reject> {
-        let known = self.checked.get(&signed.signature);
-        if let Some(known) = known.filter(|k| k.signed == signed && trust.node(&k.beacon.node).is_some()) {
-            return Ok(Some(known.clone()));
-        }
-        let checked = trust.check_beacon(signed)?;
-        if let Some(new) = checked.as_ref().filter(|_| self.is_used) {
-            if self.checked.len() >= CHECKED_BEACONS_MAX {
-                self.checked.clear();
-            }
-            self.checked.insert(new.signed.signature, new.clone());
-        }
-        Ok(checked)
-    }
-}
 
 impl World {
     pub(crate) fn receive(&mut self, from: usize, to: usize, flying: Flying) {
@@ -76,7 +43,8 @@ impl World {
         Ok(match message {
             Message::Entries(frame) => {
                 let heard = node.heard.entry((from, flying.lane)).or_default();
-                let received = heard.open(replica.trust(), frame)?;
+                let checked = &self.checked;
+                let received = heard.open_knowing(replica.trust(), frame, &mut |signature| checked.get(signature))?;
                 self.tally.copies += received.entries.len() as u64;
                 if received.request.is_some() {
                     self.tally.fetched += received.entries.len() as u64;
@@ -140,7 +108,7 @@ impl World {
                 let received = heard.open(replica.trust(), frame)?;
                 let unsigned = received.entries.iter().filter(|entry| {
                     let place = (entry.header().log, entry.header().seq.0);
-                    !self.ledger.get(&place).is_some_and(|signed| signed.contains(&entry.hash()))
+                    !self.ledger.get(place).is_some_and(|signed| signed.contains(&entry.hash()))
                 });
                 let forged = |place: &vatra_model::EntryHeader| {
                     format!("node {to} believes a damaged entry {} of {} (S3)", place.seq, place.log)

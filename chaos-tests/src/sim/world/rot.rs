@@ -18,7 +18,7 @@ const ROW_STEP: u64 = 16;
 impl World {
     /// Entries of a node's disk, some chosen by chance, can no longer be read.
     pub fn flip_bits(&mut self, node: usize, rows: usize) {
-        let mut places: Vec<(LogId, u64)> = self.nodes[node].disk.durable().entries.keys().copied().collect();
+        let mut places: Vec<(LogId, u64)> = self.nodes[node].disk.durable().entries.keys().collect();
         self.fault_chance.shuffle(&mut places);
         for place in places.into_iter().take(rows) {
             self.tally.bite_times("flips", u64::from(self.nodes[node].damaged.insert(place)));
@@ -121,7 +121,7 @@ impl World {
     /// Rows are gone for good on a disk whose node does not run.
     fn drop_rows(&mut self, node: usize, places: BTreeSet<(LogId, u64)>) {
         let held = &self.nodes[node].disk.durable().entries;
-        let still: BTreeSet<(LogId, u64)> = places.iter().filter(|place| held.contains_key(place)).copied().collect();
+        let still: BTreeSet<(LogId, u64)> = places.iter().filter(|place| held.contains(**place)).copied().collect();
         if self.is_planted(Bug::DamagedRowServed) {
             return;
         }
@@ -134,7 +134,7 @@ impl World {
         let life = self.nodes[node].disk.durable().life;
         let own = life.map(|life| LogId::derive(&key, life.incarnation, &vatra_model::AudienceId::FEDERATION));
         let mut image = self.nodes[node].disk.backup();
-        image.entries.retain(|place, _| !still.contains(place));
+        image.entries.retain(|place| !still.contains(&place));
         // What others hold must come back; what nobody else held is gone with its row.
         self.owe_what_is_not_in(node, &image);
         self.nodes[node].disk.drop_rows(&still, own);

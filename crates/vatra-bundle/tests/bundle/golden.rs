@@ -15,7 +15,7 @@ fn a_bundle_is_golden() {
     let head = head_len(&bytes);
     assert_eq!(hex::encode(&bytes[..head]), golden.get(..2 * head).unwrap_or_default(), "now: {}", hex::encode(&bytes));
     let read: Vec<_> = read(&hex::decode(golden).unwrap(), Some(&charter())).unwrap();
-    assert_eq!(read.into_iter().map(|entry| entry.into_entry()).collect::<Vec<_>>(), entries);
+    assert_eq!(read.into_iter().map(|entry| entry.entry().clone()).collect::<Vec<_>>(), entries);
 }
 
 /// Bytes up to the end of the second section.

@@ -39,7 +39,7 @@ fn many_chunks_keep_the_order_and_hold_both_branches_of_a_fork() {
     entries.extend(log(1, &texts(50)));
     let (bytes, written) = bundle(&charter(), &entries);
     assert!(written.sections > 5, "{} sections", written.sections);
-    let read: Vec<Entry> = read(&bytes, None).unwrap().into_iter().map(|entry| entry.into_entry()).collect();
+    let read: Vec<Entry> = read(&bytes, None).unwrap().into_iter().map(|entry| entry.entry().clone()).collect();
     assert!(read == entries, "the entries differ");
 }
 
@@ -127,7 +127,7 @@ proptest! {
         entries.sort_by_key(|entry| entry.header.changes_root[0].wrapping_mul(order as u8 | 1));
         let (bytes, written) = bundle(&charter(), &entries);
         prop_assert_eq!(written.entries, entries.len() as u64);
-        let read: Vec<Entry> = read(&bytes, Some(&charter())).unwrap().into_iter().map(|e| e.into_entry()).collect();
+        let read: Vec<Entry> = read(&bytes, Some(&charter())).unwrap().into_iter().map(|e| e.entry().clone()).collect();
         prop_assert_eq!(read, entries);
     }
 }

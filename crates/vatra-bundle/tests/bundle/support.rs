@@ -1,5 +1,7 @@
 //! A small federation, its logs, and bundles of them.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use vatra_bundle::{BundleReader, BundleWriter, LogRange, Manifest, Part, ReadError, ReadLimits, Written};
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
@@ -84,7 +86,7 @@ pub(crate) fn next_charter(change: impl FnOnce(&mut CharterEpoch)) -> Charter {
 
 pub(crate) fn descriptor(member: u8) -> LogDescriptor {
     LogDescriptor {
-        certificate: certificate(member).encode(),
+        certificate: certificate(member).encode().into(),
         incarnation: Incarnation(7),
         audience: AudienceId::FEDERATION,
         realm: Realm::OPS,
@@ -158,7 +160,7 @@ pub(crate) fn bundle_of(charter: &Charter, manifest: &Manifest, entries: &[Entry
 }
 
 /// Reads all of a bundle.
-pub(crate) fn read(bytes: &[u8], ours: Option<&Charter>) -> Result<Vec<CheckedEntry>, ReadError> {
+pub(crate) fn read(bytes: &[u8], ours: Option<&Charter>) -> Result<Vec<Arc<CheckedEntry>>, ReadError> {
     read_within(bytes, ours, ROOMY)
 }
 
@@ -166,7 +168,7 @@ pub(crate) fn read_within(
     bytes: &[u8],
     ours: Option<&Charter>,
     limits: ReadLimits,
-) -> Result<Vec<CheckedEntry>, ReadError> {
+) -> Result<Vec<Arc<CheckedEntry>>, ReadError> {
     let mut reader = BundleReader::open(bytes, ours, limits)?;
     let mut entries = Vec::new();
     while let Some(part) = reader.next_part()? {

@@ -87,7 +87,7 @@ mod tests {
         Message::Hello(Hello {
             version: 1,
             version_min: 1,
-            certificate: vec![0; certificate],
+            certificate: vec![0; certificate].into(),
             incarnation: Incarnation(1),
             founding: [0; 32],
             charter_epoch: 1,
@@ -100,7 +100,7 @@ mod tests {
 
     fn frame(logs: usize, certificate: usize, runs: usize, entries: usize, changes: usize) -> Message {
         let log = LogDescriptor {
-            certificate: vec![0; certificate],
+            certificate: vec![0; certificate].into(),
             incarnation: Incarnation(1),
             audience: AudienceId::FEDERATION,
             realm: Realm::OPS,
@@ -128,7 +128,7 @@ mod tests {
         let charter = |bytes| Message::Charter { bytes: vec![0; bytes] };
         let fork = |certificate| {
             let (incarnation, audience, realm) = (Incarnation(1), AudienceId::FEDERATION, Realm::OPS);
-            let log = LogDescriptor { certificate: vec![0; certificate], incarnation, audience, realm };
+            let log = LogDescriptor { certificate: vec![0; certificate].into(), incarnation, audience, realm };
             let signed = SignedHeader { header: [0; HEADER_LEN], signature: [0; 64] };
             Message::Fork(Box::new(ForkProof { log, first: signed, second: signed }))
         };

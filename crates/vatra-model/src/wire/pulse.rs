@@ -56,6 +56,15 @@ impl SignedPulse {
         codec::decode(&self.body, "a pulse")
     }
 
+    /// The node whose it claims to be, which it begins with; nothing else is read.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is too short.
+    pub fn node(&self) -> Result<NodeKey, DecodeError> {
+        let key = self.body.first_chunk().copied().map(NodeKey);
+        key.ok_or_else(|| DecodeError { what: "a pulse", reason: "it ends within its node's key".into() })
+    }
+
     /// Checks the node's signature.
     ///
     /// # Errors
@@ -86,6 +95,7 @@ mod tests {
         };
         let signed = SignedPulse::sign(&pulse, &secret);
         let key = Public::new(&secret.node_key().0).expect("a real key");
+        assert_eq!(signed.node(), Ok(pulse.node));
         assert_eq!((signed.pulse(), signed.verify(&key)), (Ok(pulse), Ok(())));
         let beacon = SignedBeacon { body: signed.body.clone(), signature: signed.signature };
         assert!(beacon.verify(&key).is_err(), "a pulse is not taken for a beacon");

@@ -37,7 +37,7 @@ impl Logs {
     pub(crate) fn offer(&mut self, trust: &Trust, entry: &CheckedEntry) -> Result<Accepted, Reject> {
         let header = entry.header();
         let (log, seq) = (header.log, header.seq.0);
-        let state = self.logs.get_mut(&log).ok_or(Reject::UndescribedLog(log))?;
+        let state = self.get_mut(&log).ok_or(Reject::UndescribedLog(log))?;
         let origin = state.origin();
         if state.checked.role == MemberRole::Observer && seq > 0 {
             return Err(Reject::NotEntitled { log, seq });
@@ -53,7 +53,7 @@ impl Logs {
 
     /// A fork was proved. `true` if it is news: nothing or a higher place was known.
     pub(crate) fn part(&mut self, log: &LogId, place: u64, proof: ForkProof) -> bool {
-        let Some(state) = self.logs.get_mut(log) else { return false };
+        let Some(state) = self.get_mut(log) else { return false };
         let is_news = place < state.end();
         if is_news {
             state.part(place, proof);
@@ -69,7 +69,7 @@ impl Logs {
         trunk: Option<EntryHash>,
         held: &[AheadRow],
     ) -> Vec<Arc<CheckedEntry>> {
-        let Some(state) = self.logs.get_mut(log) else { return Vec::new() };
+        let Some(state) = self.get_mut(log) else { return Vec::new() };
         let Some(fork) = &mut state.fork else { return Vec::new() };
         let waiting = fork.settle(held);
         let place = fork.place;

@@ -25,7 +25,7 @@ fn checked_log() -> CheckedLog {
         serial: 1,
     };
     let descriptor = LogDescriptor {
-        certificate: vec![],
+        certificate: [].into(),
         incarnation: Incarnation(1),
         audience: AudienceId::FEDERATION,
         realm: Realm::OPS,
@@ -135,7 +135,7 @@ fn only_what_was_written_is_durable() {
         seqs.iter().map(|seq| Arc::new(chain[*seq].clone())).collect()
     };
     let entries = offer(&mut logs, &[0, 1, 3]);
-    let first = Batch { entries, logs: logs.unsaved_rows(), ..Batch::default() };
+    let first = Batch { entries, logs: logs.unsaved().0, ..Batch::default() };
     // These come while the first are being written.
     offer(&mut logs, &[2]);
     assert_eq!(logs.frontier(), Frontier::default());
@@ -143,7 +143,7 @@ fn only_what_was_written_is_durable() {
     let state = logs.get(&log).expect("described");
     assert_eq!((state.durable().height, state.accepted().height), (2, 4));
     assert!(state.holds_durably(1) && !state.holds_durably(2));
-    assert_eq!(logs.unsaved_rows().len(), 1, "the rest is still to be written");
+    assert_eq!(logs.unsaved().0.len(), 1, "the rest is still to be written");
     logs.forget_entries();
     assert_eq!(logs.frontier(), Frontier::default());
     assert!(logs.get(&log).is_some(), "the log stays described");

@@ -1,5 +1,7 @@
 //! Forks: whatever the order in which contradicting entries come, all nodes come to the same.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -46,13 +48,13 @@ fn chain(from: u64, mut prev: EntryHash, words: &[&str]) -> Vec<CheckedEntry> {
 
 fn give(node: &mut Node, from: u8, entries: &[CheckedEntry]) -> Vec<Effect> {
     let descriptor = LogDescriptor {
-        certificate: certificate(LIAR).encode(),
+        certificate: certificate(LIAR).encode().into(),
         incarnation: Incarnation(77),
         audience: AudienceId::FEDERATION,
         realm: Realm::OPS,
     };
     let known = node.replica.trust().check_log(descriptor).expect("of a member");
-    let entries = entries.to_vec();
+    let entries = entries.iter().cloned().map(Arc::new).collect();
     node.act([Input::Entries { peer: Some(key(from)), request: None, logs: vec![known], entries }])
 }
 

@@ -299,7 +299,7 @@ impl Node {
 
     /// The entries as another node would send them.
     pub(crate) fn sent(&self, to: &Node, from: u8, request: Option<u32>, places: &[(LogId, u64)]) -> Input {
-        let entries = places.iter().map(|place| self.entries[place].as_ref().clone()).collect();
+        let entries = places.iter().map(|place| self.entries[place].clone()).collect();
         let logs = self.rows.values().map(|row| to.replica.trust().check_log(row.descriptor.clone())).collect();
         let logs: Result<Vec<_>, _> = logs;
         Input::Entries { peer: Some(key(from)), request, logs: logs.expect("of members"), entries }

@@ -198,7 +198,7 @@ fn entries_in(input: &Input) -> usize {
 }
 
 /// Entries of one origin with the logs that were told of it.
-type Part = (Weight, Vec<CheckedLog>, Vec<CheckedEntry>);
+type Part = (Weight, Vec<CheckedLog>, Vec<Arc<CheckedEntry>>);
 
 /// Items for the driver: entries of each origin by themselves, in order, with the logs that were told of it.
 fn items_of(
@@ -206,7 +206,7 @@ fn items_of(
     heard: &Heard,
     request: Option<u32>,
     logs: Vec<CheckedLog>,
-    entries: Vec<CheckedEntry>,
+    entries: Vec<Arc<CheckedEntry>>,
 ) -> Vec<(Weight, Input)> {
     let mut by_origin: BTreeMap<NodeKey, Vec<Part>> = BTreeMap::new();
     let fresh = |origin| (Weight { changes: 0, bytes: 0, source: Source::of(origin) }, Vec::new(), Vec::new());

@@ -2,6 +2,7 @@
 //! peer's entries.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use vatra_api::{
@@ -310,7 +311,7 @@ impl Round<'_> {
 /// Entries for the driver, in the order of the bundle and of one urgency.
 #[derive(Default)]
 struct Portion {
-    entries: Vec<CheckedEntry>,
+    entries: Vec<Arc<CheckedEntry>>,
     bytes: usize,
     changes: usize,
     is_urgent: bool,
@@ -322,7 +323,7 @@ impl Portion {
         !self.entries.is_empty() && (is_full || self.is_urgent != entry.header().class.is_urgent())
     }
 
-    fn add(&mut self, entry: CheckedEntry) {
+    fn add(&mut self, entry: Arc<CheckedEntry>) {
         self.is_urgent = entry.header().class.is_urgent();
         self.bytes += entry.header().changes_len as usize;
         self.changes += entry.entry().changes.len();

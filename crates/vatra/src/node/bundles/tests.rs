@@ -69,7 +69,7 @@ impl Desk {
         let (mut entries, mut forks) = (Vec::new(), 0);
         while let Some(part) = reader.next_part().expect("a whole bundle") {
             match part {
-                Part::Entries(chunk) => entries.extend(chunk.entries.into_iter().map(|entry| entry.into_entry())),
+                Part::Entries(chunk) => entries.extend(chunk.entries.into_iter().map(|entry| entry.entry().clone())),
                 Part::Forks(proofs) => forks += proofs.len(),
                 Part::Optional { kind, .. } => panic!("section {kind}"),
             }
@@ -146,7 +146,7 @@ fn log_of_lt(config: &NodeConfig, count: usize) -> (LogDescriptor, Vec<Entry>) {
 /// The same log, but from some place on the other branch of a fork.
 fn branch_of_lt(config: &NodeConfig, count: usize, other_from: u64) -> (LogDescriptor, Vec<Entry>) {
     let descriptor = LogDescriptor {
-        certificate: config.certificate.encode(),
+        certificate: config.certificate.encode().into(),
         incarnation: Incarnation(5),
         audience: AudienceId::FEDERATION,
         realm: Realm::OPS,

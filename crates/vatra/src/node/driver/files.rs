@@ -1,6 +1,7 @@
 //! Entries that came in a file: taken in like a peer's, answered when what was new of them is durable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use vatra_model::{CheckedEntry, Frontier, LogId, MemberCode};
@@ -13,7 +14,7 @@ use crate::node::metrics::reason_of;
 pub(crate) struct FilePortion {
     /// The logs that they belong to.
     pub(crate) logs: Vec<CheckedLog>,
-    pub(crate) entries: Vec<CheckedEntry>,
+    pub(crate) entries: Vec<Arc<CheckedEntry>>,
     pub(crate) reply: oneshot::Sender<Taken>,
 }
 

@@ -59,7 +59,7 @@ fn log_row(writer: u8, head: Head) -> LogRow {
     };
     let signed: SignedCertificate = certificate.sign(&Secret::from_seed(&[90 + writer; 32])).expect("good names");
     let descriptor = LogDescriptor {
-        certificate: signed.encode(),
+        certificate: signed.encode().into(),
         incarnation: Incarnation(1),
         audience: AudienceId::FEDERATION,
         realm: Realm::OPS,
