@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use vatra_model::charter::Charter;
-use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, PROTOCOL_VERSION, Want};
+use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, PROTOCOL_VERSION, SignedPulse, Want};
 use vatra_model::{CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, SignatureBytes, WallMs};
 use vatra_replica::{Heard, Now, Replica, ReplicaConfig, Restored, Told};
 
@@ -50,6 +50,7 @@ pub struct Node {
     /// Rows are served without a look at their checksums: a planted mistake.
     pub(crate) trusts_rows: bool,
     last_beacon: Option<SignatureBytes>,
+    last_pulse: Option<SignatureBytes>,
     /// Its store was replaced in a way that nothing on its machine shows: it may fork its own log.
     pub may_fork: bool,
     /// Its disk was or is in trouble until then, in microseconds: nobody promises a quick write.
@@ -106,6 +107,7 @@ impl Node {
             damaged: BTreeSet::new(),
             trusts_rows: false,
             last_beacon: None,
+            last_pulse: None,
             may_fork: false,
             trouble_until_us: 0,
             acknowledged: BTreeSet::new(),
@@ -190,10 +192,18 @@ impl Node {
         self.deferred.clear();
     }
 
-    /// Whether the message is the beacon that it sent last: what that tells was looked at when it was first sent.
+    /// Whether what the message tells of this node is the beacon or pulse that it sent last, which was looked at when
+    /// it was first sent.
     pub(crate) fn tells_again(&mut self, message: &Message) -> bool {
-        let Message::Beacon(signed) = message else { return false };
-        self.last_beacon.replace(signed.signature) == Some(signed.signature)
+        match message {
+            Message::Beacon(signed) => self.last_beacon.replace(signed.signature) == Some(signed.signature),
+            Message::Pulses { pulses } => {
+                let is_own = |signed: &&SignedPulse| signed.node().is_ok_and(|sender| sender == self.site.key);
+                let own = pulses.iter().find(is_own).map(|signed| signed.signature);
+                own.is_none_or(|signature| self.last_pulse.replace(signature) == Some(signature))
+            }
+            _ => false,
+        }
     }
 
     /// Whether its process runs and is not frozen.

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vatra_model::pack::Packer;
 use vatra_model::{EntryHash, LogId, NodeKey};
-use vatra_replica::{Cost, Event as Note, Input};
+use vatra_replica::{Cost, Effect, Event as Note, Input};
 
 use crate::sim::chance::Chance;
 use crate::sim::checks::o4_no_panic;
@@ -144,6 +144,8 @@ pub struct World {
     pub(crate) now_us: u64,
     pub(crate) queue: Queue,
     pub(crate) inbox: VecDeque<(usize, Input)>,
+    /// Room for what a core wants done.
+    effects: Vec<Effect>,
     pub(crate) history: History,
     pub(crate) network_chance: Chance,
     pub(crate) work_chance: Chance,
@@ -185,6 +187,7 @@ impl World {
             now_us: 0,
             queue: Queue::default(),
             inbox: VecDeque::new(),
+            effects: Vec::new(),
             history: History::default(),
             network_chance: Chance::new(setup.seed, "network"),
             work_chance: Chance::new(setup.seed, "work"),
@@ -313,7 +316,7 @@ impl World {
             let now = node.now(self.now_us);
             let Some(replica) = node.replica.as_mut().filter(|_| !node.is_paused) else { continue };
             let what = o4_no_panic::name(&input);
-            let mut effects = Vec::new();
+            let mut effects = std::mem::take(&mut self.effects);
             let handled = catch_unwind(AssertUnwindSafe(|| {
                 replica.handle(now, input, &mut effects);
                 replica.flush(now, &mut effects);
@@ -324,13 +327,15 @@ impl World {
                 Err(panic) => {
                     self.violation(o4_no_panic::describe(index, what, panic.as_ref()));
                     self.crash(index, Keep::Nothing);
+                    // Whatever it wanted done before is not done.
                     continue;
                 }
             };
             if deadline <= now.mono {
                 self.violation(format!("node {index} wants to be woken at {deadline:?}, which is not after {now:?}"));
             }
-            self.perform(index, effects);
+            self.perform(index, &mut effects);
+            self.effects = effects;
             self.schedule_tick(index, deadline.0.max(now.mono.0 + 1) * 1000);
         }
     }

@@ -36,6 +36,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// As a number that orders as the bytes do; of fewer than eight bytes nothing.
+#[inline]
 fn first_eight(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
@@ -70,6 +71,7 @@ macro_rules! byte_id {
         }
 
         impl PartialOrd for $name {
+            #[inline]
             fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
                 Some(self.cmp(other))
             }
@@ -77,6 +79,7 @@ macro_rules! byte_id {
 
         impl Ord for $name {
             /// The order of the bytes. Identifiers look random, so that the first eight nearly always decide.
+            #[inline]
             fn cmp(&self, other: &Self) -> Ordering {
                 first_eight(&self.0).cmp(&first_eight(&other.0)).then_with(|| self.0.cmp(&other.0))
             }

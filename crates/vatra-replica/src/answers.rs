@@ -27,6 +27,9 @@ impl Replica {
         let mut dropped = Vec::new();
         for peer in self.peers.values_mut() {
             peer.rests_until = peer.rests_until.filter(|until| *until > now.mono);
+            if peer.wants.is_empty() {
+                continue;
+            }
             let stalled: Vec<Asked> =
                 peer.wants.values().filter(|asked| peer.given_up_at(asked) <= now.mono).copied().collect();
             for asked in &stalled {
@@ -102,6 +105,7 @@ impl Replica {
             // It says that it has something, and gives nothing: it is busy, or lies.
             state.stalls = (state.stalls + 1).min(STALLS_MAX);
             state.rests_until = Some(now.mono.plus(REST_MS));
+            self.peers_due.asks = true;
         }
         let log = asked.want.log;
         let mends = self.mending.is_asked(peer, request);

@@ -54,7 +54,9 @@ impl Heard {
 
     fn add_heights(&mut self, heights: &[(LogId, u64)]) {
         for (log, height) in heights {
-            if self.heights.len() < LOGS_MAX || self.heights.contains_key(log) {
+            if let Some(known) = self.heights.get_mut(log) {
+                *known = *height;
+            } else if self.heights.len() < LOGS_MAX {
                 self.heights.insert(*log, *height);
             }
         }

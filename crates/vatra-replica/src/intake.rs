@@ -117,24 +117,49 @@ impl Replica {
 
     /// Takes a height that a peer announced. `own` heights above ours mean that this store was put back.
     pub(crate) fn learn_height(&mut self, now: Now, peer: NodeKey, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        self.hear_of_own(log, height, effects);
-        let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |state| (state.accepted().height, state.end()));
-        // Nothing past a fork is of the log, whoever announces it.
-        let height = height.min(end);
+        self.learn_peers_heights(now, peer, [(log, height)], effects);
+    }
+
+    pub(crate) fn learn_peers_heights(
+        &mut self,
+        now: Now,
+        peer: NodeKey,
+        heights: impl IntoIterator<Item = (LogId, u64)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let own_log = self.own_log;
+        let mut of_own = None;
+        let mut ahead = Vec::new();
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let believed = state.learn(log, height);
         let wait = state.push_wait_ms();
-        if believed && height > held {
+        for (log, height) in heights {
+            if log == own_log {
+                of_own = of_own.max(Some(height));
+            }
+            let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |log| (log.accepted().height, log.end()));
+            // Nothing past a fork is of the log, whoever announces it.
+            let height = height.min(end);
+            if state.learn(log, height) && height > held {
+                ahead.push((log, height));
+            }
+        }
+        for (log, height) in ahead {
             self.expect(now, log, height, wait);
             self.behind_since.entry(log).or_insert(now.mono);
+        }
+        if let Some(height) = of_own {
+            self.hear_of_own(own_log, height, effects);
         }
     }
 
     /// A peer says how much of a log somebody holds. More of our own than we do means that this store is an old copy
     /// of itself; but a peer can say much, so only its first word is taken without the entries themselves.
     pub(crate) fn hear_of_own(&mut self, log: LogId, height: u64, effects: &mut Vec<Effect>) {
+        if log != self.own_log {
+            return;
+        }
         let held = self.logs.get(&log).map_or(0, |state| state.accepted().height);
-        if log == self.own_log && height > held && std::mem::take(&mut self.believes_claims) {
+        if height > held && std::mem::take(&mut self.believes_claims) {
             self.open_incarnation(effects);
         }
     }

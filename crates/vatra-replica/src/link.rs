@@ -27,34 +27,26 @@ impl Told {
         entries: impl IntoIterator<Item = &'e Entry>,
         descriptor: impl Fn(&LogId) -> Option<LogDescriptor>,
     ) -> EntriesFrame {
-        let mut groups: Vec<Vec<&Entry>> = Vec::new();
+        let (mut runs, mut logs) = (Vec::<Run>::new(), BTreeMap::new());
+        let mut last: Option<&Entry> = None;
         for entry in entries {
+            let log = entry.header.log;
+            if !self.0.contains(&log) && !logs.contains_key(&log) {
+                let Some(found) = descriptor(&log) else { continue };
+                logs.insert(log, found);
+            }
             // Neighbours of two branches of a fork are no run: the receiver works `prev` out.
-            let follows = |last: &&Entry| {
-                last.header.log == entry.header.log
+            let follows = |last: &Entry| {
+                last.header.log == log
                     && last.header.seq.next() == Some(entry.header.seq)
                     && last.header.hash() == entry.header.prev
             };
-            match groups.last_mut() {
-                Some(group) if group.last().is_some_and(follows) => group.push(entry),
-                _ => groups.push(vec![entry]),
+            match runs.last_mut().filter(|_| last.is_some_and(follows)) {
+                Some(run) => run.push(entry),
+                None => runs.push(Run::from_first(entry)),
             }
+            last = Some(entry);
         }
-        let mut logs = BTreeMap::new();
-        for group in &groups {
-            let log = group[0].header.log;
-            if !self.0.contains(&log)
-                && !logs.contains_key(&log)
-                && let Some(found) = descriptor(&log)
-            {
-                logs.insert(log, found);
-            }
-        }
-        let runs = groups
-            .iter()
-            .filter(|group| self.0.contains(&group[0].header.log) || logs.contains_key(&group[0].header.log))
-            .filter_map(|group| Run::of(group))
-            .collect();
         EntriesFrame { request, logs: logs.into_values().collect(), runs }
     }
 

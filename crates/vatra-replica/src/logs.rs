@@ -364,8 +364,12 @@ impl Logs {
     /// Marks what a batch wrote as durable. Entries accepted since then stay staged. Gives the logs whose strays
     /// became more.
     pub(crate) fn settle(&mut self, batch: &Batch) -> Vec<(LogId, (u64, EntryHash))> {
+        let mut forked = BTreeSet::new();
         for (log, row) in &batch.logs {
             if let Some(state) = self.logs.get_mut(log) {
+                if state.fork.is_some() {
+                    forked.insert(*log);
+                }
                 state.unsaved = false;
                 // A row from before the log was found to be forked may go further than its trunk.
                 if row.head.height > state.durable.height && row.head.height <= state.accepted.height {
@@ -379,6 +383,7 @@ impl Logs {
         for fork in &batch.forks {
             if let Some(known) = self.logs.get_mut(&fork.log).and_then(|state| state.fork.as_mut()) {
                 known.is_saved |= known.place == fork.place;
+                forked.insert(fork.log);
             }
         }
         let mut strays = Vec::new();
@@ -389,13 +394,16 @@ impl Logs {
             if batch.strays.contains(&entry.hash()) {
                 if state.fork.as_mut().is_some_and(|fork| fork.saved(stray)) {
                     strays.push((header.log, stray));
+                    forked.insert(header.log);
                 }
             } else if let Some(ahead) = state.ahead.get_mut(&header.seq.0) {
                 ahead.durable = true;
             }
         }
-        for state in self.logs.values_mut().filter(|state| state.fork.is_some()) {
-            state.renew_fork_head();
+        for log in forked {
+            if let Some(state) = self.logs.get_mut(&log) {
+                state.renew_fork_head();
+            }
         }
         strays
     }

@@ -300,6 +300,7 @@ impl Replica {
         hole.is_alone = true;
         self.mending.requests.insert((key, request));
         self.peers.get_mut(&key).expect("chosen above").ask(want, now.mono);
+        self.peers_due.asks = true;
         effects.push(Effect::Send { peer: key, message: Message::Want(want) });
     }
 

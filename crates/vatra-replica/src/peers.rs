@@ -166,11 +166,14 @@ impl Peer {
 
     /// The peer says that it holds a log to this height; `false` if it has named too many logs to believe more.
     pub(crate) fn learn(&mut self, log: LogId, height: u64) -> bool {
-        if self.known.len() >= LOGS_MAX && !self.known.contains_key(&log) {
+        if let Some(known) = self.known.get_mut(&log) {
+            *known = (*known).max(height);
+            return true;
+        }
+        if self.known.len() >= LOGS_MAX {
             return false;
         }
-        let known = self.known.entry(log).or_insert(0);
-        *known = (*known).max(height);
+        self.known.insert(log, height);
         true
     }
 
@@ -251,14 +254,57 @@ impl Peer {
         wants.chain(self.rests_until).min()
     }
 
-    /// When something is due with it: an announcement, what others said, or the end of a request's patience.
-    pub(crate) fn due(&self) -> Option<MonoMs> {
-        [self.announce_at, self.show_at, self.next_stall()].into_iter().flatten().min()
-    }
-
     /// How long an announced entry may take by push before it is pulled, in milliseconds.
     pub(crate) fn push_wait_ms(&self) -> u64 {
         150 + 2 * u64::from(self.rtt_ms)
+    }
+}
+
+/// When something is due with any peer, without a look at all of them at every step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeersDue {
+    /// Nothing is to be said to any peer before this.
+    said: MonoMs,
+    /// Some peer may have been asked for something, or rests.
+    pub(crate) asks: bool,
+}
+
+impl PeersDue {
+    const NEVER: MonoMs = MonoMs(u64::MAX);
+
+    pub(crate) fn new() -> PeersDue {
+        PeersDue { said: PeersDue::NEVER, asks: false }
+    }
+
+    /// As it is with these peers.
+    pub(crate) fn of(peers: &Peers) -> PeersDue {
+        let said = peers.values().filter_map(|peer| sooner(peer.announce_at, peer.show_at)).min();
+        let asks = peers.values().any(|peer| !peer.wants.is_empty() || peer.rests_until.is_some());
+        PeersDue { said: said.unwrap_or(PeersDue::NEVER), asks }
+    }
+
+    /// Something is to be said by then.
+    pub(crate) fn by(&mut self, due: MonoMs) {
+        self.said = self.said.min(due);
+    }
+
+    /// When to look at these peers again; never late.
+    pub(crate) fn at(self, peers: &Peers) -> MonoMs {
+        let stall = self.asks.then(|| peers.values().filter_map(Peer::next_stall).min()).flatten();
+        stall.map_or(self.said, |stall| stall.min(self.said))
+    }
+
+    /// Whether nothing that is due was forgotten.
+    pub(crate) fn covers(self, peers: &Peers) -> bool {
+        let exact = PeersDue::of(peers);
+        self.said <= exact.said && (self.asks || !exact.asks)
+    }
+}
+
+fn sooner(a: Option<MonoMs>, b: Option<MonoMs>) -> Option<MonoMs> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

@@ -255,6 +255,7 @@ impl Replica {
         let peer = self.peers.get_mut(&key).expect("found above");
         let want = Want { request, log, from, to, classes, budget: peer.budget };
         peer.ask(want, now.mono);
+        self.peers_due.asks = true;
         let ripening = self.ripening.entry(log).or_default();
         ripening.served = now.mono;
         match classes {

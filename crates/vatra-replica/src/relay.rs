@@ -48,6 +48,7 @@ impl Replica {
             due = due.max(shown.plus(METERED_MS));
         }
         state.show_at = Some(state.show_at.map_or(due, |at| at.min(due)));
+        self.peers_due.by(due);
     }
 
     pub(crate) fn show_if_due(&mut self, now: Now, peer: NodeKey, effects: &mut Vec<Effect>) {
@@ -162,11 +163,11 @@ impl Replica {
             self.beacons.take_pulse(pulse, signed, now.mono);
             self.refresh_topology();
             let me = self.me;
-            for child in self.topology.children(&node, &me).clone() {
+            for child in self.topology.children(&node, &me).iter() {
                 // Over a metered link nobody is told that nothing happened.
                 let wants = |state: &Peer| state.version >= 2 && (is_news || state.cost() != Cost::Metered);
-                if child != peer {
-                    self.pass_on(now, child, PULSE_HOLD_MS, |state| wants(state) && state.to_pulse.insert(node));
+                if *child != peer {
+                    self.pass_on(now, *child, PULSE_HOLD_MS, |state| wants(state) && state.to_pulse.insert(node));
                 }
             }
             self.learn_heights(now, node, &heights, effects);
@@ -176,13 +177,11 @@ impl Replica {
 
     /// A node said that it holds this. If it is a peer, it may be asked for it, whoever passed that on.
     fn learn_heights(&mut self, now: Now, node: NodeKey, heights: &[(LogId, u64)], effects: &mut Vec<Effect>) {
-        let is_peer = self.peers.get(&node).is_some_and(|state| state.greeted);
+        if self.peers.get(&node).is_some_and(|state| state.greeted) {
+            return self.learn_peers_heights(now, node, heights.iter().copied(), effects);
+        }
         for (log, height) in heights {
-            if is_peer {
-                self.learn_height(now, node, *log, *height, effects);
-            } else {
-                self.hear_of_own(*log, *height, effects);
-            }
+            self.hear_of_own(*log, *height, effects);
         }
     }
 

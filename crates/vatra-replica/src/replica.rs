@@ -21,7 +21,7 @@ use crate::logs::Logs;
 use crate::memory::Memory;
 use crate::mending::Mending;
 use crate::pace::Paces;
-use crate::peers::Peers;
+use crate::peers::{Peers, PeersDue};
 use crate::planner::Ripening;
 use crate::publish::Outbox;
 use crate::seeded::Seeded;
@@ -134,6 +134,7 @@ pub struct Replica {
     pub(crate) next_batch: u64,
 
     pub(crate) peers: Peers,
+    pub(crate) peers_due: PeersDue,
     pub(crate) beacons: Beacons,
     pub(crate) herald: Herald,
     pub(crate) memory: Memory,
@@ -218,6 +219,7 @@ impl Replica {
             in_flight: None,
             next_batch: 1,
             peers: Peers::new(),
+            peers_due: PeersDue::new(),
             beacons: Beacons::default(),
             herald: Herald::new(now.mono),
             memory: Memory::default(),

@@ -6,7 +6,7 @@ use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, Class, LogId, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
-use crate::peers::Peer;
+use crate::peers::PeersDue;
 use crate::replica::{Came, Replica};
 use crate::topology::Cost;
 
@@ -105,7 +105,9 @@ impl Replica {
             if (tells || peer.version < 2) && peer.known(&log) < height {
                 let class = if is_pushed { Class::Routine } else { class };
                 peer.to_announce.insert(log);
-                peer.announce_by(now.mono.plus(announce_ms(class, peer.cost())));
+                let due = now.mono.plus(announce_ms(class, peer.cost()));
+                peer.announce_by(due);
+                self.peers_due.by(due);
             }
         }
     }
@@ -115,6 +117,7 @@ impl Replica {
         for peer in self.peers.values_mut().filter(|peer| peer.greeted && !logs.is_empty()) {
             peer.to_announce.extend(logs);
             peer.announce_by(now.mono.plus(ANNOUNCE_URGENT_MS));
+            self.peers_due.by(now.mono.plus(ANNOUNCE_URGENT_MS));
         }
         self.note_heights(now, logs.iter().copied());
     }
@@ -129,6 +132,7 @@ impl Replica {
         }
         let wait = announce_ms(Class::Routine, state.cost());
         state.announce_by(now.mono.plus(wait));
+        self.peers_due.by(now.mono.plus(wait));
     }
 
     fn send_announcements(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -148,10 +152,11 @@ impl Replica {
     /// Does what is due.
     pub(crate) fn run_timers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.run_herald(now, effects);
-        let is_due = self.peers_due().is_some_and(|due| due <= now.mono);
-        if is_due {
+        if self.peers_due.at(&self.peers) <= now.mono {
             self.show_due(now, effects);
             self.send_announcements(now, effects);
+            self.plan_stale |= self.next_stall().is_some_and(|due| due <= now.mono);
+            self.peers_due = PeersDue::of(&self.peers);
         }
         if self.timers.retry.is_some_and(|due| due <= now.mono) {
             self.timers.retry = None;
@@ -171,20 +176,14 @@ impl Replica {
             self.give_stranded(now, effects);
         }
         self.run_stray_timers(now, effects);
-        if is_due && self.next_stall().is_some_and(|due| due <= now.mono) {
-            self.plan_stale = true;
-        }
-    }
-
-    /// When something is due with any peer: an announcement, what others said, or a request that is to be given up.
-    fn peers_due(&self) -> Option<MonoMs> {
-        self.peers.values().filter_map(Peer::due).min()
     }
 
     /// When [`crate::Input::Tick`] is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> MonoMs {
-        let others = [Some(self.timers.backstop), self.timers.retry, self.peers_due(), self.next_ripe()];
+        debug_assert!(self.peers_due.covers(&self.peers), "what is due with peers was noted");
+        let others =
+            [Some(self.timers.backstop), self.timers.retry, Some(self.peers_due.at(&self.peers)), self.next_ripe()];
         let forks = [self.stray_deadline(), self.confirm_deadline(), self.timers.stranded, self.mending.due()];
         others.into_iter().chain(forks).flatten().fold(self.herald_due(), MonoMs::min)
     }

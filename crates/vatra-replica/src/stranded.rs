@@ -78,6 +78,7 @@ impl Replica {
             let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.greeted) else { continue };
             let want = Want { request, log, from, to, classes: WantClasses::All, budget: BUDGET_MAX };
             peer.ask(want, now.mono);
+            self.peers_due.asks = true;
             effects.push(Effect::Send { peer: key, message: Message::Want(want) });
         }
     }

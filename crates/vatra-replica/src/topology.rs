@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 use vatra_model::NodeKey;
 
@@ -43,7 +44,8 @@ pub(crate) struct Topology {
     watched: BTreeSet<NodeKey>,
 }
 
-type Tree = BTreeMap<NodeKey, BTreeSet<NodeKey>>;
+/// Children of each node, in order.
+type Tree = BTreeMap<NodeKey, Arc<[NodeKey]>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Edge {
@@ -81,19 +83,19 @@ impl Topology {
     }
 
     /// Those of `of`'s neighbours to which it forwards entries of `origin`.
-    pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> &BTreeSet<NodeKey> {
-        static NONE: BTreeSet<NodeKey> = BTreeSet::new();
+    pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> Arc<[NodeKey]> {
         if !self.trees.contains_key(origin) {
             if self.trees.len() >= TREES_MAX {
                 self.trees.clear();
             }
-            let mut tree = Tree::new();
+            let mut children: BTreeMap<NodeKey, Vec<NodeKey>> = BTreeMap::new();
             for (child, parent) in self.parents(origin) {
-                tree.entry(parent).or_default().insert(child);
+                children.entry(parent).or_default().push(child);
             }
-            self.trees.insert(*origin, tree);
+            let tree = children.into_iter().map(|(parent, children)| (parent, children.into()));
+            self.trees.insert(*origin, tree.collect());
         }
-        self.trees.get(origin).and_then(|tree| tree.get(of)).unwrap_or(&NONE)
+        self.trees.get(origin).and_then(|tree| tree.get(of)).cloned().unwrap_or_default()
     }
 
     /// Whether this node tells a neighbour of heights that it does not push to it. One that is not on the map is
@@ -191,9 +193,9 @@ mod tests {
     fn a_ring_is_covered_once() {
         let mut topology = Topology::default();
         topology.rebuild(key(1), &map(&[(1, 2, 5), (2, 3, 5), (3, 4, 5), (4, 1, 5)]));
-        assert_eq!(*topology.children(&key(1), &key(1)), BTreeSet::from([key(2), key(4)]));
-        assert_eq!(*topology.children(&key(1), &key(2)), BTreeSet::from([key(3)]));
-        assert_eq!(*topology.children(&key(1), &key(4)), BTreeSet::new());
+        assert_eq!(*topology.children(&key(1), &key(1)), [key(2), key(4)]);
+        assert_eq!(*topology.children(&key(1), &key(2)), [key(3)]);
+        assert_eq!(*topology.children(&key(1), &key(4)), []);
     }
 
     #[test]
@@ -202,7 +204,7 @@ mod tests {
         reported.get_mut(&key(1)).expect("there").insert(key(2), (300, Cost::Metered));
         let mut topology = Topology::default();
         topology.rebuild(key(9), &reported);
-        assert_eq!(*topology.children(&key(1), &key(3)), BTreeSet::from([key(2)]));
+        assert_eq!(*topology.children(&key(1), &key(3)), [key(2)]);
     }
 
     #[test]
@@ -256,7 +258,7 @@ mod tests {
             for origin in 0..8 {
                 let mut covered = BTreeMap::new();
                 for parent in 0..8 {
-                    for child in topology.children(&key(origin), &key(parent)) {
+                    for child in topology.children(&key(origin), &key(parent)).iter() {
                         prop_assert_eq!(covered.insert(*child, parent), None);
                     }
                 }

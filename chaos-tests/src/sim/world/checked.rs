@@ -12,7 +12,7 @@ use crate::sim::signatures::Fidelity;
 /// Beacons that are remembered.
 const CHECKED_BEACONS_MAX: usize = 256;
 /// Entries that are remembered.
-const CHECKED_ENTRIES_MAX: usize = 4_096;
+const CHECKED_ENTRIES_MAX: usize = 512;
 
 /// Beacons that were checked, so that one that is flooded to all is decoded and verified once in a fast world.
 #[derive(Default)]

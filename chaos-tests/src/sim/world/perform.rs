@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vatra_model::wire::Message;
-use vatra_model::{CheckedEntry, Class, Entry, SignedHeader, codec};
+use vatra_model::{CheckedEntry, Class, SignedHeader, codec};
 use vatra_replica::{Batch, Effect, Input};
 
 use crate::sim::checks::{s5_forks, told};
@@ -26,8 +26,8 @@ pub(crate) fn lane_of(class: Class) -> usize {
 }
 
 impl World {
-    pub(crate) fn perform(&mut self, index: usize, effects: Vec<Effect>) {
-        for effect in effects {
+    pub(crate) fn perform(&mut self, index: usize, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Persist(batch) => self.persist(index, batch),
                 Effect::Send { peer, message } => {
@@ -262,7 +262,7 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(replica) = &node.replica else { return false };
         let told = node.told.entry((to, lane)).or_default();
-        let plain: Vec<&Entry> = entries.iter().map(|entry| entry.entry()).collect();
+        let plain = entries.iter().map(|entry| entry.entry());
         let frame = told.frame(request, plain, |log| replica.descriptor(log).cloned());
         let after = frame.runs.iter().any(|run| !told.knows(&run.log)).then(|| {
             let mut after = told.clone();

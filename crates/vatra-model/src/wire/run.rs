@@ -77,13 +77,22 @@ impl Run {
     /// The run of these entries, which must be of one log and follow each other; `None` if there are none.
     #[must_use]
     pub fn of(entries: &[&Entry]) -> Option<Run> {
-        let first = entries.first()?;
-        Some(Run {
-            log: first.header.log,
-            first: first.header.seq.0,
-            prev: first.header.prev,
-            entries: entries.iter().map(|entry| RunEntry::of(entry)).collect(),
-        })
+        let (first, others) = entries.split_first()?;
+        let mut run = Run::from_first(first);
+        others.iter().for_each(|entry| run.push(entry));
+        Some(run)
+    }
+
+    /// The run that begins with an entry.
+    #[must_use]
+    pub fn from_first(entry: &Entry) -> Run {
+        let EntryHeader { log, seq, prev, .. } = entry.header;
+        Run { log, first: seq.0, prev, entries: vec![RunEntry::of(entry)] }
+    }
+
+    /// Adds the entry that follows the last one.
+    pub fn push(&mut self, entry: &Entry) {
+        self.entries.push(RunEntry::of(entry));
     }
 
     /// The entries, if they are what they claim and their origin signed them. `known` gives an entry of a signature that was checked
