@@ -63,7 +63,8 @@ pub(crate) struct Herald {
     last_complete: Option<MonoMs>,
     pulse_due: MonoMs,
     last_pulse: MonoMs,
-    old_due: MonoMs,
+    /// When peers of version 1 are told; `None` without any.
+    old_due: Option<MonoMs>,
     /// The links that the last beacon told, with round trip and cost: what others compute trees from.
     pub(crate) links: BTreeMap<NodeKey, (u32, Cost)>,
     /// Heights that the last complete beacon told.
@@ -83,7 +84,7 @@ impl Herald {
             last_complete: None,
             pulse_due: now.plus(PULSE_SOON_MS),
             last_pulse: now,
-            old_due: now,
+            old_due: None,
             links: BTreeMap::new(),
             told_heights: BTreeMap::new(),
             recent: BTreeMap::new(),
@@ -100,6 +101,11 @@ impl Herald {
     /// The round trip of a link has clearly changed.
     pub(crate) fn round_trip_changed(&mut self, now: MonoMs) {
         self.beacon_due = self.beacon_due.min(now.plus(ROUND_TRIP_NEWS_MS));
+    }
+
+    /// A peer of version 1 said hello.
+    pub(crate) fn greeted_old(&mut self, now: MonoMs) {
+        self.old_due = Some(self.old_due.map_or(now, |due| due.min(now)));
     }
 
     /// Something that pulses tell changed.
@@ -174,8 +180,8 @@ impl Replica {
         if self.herald.pulse_due <= now.mono {
             self.send_pulse(now);
         }
-        if self.herald.old_due <= now.mono {
-            self.herald.old_due = now.mono.plus(OLD_BEACON_MS);
+        if self.herald.old_due.is_some_and(|due| due <= now.mono) {
+            self.herald.old_due = self.has_old_peers().then(|| now.mono.plus(OLD_BEACON_MS));
             self.send_old_beacons(now, effects);
         }
     }
@@ -183,8 +189,7 @@ impl Replica {
     /// When [`Replica::run_herald`] has something to do.
     pub(crate) fn herald_due(&self) -> MonoMs {
         let own = self.beacon_at().min(self.herald.pulse_due);
-        // Only peers of version 1 are told then; without any it is looked at when there is something else to do.
-        if self.herald.old_due < own && self.has_old_peers() { self.herald.old_due } else { own }
+        self.herald.old_due.map_or(own, |due| due.min(own))
     }
 
     fn sign_beacon(&mut self, now: Now, complete: bool) -> SignedBeacon {

@@ -352,6 +352,9 @@ impl Logs {
         let logs = &self.logs;
         self.touched.retain(|log| logs.get(log).is_some_and(is_open));
         debug_assert!(logs.iter().all(|(log, state)| self.touched.contains(log) || !is_open(state)), "all are touched");
+        if self.touched.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
         let open = || self.touched.iter().filter_map(|log| Some((*log, logs.get(log)?)));
         let rows = open().filter(|(_, state)| state.is_unsaved()).map(|(log, state)| (log, state.row()));
         let forks = open().filter_map(|(log, state)| {

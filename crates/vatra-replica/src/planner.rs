@@ -205,7 +205,7 @@ impl Replica {
         let mut logs: Vec<(MonoMs, LogId)> = open.map(|(log, ripening)| (ripening.served, *log)).collect();
         logs.sort_unstable();
         let mut left = WANTS_PER_PLAN;
-        for urgent in [true, false] {
+        for urgent in [true, false].into_iter().filter(|_| !logs.is_empty()) {
             let mut open: Vec<LogId> = logs.iter().map(|(_, log)| *log).collect();
             while left > 0 && !open.is_empty() {
                 open.retain(|log| {

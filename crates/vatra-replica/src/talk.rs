@@ -165,6 +165,9 @@ impl Replica {
         self.mending.forget_asked(&peer);
         state.version = hello.version.min(self.protocol);
         state.clock_ahead_ms = ahead_ms;
+        if state.version < 2 {
+            self.herald.greeted_old(now.mono);
+        }
         let known = self.memory.of(peer, now.mono);
         known.version = state.version;
         known.doubts = 0;
