@@ -23,6 +23,7 @@ mod logging;
 mod mailbox;
 mod mesh_metrics;
 mod metrics;
+mod missed;
 mod origins;
 mod packing;
 mod pending;

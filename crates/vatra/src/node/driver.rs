@@ -7,6 +7,7 @@ mod calls;
 mod effects;
 mod files;
 mod held;
+mod missed;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,13 +16,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use vatra_mesh::{LinkId, Mesh};
 use vatra_model::pack::Packer;
+use vatra_model::view::Summary;
 use vatra_model::{LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
 use vatra_replica::{Batch, Cost, Effect, Input, Now, Reach, Replica, ReplicaStatus};
 use vatra_store::{Fence, Health, ReadOnlyReason, Store};
+use vatra_stream::StoredEvent;
 
 use self::files::PendingPortion;
 pub(crate) use self::files::{FilePortion, Holdings, Taken};
-use crate::node::boot::restore_logs;
+pub(crate) use self::missed::Look;
+use crate::node::boot::{StateRow, restore_logs};
 use crate::node::clock::{Clock, wall};
 use crate::node::egress::Push;
 use crate::node::ingest::SharedTrust;
@@ -83,7 +87,7 @@ pub(crate) struct Shared {
     pub(crate) scrub: Arc<Scrub>,
     pub(crate) durable: watch::Sender<Position>,
     /// State rows as of the last durable commit: digest and counts.
-    pub(crate) state: watch::Sender<crate::node::boot::StateRow>,
+    pub(crate) state: watch::Sender<StateRow>,
     /// Beats once a round, for the watchdog.
     pub(crate) pulse: watch::Sender<Instant>,
 }
@@ -114,6 +118,8 @@ pub(crate) struct Driver {
     pub(crate) is_told_writable: bool,
     /// Portions of files that wait for the end of the round.
     pub(crate) portions: Vec<PendingPortion>,
+    /// Events that readers went past are to be looked at, from here on.
+    pub(crate) look: Option<Look>,
     /// A batch of this round was not stored.
     pub(crate) has_lost_batch: bool,
     /// Where the own log ends could not be told when a batch was lost.
@@ -157,6 +163,7 @@ impl Driver {
             }
             self.answer_portions();
             self.work_off();
+            self.tell_missed();
             self.lift_bans();
             self.probe();
             self.shared.metrics.waiting.set(i64::try_from(self.shared.mailbox.len()).unwrap_or(i64::MAX));
@@ -365,18 +372,26 @@ impl Driver {
     /// What was committed becomes visible to readers.
     fn publish(&mut self, projected: Projected) -> Positions {
         self.projector.settle(&projected);
+        if projected.has_put_back {
+            self.look = Some(Look::BEGIN);
+        }
+        self.show_events(projected.noted, projected.events, projected.state);
+        projected.positions
+    }
+
+    /// Events that are durable become visible to readers.
+    fn show_events(&self, noted: Vec<(RecordId, Position, Summary)>, events: Vec<StoredEvent>, state: StateRow) {
         let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
-        for (record, position, summary) in projected.noted {
+        for (record, position, summary) in noted {
             listing.note(record, position, summary);
         }
         drop(listing);
-        let last = projected.events.last().map(|event| event.position);
-        self.shared.recent.add(projected.events);
-        self.shared.state.send_replace(projected.state);
+        let last = events.last().map(|event| event.position);
+        self.shared.recent.add(events);
+        self.shared.state.send_replace(state);
         if let Some(last) = last {
             self.shared.durable.send_replace(last);
         }
-        projected.positions
     }
 
     fn lift_bans(&mut self) {

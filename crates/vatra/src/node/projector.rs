@@ -78,6 +78,8 @@ pub(crate) struct Projected {
     /// What has come although not all that waited for it had its turn, and what is no longer of that kind.
     backlog: BTreeMap<(RecordId, Lack), bool>,
     hashes: Vec<EntryHash>,
+    /// An entry that could not be read was put back.
+    pub(crate) has_put_back: bool,
 }
 
 /// A change of this node's own, in place.

@@ -22,7 +22,7 @@ use crate::config::{LinkProfile, NodeConfig, TokenRole};
 use crate::node::boot::{Booted, LifeRow, boot, random};
 use crate::node::clock::Clock;
 use crate::node::drill::Drills;
-use crate::node::driver::{Driver, Shared};
+use crate::node::driver::{Driver, Look, Shared};
 use crate::node::egress::Egress;
 use crate::node::guard::Guard;
 use crate::node::ingest::Ingest;
@@ -277,6 +277,7 @@ impl Node {
             last_probe: None,
             is_told_writable: true,
             portions: Vec::new(),
+            look: Some(Look::BEGIN),
             has_lost_batch: false,
             leaves_log: false,
             fence_trouble: None,

@@ -11,6 +11,7 @@ use vatra_record::{AuthoredChange, LoadError, Record};
 use vatra_store::{PAGE_ROWS_MAX, ReadError, Reader, Snapshot, StreamRow};
 use vatra_stream::{EventType, Origin, StoredEvent};
 
+use crate::node::missed::Missed;
 use crate::node::origins::{OriginInfo, Origins};
 use crate::node::packing::unpack_entry;
 use crate::node::pending::{self, Place};
@@ -29,6 +30,8 @@ pub(crate) const FLAG_PENDING: u8 = 2;
 pub(crate) struct Views {
     pub(crate) reader: Reader,
     pub(crate) origins: Arc<Origins>,
+    /// What readers of the stream went past.
+    pub(crate) missed: Missed,
     packers: Mutex<Vec<Packer>>,
     entries: Mutex<VecDeque<Arc<DecodedEntry>>>,
 }
@@ -44,7 +47,7 @@ pub(crate) struct DecodedEntry {
 
 impl Views {
     pub(crate) fn new(reader: Reader, origins: Arc<Origins>) -> Views {
-        Views { reader, origins, packers: Mutex::default(), entries: Mutex::default() }
+        Views { reader, origins, missed: Missed::default(), packers: Mutex::default(), entries: Mutex::default() }
     }
 
     /// The record with all its changes; `None` if this store does not know it.
@@ -174,15 +177,23 @@ impl Views {
             match self.event(&snapshot, row) {
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(position = row.position.0, error = format!("{error:#}"), "an event cannot be read");
-                }
+                Err(error) => match error.downcast::<ReadError>() {
+                    Ok(error @ ReadError::Engine(_)) => return Err(error),
+                    error => {
+                        let error = error.map_or_else(|other| format!("{other:#}"), |error| error.to_string());
+                        tracing::error!(position = row.position.0, error, "an event cannot be read");
+                        if !self.missed.goes_past(row.position) {
+                            return Ok((events, Position(row.position.0 - 1)));
+                        }
+                    }
+                },
             }
         }
         Ok((events, page.last.unwrap_or(after)))
     }
 
-    fn event(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<Option<StoredEvent>> {
+    /// The event of a stream row, with its record's present view; `None` if the record is not shown.
+    pub(crate) fn event(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<Option<StoredEvent>> {
         let decoded = self.entry(snapshot, row.log, row.seq)?;
         let Some(view) = self.shown(snapshot, row.record)? else { return Ok(None) };
         decoded.event(row, view.summary(), view.canonical_bytes().into()).map(Some)

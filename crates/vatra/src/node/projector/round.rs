@@ -68,6 +68,7 @@ impl<'b> Round<'b> {
                 heights: Vec::new(),
                 backlog: BTreeMap::new(),
                 hashes: Vec::new(),
+                has_put_back: false,
             },
             batch,
             skipped,
@@ -112,6 +113,7 @@ impl<'b> Round<'b> {
     /// An entry that could not be read is there again. What waited because a record of it could not be shown gets its
     /// turn.
     pub(super) fn put_back(&mut self, place: usize) -> anyhow::Result<()> {
+        self.out.has_put_back = true;
         let decoded = self.entries[place].clone();
         for index in 0..decoded.entry.header.change_count {
             let Ok(change) = decoded.change(index) else { continue };

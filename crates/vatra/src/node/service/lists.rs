@@ -1,10 +1,11 @@
 //! Lists and histories.
 
+use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
 
 use anyhow::Context;
 use vatra_api::{HistoryItem, HistoryOp, HistoryQuery, ListQuery, Page, ViewJson};
-use vatra_model::{Change, ChangeId, Position, RecordId, RecordKind, SectionId};
+use vatra_model::{Change, Position, RecordId, RecordKind, SectionId};
 use vatra_store::Snapshot;
 
 use super::Inner;
@@ -154,6 +155,8 @@ pub(super) fn history(
     let after = query.after.unwrap_or(Position(0));
     let positions = snapshot.history(record, after, query.limit + 1)?;
     let mut items = Vec::with_capacity(positions.len());
+    // One that readers went past, because it could not be read, stands there again where it was told again.
+    let mut seen = BTreeSet::new();
     for position in positions.iter().take(query.limit) {
         let row = snapshot.stream_row(*position)?.with_context(|| format!("position {position} is gone"))?;
         let decoded = inner.shared.views.entry(&snapshot, row.log, row.seq)?;
@@ -163,8 +166,12 @@ pub(super) fn history(
             Change::Edit(edit) => (edit.section, "edit", &edit.ops),
             Change::Open(_) | Change::Unknown { .. } => continue,
         };
+        let id = decoded.change_id(row.change_index);
+        if !seen.insert(id) {
+            continue;
+        }
         items.push(HistoryItem {
-            change: ChangeId::derive(&decoded.hash, row.change_index),
+            change: id,
             position: *position,
             at: decoded.entry.header.hlc.wall(),
             received_at: row.received,

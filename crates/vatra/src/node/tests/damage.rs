@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vatra_model::{LogId, Seq};
+use vatra_model::{ChangeId, LogId, Position, Seq};
 use vatra_store::Space;
 
 use super::*;
@@ -159,6 +159,65 @@ async fn damaged_entries_are_fetched_again_and_told_to_nobody_twice() {
         let clean = check(dir);
         assert!(clean.report.is_clean() && clean.wider.is_empty(), "{:?} {:?}", clean.report.findings, clean.wider);
     }
+}
+
+/// What a subscriber reads after a position until the end, as the store has it.
+fn read_on(node: &Node, mut after: Position) -> (Vec<ChangeId>, Position) {
+    let mut read = Vec::new();
+    loop {
+        let (events, end) = node.shared.views.events(after, 64).expect("a readable store");
+        read.extend(events.iter().map(|event| event.change));
+        if end == after {
+            return (read, end);
+        }
+        after = end;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_subscriber_went_past_is_told_again_when_it_can_be_read() {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    let [ua_dir, lt_dir] = ["ua-1", "lt-1"].map(|name| dir.path().join("lab").join(name));
+    let (ua, lt) = (start(&ua_dir).await, start(&lt_dir).await);
+    let mut log = None;
+    for number in 0..300 {
+        let receipt = call(&ua, vec![draft(&format!("alert {number}"))]).await.remove(0).expect("taken");
+        log = Some(receipt.log);
+    }
+    let digest = |node: &Node| node.shared.state.borrow().digest;
+    until("all has come", || digest(&lt) == digest(&ua)).await;
+    let (all, end) = read_on(&lt, Position(0));
+    assert_eq!((all.len() as u64, end), (300, *lt.shared.durable.borrow()));
+    lt.stop().await;
+    ua.stop().await;
+    let places = [5, 6, 100];
+    for bytes in packed(&lt_dir, log.expect("300 were made"), &places) {
+        flip(&lt_dir, &bytes);
+    }
+
+    // Alone, nothing can be mended; the subscriber gets what there is, and its node is restarted before it is linked.
+    let lt = start(&lt_dir).await;
+    let (before, cursor) = read_on(&lt, Position(0));
+    assert_eq!((before.len(), cursor), (297, end), "the subscriber is not held up");
+    until("what it went past is noted", || lt.shared.views.missed.waiting().is_empty()).await;
+    lt.stop().await;
+    let (ua, lt) = (start(&ua_dir).await, start(&lt_dir).await);
+    until("they are told again", || lt.shared.metrics.told_again.get() == places.len() as u64).await;
+    let (again, end) = read_on(&lt, cursor);
+    let missed: Vec<ChangeId> = all.iter().filter(|change| !before.contains(change)).copied().collect();
+    assert_eq!(again, missed, "exactly what it went past");
+    assert_eq!(*lt.shared.durable.borrow(), end, "followers hear of it");
+    let snapshot = lt.shared.views.reader.snapshot().expect("readable");
+    let noted = crate::node::missed::noted(&snapshot, None, 10).expect("readable");
+    assert_eq!((noted, digest(&lt)), (Vec::new(), digest(&ua)));
+    drop(snapshot);
+    lt.stop().await;
+    ua.stop().await;
+    let clean = check(&lt_dir);
+    assert!(clean.report.is_clean() && clean.wider.is_empty(), "{:?} {:?}", clean.report.findings, clean.wider);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
