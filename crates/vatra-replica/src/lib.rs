@@ -12,6 +12,7 @@ mod talk;
 
 mod allowance;
 mod answers;
+mod batches;
 mod beacons;
 mod fork;
 mod forks;

@@ -25,7 +25,6 @@ use crate::peers::{Peers, PeersDue};
 use crate::planner::Ripening;
 use crate::publish::Outbox;
 use crate::seeded::Seeded;
-use crate::spread::RETRY_MS;
 use crate::stranded::{Lost, Stuck};
 use crate::strays::StrayTalk;
 use crate::topology::Topology;
@@ -249,7 +248,7 @@ impl Replica {
         Ok(replica)
     }
 
-    fn restore_logs(&mut self, logs: Vec<RestoredLog>) -> Result<(), Reject> {
+    pub(crate) fn restore_logs(&mut self, logs: Vec<RestoredLog>) -> Result<(), Reject> {
         for log in logs {
             let checked = self.trust.check_log(log.row.descriptor)?;
             if let Ok(certificate) = SignedCertificate::decode(&checked.descriptor.certificate) {
@@ -307,113 +306,6 @@ impl Replica {
         }
         self.ask_for_holes(now, effects);
         self.recall(effects);
-    }
-
-    /// Makes one batch of everything staged, unless one is being written.
-    pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.in_flight.is_some() {
-            return;
-        }
-        if !self.takes_writes() {
-            effects.extend(self.outbox.refuse_all().into_iter().map(|token| Effect::Refused { token }));
-            return;
-        }
-        let tokens = self.sign_outbox(now, effects);
-        let (logs, forks) = self.logs.unsaved();
-        let charter = self.new_charter.take();
-        let is_empty = logs.is_empty() && forks.is_empty() && self.staged.is_empty();
-        if is_empty && charter.is_none() && !self.new_incarnation {
-            return;
-        }
-        let staged = std::mem::take(&mut self.staged);
-        let kept =
-            |kept: Kept| staged.iter().filter(move |staged| staged.kept == kept).map(|staged| staged.entry.hash());
-        let (strays, mended) = (kept(Kept::Beside).collect(), kept(Kept::Again).collect());
-        let incarnation = std::mem::take(&mut self.new_incarnation).then_some((self.incarnation, self.opened));
-        let (came, entries) = staged.into_iter().map(|staged| (staged.came, staged.entry)).unzip();
-        let (id, hlc) = (self.next_batch, self.hlc);
-        let batch = Arc::new(Batch { id, entries, strays, mended, forks, logs, charter, incarnation, hlc });
-        self.next_batch += 1;
-        effects.push(Effect::Persist(batch.clone()));
-        self.in_flight = Some(InFlight { batch, came, own_log: self.own_log, tokens });
-    }
-
-    fn persisted(&mut self, now: Now, batch: u64, effects: &mut Vec<Effect>) {
-        let Some(done) = self.in_flight.take() else { return };
-        assert_eq!(done.batch.id, batch, "one batch is written at a time");
-        let strays = self.logs.settle(&done.batch);
-        for (log, stray) in strays {
-            self.tell_strays(now, log, Some(stray));
-            self.look_into(&log);
-        }
-        if done.batch.incarnation.is_some() {
-            // Pulses of a life that no beacon told of are taken by nobody.
-            self.herald.beacon_changed(now.mono);
-        }
-        self.forks_saved(&done.batch, effects);
-        let forked = |log: &LogId| self.logs.get(log).is_some_and(|state| state.whole_trunk().is_some());
-        for log in done.batch.logs.iter().map(|(log, _)| *log).filter(forked).collect::<Vec<_>>() {
-            // Its trunk may have become whole, so that it can be compared.
-            self.tell_strays(now, log, None);
-        }
-        for placed in done.tokens {
-            effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });
-        }
-        let pushed = done.batch.entries.iter().zip(&done.came);
-        let is_told = |hash| !done.batch.strays.contains(&hash) && !done.batch.mended.contains(&hash);
-        let pushed = pushed.filter(|(entry, _)| is_told(entry.hash()));
-        let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
-        self.spread(now, &entries, &came, effects);
-        for entry in done.batch.entries.iter().filter(|entry| done.batch.mended.contains(&entry.hash())) {
-            self.mended(now, entry, effects);
-        }
-        for (log, row) in &done.batch.logs {
-            self.note_progress(now, *log, row.head.height, effects);
-        }
-        self.plan_stale = true;
-    }
-
-    /// Whether a batch may be written now.
-    pub(crate) fn takes_writes(&self) -> bool {
-        self.writable && self.timers.retry.is_none()
-    }
-
-    fn persist_failed(&mut self, now: Now, batch: u64, logs: Vec<RestoredLog>, effects: &mut Vec<Effect>) {
-        let Some(failed) = self.in_flight.take() else { return };
-        assert_eq!(failed.batch.id, batch, "one batch is written at a time");
-        for placed in failed.tokens {
-            effects.push(Effect::Refused { token: placed.token });
-        }
-        for token in self.outbox.refuse_all() {
-            effects.push(Effect::Refused { token });
-        }
-        self.new_charter = failed.batch.charter.clone().or(self.new_charter.take());
-        self.new_incarnation |= failed.batch.incarnation.is_some();
-        self.staged.clear();
-        self.mending.lost_batch(now.mono);
-        self.logs.forget_entries();
-        let heights = |replica: &Replica| -> BTreeMap<LogId, u64> {
-            replica.logs.iter().map(|(log, state)| (*log, state.durable().height)).collect()
-        };
-        let before = heights(self);
-        // The rows were readable before, and the charter only grows; one that cannot be read is fetched again.
-        let _ = self.restore_logs(logs);
-        // What was written of the batch all the same is told, though no longer pushed.
-        let now_held = heights(self).into_iter();
-        let grown = now_held.filter(|(log, height)| *height > before.get(log).copied().unwrap_or(0));
-        let grown: Vec<LogId> = grown.map(|(log, _)| log).collect();
-        self.announce_logs(now, &grown);
-        for (entry, came) in failed.batch.entries.iter().zip(failed.came) {
-            let (log, seq) = (entry.header().log, entry.header().seq.0);
-            let is_held = self.logs.get(&log).is_some_and(|state| state.holds(seq));
-            if let (false, Came::Fetched(peer) | Came::Pushed(peer)) = (is_held, came) {
-                self.note_lost(peer, log, seq);
-            }
-        }
-        // What was refused is asked for again when the backstop comes round.
-        self.timers.retry = Some(now.mono.plus(RETRY_MS));
-        self.drop_wants();
-        self.ripening.values_mut().for_each(Ripening::forget_answers);
     }
 
     pub(crate) fn take_beacon(&mut self, now: Now, peer: NodeKey, checked: CheckedBeacon, effects: &mut Vec<Effect>) {

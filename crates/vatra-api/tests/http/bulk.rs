@@ -8,7 +8,7 @@ use vatra_api::limits::{BULK_GROUP_LINES, BULK_LINE_BYTES_MAX, BULK_LINES_MAX};
 use vatra_api::{ApiConfig, Role};
 
 use crate::client::{Client, alert};
-use crate::memory::{Plan, Server};
+use crate::over_memory::{Plan, Server};
 
 const PATH: &str = "/api/v1/alerts/bulk";
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vatra_api::{ApiConfig, Role};
 
 use crate::client::Client;
-use crate::memory::{Plan, Server};
+use crate::over_memory::{Plan, Server};
 
 const EXPORT: &str = "/api/v1/bundle/export";
 const IMPORT: &str = "/api/v1/bundle/import";

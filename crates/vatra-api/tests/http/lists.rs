@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::client::{Client, alert};
-use crate::memory::{Plan, Server};
+use crate::over_memory::{Plan, Server};
 
 /// Reads a list to its end, calling `between` after each page.
 fn pages(client: &Client, path: &str, mut between: impl FnMut()) -> Vec<Value> {

@@ -7,6 +7,7 @@ mod bundles;
 mod client;
 mod lists;
 mod memory;
+mod over_memory;
 mod refusals;
 mod roles;
 mod server;

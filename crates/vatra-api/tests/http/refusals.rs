@@ -5,7 +5,7 @@ use vatra_api::limits::BODY_BYTES_MAX;
 use vatra_api::{ApiConfig, CutTarget, Role};
 
 use crate::client::{Exchange, alert};
-use crate::memory::{Plan, Server};
+use crate::over_memory::{Plan, Server};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 

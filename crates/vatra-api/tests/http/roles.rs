@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use vatra_api::{Access, ROUTES, Role, Route};
 
-use crate::memory::{Plan, Server};
+use crate::over_memory::{Plan, Server};
 
 fn path_of(route: &Route, alert: &str, contact: &str) -> String {
     let id = if route.path.contains("contacts") { contact } else { alert };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vatra_api::ServerConfig;
 
 use crate::client::{Exchange, PATIENCE};
-use crate::memory::{Plan, Server};
+use crate::over_memory::{Plan, Server};
 
 /// Reads to the end of the connection, however it ends.
 fn read_to_end(mut socket: &TcpStream) -> Vec<u8> {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use vatra_formats::cloudevents::CloudEvent;
 use vatra_stream::HubConfig;
 
-use crate::memory::{Plan, STORE, Server};
+use crate::memory::STORE;
+use crate::over_memory::{Plan, Server};
 
 fn numbers(events: &[Value]) -> Vec<String> {
     events.iter().map(|event| event["data"]["title"].as_str().unwrap().to_owned()).collect()

@@ -1,5 +1,7 @@
 use super::*;
 use crate::certificate::NodeCertificate;
+use crate::ids::{EntryHash, LogId, Seq};
+use crate::keys::Secret;
 use crate::time::WallMs;
 
 fn root(seed: u8) -> Secret {

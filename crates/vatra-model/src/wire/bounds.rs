@@ -87,7 +87,7 @@ mod tests {
         Message::Hello(Hello {
             version: 1,
             version_min: 1,
-            certificate: vec![0; certificate].into(),
+            certificate: vec![0; certificate],
             incarnation: Incarnation(1),
             founding: [0; 32],
             charter_epoch: 1,

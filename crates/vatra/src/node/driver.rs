@@ -4,6 +4,7 @@
 //! effects. Nobody hears of anything before the commit that holds it has returned.
 
 mod calls;
+mod commits;
 mod effects;
 mod files;
 mod held;
@@ -16,16 +17,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use vatra_mesh::{LinkId, Mesh};
 use vatra_model::pack::Packer;
-use vatra_model::view::Summary;
 use vatra_model::{LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
-use vatra_replica::{Batch, Cost, Effect, Input, Now, Reach, Replica, ReplicaStatus};
+use vatra_replica::{Cost, Effect, Input, Now, Reach, Replica, ReplicaStatus};
 use vatra_store::{Fence, Health, ReadOnlyReason, Store};
-use vatra_stream::StoredEvent;
 
 use self::files::PendingPortion;
 pub(crate) use self::files::{FilePortion, Holdings, Taken};
 pub(crate) use self::missed::Look;
-use crate::node::boot::{StateRow, restore_logs};
+use crate::node::boot::StateRow;
 use crate::node::clock::{Clock, wall};
 use crate::node::egress::Push;
 use crate::node::ingest::SharedTrust;
@@ -34,7 +33,7 @@ use crate::node::listing::Listing;
 use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult};
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::Metrics;
-use crate::node::projector::{Positions, Projected, Projector};
+use crate::node::projector::Projector;
 use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
 use crate::node::scrub::Scrub;
@@ -320,77 +319,6 @@ impl Driver {
             if !wrote && is_fenced {
                 return Ok(());
             }
-        }
-    }
-
-    /// Signs nothing of what waits, because the fence does not cover it. Entries of others are kept for the next
-    /// flush.
-    fn refuse_publications(&mut self, effects: &mut Vec<Effect>) {
-        self.replica.set_writable(false);
-        self.replica.flush(self.clock.now(), effects);
-        self.replica.set_writable(self.is_writable());
-    }
-
-    /// Writes a batch, in parts that a commit can hold, and tells readers; says what to tell the core.
-    fn persist(&mut self, batch: &Batch) -> anyhow::Result<(Input, Positions)> {
-        let own_log = self.replica.own_log();
-        let mut positions = HashMap::new();
-        let mut next = 0;
-        loop {
-            match self.persist_part(batch, next, own_log) {
-                Ok(projected) => {
-                    next = projected.next_entry;
-                    positions.extend(self.publish(projected));
-                }
-                Err(error) => {
-                    self.shared.metrics.commits_failed.inc();
-                    self.has_lost_batch = true;
-                    tracing::error!(error = format!("{error:#}"), "a batch was not stored");
-                    // What the core holds to be missing, it writes again: it must not be told less than there is.
-                    let stored = restore_logs(&self.projector.views.reader)?;
-                    self.leaves_log = !stored.tells_end_of(&own_log);
-                    return Ok((Input::PersistFailed { batch: batch.id, logs: stored.logs }, HashMap::new()));
-                }
-            }
-            if next == batch.entries.len() {
-                return Ok((Input::Persisted { batch: batch.id }, positions));
-            }
-        }
-    }
-
-    fn persist_part(&mut self, batch: &Batch, from: usize, own_log: LogId) -> anyhow::Result<Projected> {
-        let started = Instant::now();
-        let projected = self.projector.project(batch, from, own_log, self.store.next_position())?;
-        self.store.commit(&projected.commit)?;
-        let metrics = &self.shared.metrics;
-        metrics.commits.inc();
-        metrics.stored.inc_by(projected.commit.entries.len() as u64);
-        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-        Ok(projected)
-    }
-
-    /// What was committed becomes visible to readers.
-    fn publish(&mut self, projected: Projected) -> Positions {
-        self.projector.settle(&projected);
-        if projected.has_put_back {
-            self.look = Some(Look::BEGIN);
-        }
-        self.show_events(projected.noted, projected.events, projected.state);
-        projected.positions
-    }
-
-    /// Events that are durable become visible to readers.
-    fn show_events(&self, noted: Vec<(RecordId, Position, Summary)>, events: Vec<StoredEvent>, state: StateRow) {
-        let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
-        for (record, position, summary) in noted {
-            listing.note(record, position, summary);
-        }
-        drop(listing);
-        let last = events.last().map(|event| event.position);
-        self.shared.recent.add(events);
-        self.shared.state.send_replace(state);
-        if let Some(last) = last {
-            self.shared.durable.send_replace(last);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Most alerts are never edited; they go straight from their fields to a view, and only an edited record gets a
 //! document row. Within one batch a record may be touched several times, so what was worked out is kept at hand.
 
+mod applying;
 mod round;
 mod rows;
 mod waiting;
@@ -17,24 +18,22 @@ use anyhow::Context;
 use vatra_model::change::record_id;
 use vatra_model::fork::stray_log;
 use vatra_model::pack::Packer;
-use vatra_model::view::{Digest, Summary, View};
+use vatra_model::view::Summary;
 use vatra_model::{Change, CheckedEntry, EntryHash, LogId, MemberCode, Position, RecordId, Seq};
-use vatra_record::{Applied, Lack, Record, view_of_create};
+use vatra_record::Lack;
 use vatra_replica::Batch;
-use vatra_store::{Commit, EntryRow, IdRow, ReadError};
+use vatra_store::{Commit, EntryRow, ReadError};
 use vatra_stream::StoredEvent;
 
 use crate::node::boot::{LifeRow, StateRow};
 use crate::node::guard::Guard;
 use crate::node::metrics::Metrics;
 use crate::node::packing::pack_entry;
-use crate::node::pending::{Pending, section_of};
 use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY};
 use crate::node::strays::stray_row;
-use crate::node::views::{DecodedEntry, Views, is_of_the_disk};
+use crate::node::views::{DecodedEntry, Views};
 
-use round::{Round, count, created_type, edited_type, record_of, updated_type};
-use working::Working;
+use round::Round;
 
 /// Changes after which one commit takes no further entry.
 const PART_CHANGES: usize = 2048;
@@ -283,137 +282,6 @@ impl Projector {
         }
         Ok(())
     }
-
-    fn project_change(&mut self, round: &mut Round<'_>, place: usize, index: u16) -> anyhow::Result<()> {
-        let decoded = round.entries[place].clone();
-        let Ok(change) = decoded.change(index) else {
-            // The entry is kept and relayed; the change has no effect, here as everywhere.
-            round.quarantine(&decoded, index, Reason::Malformed);
-            return Ok(());
-        };
-        let Some(record) = record_of(&change, &decoded) else {
-            self.metrics.newer.inc_by(u64::from(matches!(change, Change::Unknown { .. })));
-            return Ok(());
-        };
-        provoke(&change);
-        match self.project_onto(round, place, index, record, &change) {
-            Err(error) if !is_of_the_disk(&error) => {
-                // What this store holds of the record is damaged. That must not keep the rest of the log away.
-                self.metrics.put_off.inc();
-                tracing::error!(%record, error = format!("{error:#}"), "a change waits for its record's repair");
-                round.put_off(record, &decoded, index)
-            }
-            result => result,
-        }
-    }
-
-    fn project_onto(
-        &mut self,
-        round: &mut Round<'_>,
-        place: usize,
-        index: u16,
-        record: RecordId,
-        change: &Change,
-    ) -> anyhow::Result<()> {
-        if let Change::Create(create) = change
-            && !round.working.contains_key(&record)
-            && round.snapshot.id(record)?.is_none()
-        {
-            let authored = round.entries[place].authored(index, change);
-            if let Some(view) = view_of_create(record, authored.id, authored.author, authored.hlc, create) {
-                note_create(round, place, index, record, &view);
-                return Ok(());
-            }
-        }
-        self.apply(round, place, index, record, change)
-    }
-
-    /// Any other change of a record.
-    fn apply(
-        &mut self,
-        round: &mut Round<'_>,
-        place: usize,
-        index: u16,
-        record_id: RecordId,
-        change: &Change,
-    ) -> anyhow::Result<()> {
-        let decoded = round.entries[place].clone();
-        let mut working = self.take_working(round, record_id)?;
-        let record = working.record.as_mut().expect("a record under work is loaded");
-        let authored = decoded.authored(index, change);
-        let pending =
-            || Pending { entry: decoded.clone(), index, section: section_of(change), id: decoded.change_id(index) };
-        let result = match record.lack(authored) {
-            Some(lack) => {
-                working.wait(record_id, lack, pending());
-                Ok(())
-            }
-            None => match record.apply(authored) {
-                Applied::Duplicate => Ok(()),
-                Applied::Refused(reason) => {
-                    round.quarantine(&decoded, index, Reason::Refused(reason));
-                    Ok(())
-                }
-                Applied::Applied => self.show(round, &mut working, record_id, pending(), Some(change)),
-                Applied::Quarantined(reason) => {
-                    round.quarantine(&decoded, index, Reason::Quarantined(reason));
-                    self.show(round, &mut working, record_id, pending(), None)
-                }
-                // Only what lacks something waits.
-                Applied::Waiting | Applied::Overflow => {
-                    working.wait(record_id, Lack::Create, pending());
-                    Ok(())
-                }
-            },
-        };
-        round.working.insert(record_id, working);
-        result
-    }
-
-    /// A change has become part of a record: what waited for it gets its turn, and readers learn of all of it.
-    /// `change` is given if it has an effect.
-    fn show(
-        &mut self,
-        round: &mut Round<'_>,
-        working: &mut Working,
-        record_id: RecordId,
-        pending: Pending,
-        change: Option<&Change>,
-    ) -> anyhow::Result<()> {
-        (working.is_edited, working.is_changed) = (true, true);
-        let Some(mut view) = working.record.as_ref().and_then(Record::view) else {
-            working.hide(round);
-            working.wait(record_id, Lack::Create, pending);
-            return Ok(());
-        };
-        let unlocked = if working.may_wait() {
-            let lacks = vec![Lack::Change(pending.id), Lack::Create];
-            self.unlock(round, working, record_id, lacks)?
-        } else {
-            Vec::new()
-        };
-        if !unlocked.is_empty() {
-            view = working.record.as_ref().and_then(Record::view).context("a record that was shown is shown")?;
-        }
-        let was_shown = working.item.is_some();
-        let bytes = working.show(round, record_id, &view);
-        let event_type = match (was_shown, change) {
-            (false, _) => created_type(&view),
-            (true, Some(change)) => edited_type(change, &view),
-            (true, None) => updated_type(&view),
-        };
-        let position = round.emit(&pending.entry, pending.index, record_id, event_type, view.summary(), bytes.clone());
-        if change.is_none() {
-            round.out.positions.remove(&(pending.entry.entry.header.seq, pending.index));
-        }
-        working.id.latest = position;
-        if !was_shown {
-            working.id.created = position;
-            count(&mut round.out.state, &view, 1);
-        }
-        working.tell(round, record_id, &view, &bytes, unlocked);
-        Ok(())
-    }
 }
 
 /// Whether the stream tells of an entry's creates that they stood in this place: another entry for the place, of a
@@ -434,20 +302,6 @@ fn had_effects(round: &Round<'_>, stored: LogId, checked: &CheckedEntry, member:
         Ok(None) => false,
         Err(_) => true,
     })
-}
-
-/// A record that is new here and has nothing but its create.
-fn note_create(round: &mut Round<'_>, place: usize, index: u16, record: RecordId, view: &View) {
-    let bytes: Arc<[u8]> = view.canonical_bytes().into();
-    let item = Digest::item(record, &bytes);
-    let decoded = round.entries[place].clone();
-    let position = round.emit(&decoded, index, record, created_type(view), view.summary(), bytes);
-    round.digest.add(&item);
-    count(&mut round.out.state, view, 1);
-    let id = IdRow { created: position, latest: position, flags: [0; 8] };
-    let fresh = Some((place, index));
-    let working = Working { fresh, item: Some(item), is_changed: true, ..Working::new(id, None) };
-    round.working.insert(record, working);
 }
 
 /// Lets tests see what a panic and what a crash of the process does; nothing of it is in a production build.

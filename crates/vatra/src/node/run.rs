@@ -1,5 +1,8 @@
 //! Starting a node, and stopping it in good order.
 
+mod api;
+mod threads;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -12,21 +15,17 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use vatra_api::{Api, ApiConfig, ApiMetrics, Role, ServeError, ServerConfig, Token};
 use vatra_mesh::{Identity, Mesh, MeshConfig, MeshEvents, MeshLimits, PeerAddress};
 use vatra_model::pack::Packer;
 use vatra_replica::{Cost, Replica, ReplicaConfig};
-use vatra_stream::{Hub, HubConfig, Origin, StoreId};
+use vatra_stream::StoreId;
 
-use crate::config::{LinkProfile, NodeConfig, TokenRole};
+use crate::config::{LinkProfile, NodeConfig};
 use crate::node::boot::{Booted, LifeRow, boot, random};
 use crate::node::clock::Clock;
 use crate::node::drill::Drills;
 use crate::node::driver::{Driver, Look, Shared};
-use crate::node::egress::Egress;
 use crate::node::guard::Guard;
-use crate::node::ingest::Ingest;
-use crate::node::lifecycle;
 use crate::node::links::Links;
 use crate::node::listing::Listing;
 use crate::node::logging::{self, LogFormat};
@@ -38,13 +37,12 @@ use crate::node::projector::Projector;
 use crate::node::quarantine::Quarantine;
 use crate::node::recent::Recent;
 use crate::node::scrub::Scrub;
-use crate::node::service::NodeService;
-use crate::node::source::NodeEvents;
 use crate::node::views::Views;
 use crate::node::wants::Wants;
 
-/// Longest time that open requests get to finish when the node stops.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
+use self::api::ApiTask;
+use self::threads::start_threads;
+
 /// The driver must have done a round within this time, or the watchdog is not told that all is well.
 const PULSE_MAX: Duration = Duration::from_secs(20);
 /// Threads of each of the two runtimes, one of the mesh and one of the API: neither waits for the other, and a
@@ -139,9 +137,6 @@ pub(crate) async fn start_mesh(config: &NodeConfig) -> anyhow::Result<(Mesh, Mes
     Ok((mesh, events))
 }
 
-/// Threads that answer requests: one reads the store while another packs.
-const ANSWER_THREADS: usize = 2;
-
 /// A started node.
 pub(crate) struct Node {
     pub(crate) shared: Arc<Shared>,
@@ -151,27 +146,6 @@ pub(crate) struct Node {
     pub(crate) store_id: StoreId,
     threads: Vec<JoinHandle<()>>,
     faults: watch::Receiver<Option<&'static str>>,
-}
-
-/// Reports that a part of the node has ended by a panic, or at all if it must never end by itself. A node lives
-/// with all of its parts or stops.
-struct Alarm {
-    part: &'static str,
-    metrics: Arc<Metrics>,
-    faults: watch::Sender<Option<&'static str>>,
-    must_not_end: bool,
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        let has_panicked = std::thread::panicking();
-        if has_panicked {
-            self.metrics.panics.inc();
-        }
-        if has_panicked || self.must_not_end {
-            self.faults.send_replace(Some(self.part));
-        }
-    }
 }
 
 impl Node {
@@ -312,136 +286,6 @@ impl Node {
     }
 }
 
-fn start_threads(
-    shared: &Arc<Shared>,
-    mesh: &Mesh,
-    events: MeshEvents,
-    (cost, origin_rate): (Cost, u32),
-    driver: Driver,
-    faults: &watch::Sender<Option<&'static str>>,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let ingest = || {
-        let (mailbox, trust) = (shared.mailbox.clone(), shared.trust.clone());
-        Ingest::new(mailbox, trust, shared.links.clone(), shared.metrics.clone(), origin_rate)
-    };
-    let egress = || Egress {
-        mesh: mesh.clone(),
-        links: shared.links.clone(),
-        origins: shared.views.origins.clone(),
-        mailbox: shared.mailbox.clone(),
-        metrics: shared.metrics.clone(),
-    };
-    let alarm = |part: &'static str, must_not_end: bool| Alarm {
-        part,
-        metrics: shared.metrics.clone(),
-        faults: faults.clone(),
-        must_not_end,
-    };
-    let MeshEvents { links: news, control, urgent, bulk, .. } = events;
-    let (news_alarm, trips_alarm) = (alarm("the task of link news", false), alarm("the task of round trips", false));
-    let news = lifecycle::run(news, control, ingest(), shared.mailbox.clone(), shared.links.clone(), cost);
-    tokio::spawn(async move {
-        let _alarm = news_alarm;
-        news.await;
-    });
-    let round_trips = lifecycle::report_round_trips(mesh.clone(), shared.mailbox.clone());
-    tokio::spawn(async move {
-        let _alarm = trips_alarm;
-        round_trips.await;
-    });
-    let (pushes, wants, reader) = (shared.pushes.clone(), shared.wants.clone(), shared.views.reader.clone());
-    let (ingest_urgent, ingest_bulk, pusher) = (ingest(), ingest(), egress());
-    let mut threads = vec![
-        spawn(alarm("vatra-driver", true), move || driver.run())?,
-        spawn(alarm("vatra-urgent", false), move || ingest_urgent.run(urgent))?,
-        spawn(alarm("vatra-bulk", false), move || ingest_bulk.run(bulk))?,
-        spawn(alarm("vatra-push", false), move || pusher.run_pushes(&pushes))?,
-    ];
-    let (scrub, stored) = (shared.scrub.clone(), reader.clone());
-    threads.push(spawn(alarm("vatra-scrub", false), move || scrub.run(&stored))?);
-    for _ in 0..ANSWER_THREADS {
-        let (answerer, wants, reader) = (egress(), wants.clone(), reader.clone());
-        threads.push(spawn(alarm("vatra-answer", false), move || answerer.run_answers(&wants, &reader))?);
-    }
-    Ok(threads)
-}
-
-fn spawn(alarm: Alarm, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
-    let name = alarm.part;
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    let work = move || {
-        let _alarm = alarm;
-        work();
-    };
-    builder.spawn(work).with_context(|| format!("thread {name} could not be started"))
-}
-
-/// The running API.
-struct ApiTask {
-    hub: Hub,
-    stop: tokio::sync::oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<Result<(), ServeError>>,
-}
-
-impl ApiTask {
-    fn start(
-        runtime: &Handle,
-        node: &Node,
-        config: &NodeConfig,
-        listener: TcpListener,
-        mut registry: Registry,
-    ) -> ApiTask {
-        let _entered = runtime.enter();
-        let metrics = ApiMetrics::register(&mut registry);
-        let source = NodeEvents {
-            store_id: node.store_id,
-            views: node.shared.views.clone(),
-            recent: node.shared.recent.clone(),
-            durable: node.shared.durable.subscribe(),
-        };
-        let teller = Origin { member: config.member, node: config.certificate.certificate().key };
-        let limits = HubConfig { subscribers_max: config.limits.subscribers, ..HubConfig::default() };
-        let hub = Hub::start(Arc::new(source), teller, limits);
-        let tokens = config.api.tokens.iter().map(|token| Token {
-            name: token.name.clone(),
-            sha256: token.sha256,
-            role: match token.role {
-                TokenRole::Subscriber => Role::Subscriber,
-                TokenRole::Contributor => Role::Contributor,
-                TokenRole::Operator => Role::Operator,
-                TokenRole::Admin => Role::Admin,
-            },
-            clearance: token.tlp,
-        });
-        let api_config = ApiConfig {
-            tokens: tokens.collect(),
-            bundle_bytes_max: config.limits.bundle_bytes(),
-            ..ApiConfig::default()
-        };
-        let service = NodeService::new(node, config);
-        let api = Api::new(service, hub.clone(), api_config, metrics, Arc::new(registry));
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let server = ServerConfig { drain_timeout: DRAIN_MAX, ..ServerConfig::default() };
-        let task = runtime.spawn(vatra_api::serve(api, listener, server, async move {
-            // A sender that is dropped means the same.
-            let _ = stopped.await;
-        }));
-        ApiTask { hub, stop, task }
-    }
-
-    /// Ends streams at once and lets open requests finish.
-    async fn stop(self) {
-        self.hub.close();
-        // The server may have ended by itself.
-        let _ = self.stop.send(());
-        match self.task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the API did not end well"),
-            Err(error) => tracing::error!(%error, "the API did not end well"),
-        }
-    }
-}
-
 /// Tells systemd that all is well, as long as the driver does its rounds.
 async fn keep_watchdog(pulse: watch::Receiver<Instant>) {
     let Some(within) = sd_notify::watchdog_enabled() else { return };
@@ -458,26 +302,5 @@ async fn keep_watchdog(pulse: watch::Receiver<Instant>) {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager could not be told");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ends_with(part: &'static str, must_not_end: bool, work: impl FnOnce() + Send + 'static) -> (bool, u64) {
-        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-        let (faults, faulty) = watch::channel(None);
-        let alarm = Alarm { part, metrics: metrics.clone(), faults, must_not_end };
-        // How it ended is what the alarm tells.
-        let _ = spawn(alarm, work).expect("a thread").join();
-        (*faulty.borrow() == Some(part), metrics.panics.get())
-    }
-
-    #[test]
-    fn a_part_that_dies_is_reported() {
-        assert_eq!(ends_with("checking", false, || ()), (false, 0));
-        assert_eq!(ends_with("checking", false, || panic!("a test asked for it")), (true, 1));
-        assert_eq!(ends_with("driving", true, || ()), (true, 0), "the driver never ends by itself");
     }
 }

@@ -1,11 +1,12 @@
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::change::{Create, Edit, Naming, RecordKind};
-use vatra_model::view::AlertView;
+use vatra_model::view::{AlertView, View};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{
     AudienceId, ChangeId, Class, Entry, EntryDraft, Head, Hlc, Incarnation, MemberCode, Op, Realm, Secret, SectionId,
     Value, WallMs,
 };
+use vatra_record::Record;
 use vatra_replica::LogRow;
 use vatra_store::{MemoryDisk, PAGE_ROWS_MAX, Store};
 use vatra_stream::EventType;
