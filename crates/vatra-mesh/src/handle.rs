@@ -114,6 +114,12 @@ impl Mesh {
         self.inner.shared.links().values().map(|link| link.info()).collect()
     }
 
+    /// Why the last dial of a peer brought no connection, for people; `None` if there is one or none was tried.
+    #[must_use]
+    pub fn failed_dial(&self, node: NodeKey) -> Option<String> {
+        self.inner.shared.failed_dials().get(&node).cloned()
+    }
+
     /// Sums over all links since the start.
     #[must_use]
     pub fn totals(&self) -> MeshTotals {
@@ -136,6 +142,7 @@ pub(crate) struct Shared {
     wanted: Mutex<Wanted>,
     changed: Notify,
     links: RwLock<BTreeMap<NodeKey, Arc<Link>>>,
+    failed_dials: Mutex<BTreeMap<NodeKey, String>>,
     pub(crate) totals: Arc<Counters>,
     pub(crate) stopped: watch::Sender<bool>,
 }
@@ -150,6 +157,11 @@ pub(crate) struct Wanted {
 }
 
 impl Shared {
+    /// Why peers that are dialled cannot be reached; of those alone, so that there are no more of them than peers.
+    pub(crate) fn failed_dials(&self) -> MutexGuard<'_, BTreeMap<NodeKey, String>> {
+        self.failed_dials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn new(node: NodeKey, local_address: SocketAddr) -> Shared {
         Shared {
             node,
@@ -157,6 +169,7 @@ impl Shared {
             wanted: Mutex::default(),
             changed: Notify::new(),
             links: RwLock::default(),
+            failed_dials: Mutex::default(),
             totals: Arc::default(),
             stopped: watch::Sender::new(false),
         }

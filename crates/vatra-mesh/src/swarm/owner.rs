@@ -213,6 +213,7 @@ impl Owner {
         self.held.insert(id, held);
         self.links.insert(connection, id);
         self.dialer.connected(node);
+        self.shared.failed_dials().remove(&node);
         let steps = self.choice.established(Instant::now(), id, node, dialed_by_us);
         self.follow(steps);
     }

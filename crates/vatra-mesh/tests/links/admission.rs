@@ -77,6 +77,30 @@ async fn an_address_that_another_key_holds_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_peer_cannot_be_dialled_is_told_until_it_can() {
+    let (mut a, mut b) = (Node::new(45).await, Node::new(46).await);
+    let (a_key, b_key) = (a.key(), b.key());
+    a.allow(&[b_key]);
+    // A socket that nobody reads: packets vanish as on a line that is cut.
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let place = deaf.local_addr().expect("bound");
+    a.dial(b_key, place);
+    let told = format!("no answer from {place}");
+    eventually("nobody answers", || a.mesh.failed_dial(b_key).as_deref() == Some(&told)).await;
+    let other = Node::new(47).await;
+    other.allow(&[a_key]);
+    a.dial(b_key, other.mesh.local_address());
+    let told = format!("{} is held by another key", other.mesh.local_address());
+    eventually("somebody else answers", || a.mesh.failed_dial(b_key).as_deref() == Some(&told)).await;
+    b.allow(&[a_key]);
+    a.dial(b_key, b.mesh.local_address());
+    b.up(a_key).await;
+    while !matches!(a.link_event().await, LinkEvent::Up { .. }) {}
+    assert_eq!(a.mesh.failed_dial(b_key), None);
+    a.mesh.set_peers(Vec::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_key_loses_its_link_at_once() {
     let (mut a, mut b) = pair(45, 46).await;
     let (a_key, b_key) = (a.key(), b.key());

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionDenied, ConnectionId, DialError, ListenError};
-use libp2p::{Multiaddr, PeerId, allow_block_list, connection_limits};
+use libp2p::{Multiaddr, PeerId, TransportError, allow_block_list, connection_limits};
 use vatra_model::NodeKey;
 
 use super::{ANNOUNCEMENTS_MAX, Owner};
@@ -54,6 +54,7 @@ impl Owner {
                 addresses.push(peer.address);
             }
         }
+        self.shared.failed_dials().retain(|node, _| plan.contains_key(node));
         self.dialer.plan(now, plan, &self.choice.connected());
     }
 
@@ -83,6 +84,9 @@ impl Owner {
             },
         );
         let Some(error) = error else { return };
+        if let Some(why) = failure_of(error) {
+            self.shared.failed_dials().insert(node, why);
+        }
         count(&self.shared.totals.dials_failed);
         tracing::debug!(%node, %error, "a dial failed");
         if let DialError::WrongPeerId { obtained, address } = error {
@@ -129,4 +133,38 @@ impl Owner {
             self.announcements.push_back(Announcement { event, starts: None });
         }
     }
+}
+
+/// Why a dial brought no connection, unless that lies here: in a drill, or in another attempt that was quicker.
+fn failure_of(error: &DialError) -> Option<String> {
+    match error {
+        DialError::Transport(failed) => {
+            let why = |(address, error): &(Multiaddr, TransportError<std::io::Error>)| {
+                let place = socket_address_of(address).map_or_else(|| address.to_string(), |place| place.to_string());
+                match error {
+                    TransportError::Other(error) if is_timeout(error) => format!("no answer from {place}"),
+                    error => format!("{place}: {error}"),
+                }
+            };
+            Some(failed.iter().map(why).collect::<Vec<_>>().join(", "))
+        }
+        DialError::WrongPeerId { address, .. } => {
+            let place = socket_address_of(address).map_or_else(|| address.to_string(), |place| place.to_string());
+            Some(format!("{place} is held by another key"))
+        }
+        DialError::NoAddresses => Some("no address is known".to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether nobody answered; the transport wraps what it says of that several times.
+fn is_timeout(error: &std::io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("timed out") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -65,7 +65,7 @@ impl NodeService {
                     Standing::Relayed => ended_at,
                     Standing::Unreachable => ended_at.max(heard_at),
                 },
-                reason: ended.map(|ended| ended.reason),
+                reason: self.why_not_linked(node, ended).filter(|_| !is_linked && node != replica.node),
                 heard_at: if node == replica.node { Some(crate::node::clock::wall()) } else { heard_at },
                 writable: heard.filter(|heard| heard.heard.is_some()).map(|heard| heard.writable),
                 clock_ahead_ms: replica.links.iter().find(|link| link.node == node).map(|link| link.clock_ahead_ms),

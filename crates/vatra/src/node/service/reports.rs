@@ -15,6 +15,7 @@ use vatra_store::{FORMAT_VERSION, Health};
 
 use super::{NodeService, stopping};
 use crate::node::driver::Item;
+use crate::node::links::Ended;
 use crate::node::mailbox::{Urgency, Weight};
 
 impl NodeService {
@@ -108,10 +109,15 @@ impl NodeService {
                 rtt_ms: up.and_then(|link| link.rtt).map(|rtt| rtt.as_secs_f64() * 1000.0),
                 bytes_in: link.map_or(0, |link| traffic(link).0),
                 bytes_out: link.map_or(0, |link| traffic(link).1),
-                reason: if up.is_some() { None } else { ended.map(|ended| ended.reason) },
+                reason: if up.is_some() { None } else { self.why_not_linked(node, ended) },
             })
         };
         nodes.into_iter().filter_map(status).collect()
+    }
+
+    /// Why there is no link to a node: what the last dial came to, or how the last link ended.
+    pub(super) fn why_not_linked(&self, node: NodeKey, ended: Option<Ended>) -> Option<String> {
+        self.inner.mesh.failed_dial(node).or(ended.map(|ended| ended.reason))
     }
 
     /// When any node of a member was last heard of.
