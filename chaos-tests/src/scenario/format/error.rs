@@ -84,10 +84,12 @@ pub enum Problem {
         expected: String,
     },
     /// A key is missing.
-    #[error("this key is missing; {expected} is expected")]
+    #[error("this key is missing; {expected} is expected{}", is_it(similar.as_deref()))]
     Missing {
         /// What should stand there.
         expected: String,
+        /// A key that nobody reads and that may be meant for it, with its line.
+        similar: Option<String>,
     },
     /// The file is good and makes no sense.
     #[error("{0}")]
@@ -118,6 +120,10 @@ pub fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Opti
     let likes = known.into_iter().map(|other| (distance(word, other), other));
     let (steps, best) = likes.min()?;
     (steps <= 2.max(word.chars().count() / 3)).then(|| best.to_owned())
+}
+
+fn is_it(similar: Option<&str>) -> String {
+    similar.map_or_else(String::new, |similar| format!("; is it meant by {similar}?"))
 }
 
 /// Letters to add, drop or replace to get from one word to another.

@@ -279,7 +279,16 @@ impl<'s> Section<'s> {
     /// # Errors
     /// There is none.
     pub fn required<T>(&self, key: &str, value: Option<T>, expected: &str) -> Result<T, FileError> {
-        value.ok_or_else(|| self.error(key, self.line, Problem::Missing { expected: expected.to_owned() }))
+        value.ok_or_else(|| self.missing(key, expected))
+    }
+
+    /// A key that must be there is not; a similar one that nobody has read may be meant for it.
+    #[must_use]
+    pub fn missing(&self, key: &str, expected: &str) -> FileError {
+        let mut unread = self.entries.iter().filter(|entry| !entry.is_taken);
+        let similar = unread.find(|entry| nearest(entry.key, [key]).is_some());
+        let similar = similar.map(|entry| format!("\"{}\" in line {}", entry.key, entry.line));
+        self.error(key, self.line, Problem::Missing { expected: expected.to_owned(), similar })
     }
 
     /// One of several words.

@@ -180,7 +180,7 @@ impl Step {
                 return Err(section.error_at("for", Problem::Senseless(why)));
             }
             Lasting::Must if lasts.is_none() => {
-                return Err(section.error("for", line, Problem::Missing { expected: Kind::Span.expected() }));
+                return Err(section.missing("for", &Kind::Span.expected()));
             }
             _ => {}
         }
@@ -268,7 +268,7 @@ fn read_action(section: &mut Section<'_>) -> Result<Action, FileError> {
             Some(argument) => drop(arguments.insert(parameter.key, argument)),
             None if parameter.is_required => {
                 let expected = format!("{} ({})", parameter.kind.expected(), parameter.about);
-                return Err(section.error(parameter.key, section.line(), Problem::Missing { expected }));
+                return Err(section.missing(parameter.key, &expected));
             }
             None => {}
         }

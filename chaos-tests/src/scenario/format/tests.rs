@@ -150,6 +150,7 @@ fn errors_say_where_what_and_what_instead() {
         ("[[step]]\nat = \"1s\"", "step[1].do: this key is missing", ""),
         ("[[step]]\nat = \"1s\"\ndo = \"kil\"", "\"kil\" is no verb; did you mean \"kill\"?", "known: partition"),
         ("[[step]]\nat = \"1s\"\ndo = \"kill\"", "step[1].node: this key is missing", "whom it hits"),
+        ("[[step]]\nat = \"1s\"\ndo = \"kill\"\nnod = \"ee\"", "step[1].node: this key is missing", "\"nod\" in line"),
         ("[[step]]\nat = \"1s\"\ndo = \"kill\"\nnode = \"EE\"", "\"EE\" is no name", ""),
         (
             "[[step]]\nat = \"1s\"\ndo = \"kill\"\nnode = \"ef\"",
