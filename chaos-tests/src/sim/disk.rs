@@ -216,7 +216,7 @@ impl Image {
         if let Some(charter) = &batch.charter {
             self.charter = Some(charter.clone());
         }
-        if let Some((incarnation, opened)) = batch.incarnation {
+        if let Some((incarnation, opened, _)) = batch.incarnation {
             let boot = self.life.map_or(1, |life| life.boot);
             self.life = Some(Life { incarnation, opened, boot });
         }

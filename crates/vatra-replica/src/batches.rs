@@ -24,14 +24,14 @@ impl Replica {
         let (logs, forks) = self.logs.unsaved();
         let charter = self.new_charter.take();
         let is_empty = logs.is_empty() && forks.is_empty() && self.staged.is_empty();
-        if is_empty && charter.is_none() && !self.new_incarnation {
+        if is_empty && charter.is_none() && self.new_incarnation.is_none() {
             return;
         }
         let staged = std::mem::take(&mut self.staged);
         let kept =
             |kept: Kept| staged.iter().filter(move |staged| staged.kept == kept).map(|staged| staged.entry.hash());
         let (strays, mended) = (kept(Kept::Beside).collect(), kept(Kept::Again).collect());
-        let incarnation = std::mem::take(&mut self.new_incarnation).then_some((self.incarnation, self.opened));
+        let incarnation = self.new_incarnation.take().map(|why| (self.incarnation, self.opened, why));
         let (came, entries) = staged.into_iter().map(|staged| (staged.came, staged.entry)).unzip();
         let (id, hlc) = (self.next_batch, self.hlc);
         let batch = Arc::new(Batch { id, entries, strays, mended, forks, logs, charter, incarnation, hlc });
@@ -90,7 +90,7 @@ impl Replica {
             effects.push(Effect::Refused { token });
         }
         self.new_charter = failed.batch.charter.clone().or(self.new_charter.take());
-        self.new_incarnation |= failed.batch.incarnation.is_some();
+        self.new_incarnation = self.new_incarnation.or(failed.batch.incarnation.map(|(_, _, why)| why));
         self.staged.clear();
         self.mending.lost_batch(now.mono);
         self.logs.forget_entries();

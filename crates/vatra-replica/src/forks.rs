@@ -12,7 +12,7 @@ use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, SignedHeader};
 
 use crate::fork::CheckedFork;
-use crate::input::{Batch, Effect, Event, Now, Reject};
+use crate::input::{Batch, Effect, Event, NewLife, Now, Reject};
 use crate::logs::{AheadRow, LogState};
 use crate::replica::{Came, Replica};
 use crate::trust::CheckedLog;
@@ -206,7 +206,7 @@ impl Replica {
         self.plan_stale = true;
         if fork.log == self.own_log {
             // Another life of this node wrote there too: leave the log to it.
-            self.open_incarnation(effects);
+            self.open_incarnation(NewLife::Revealed, effects);
         }
     }
 

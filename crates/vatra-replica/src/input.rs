@@ -234,6 +234,17 @@ pub enum Effect {
     Event(Event),
 }
 
+/// Why a running node begins a new life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewLife {
+    /// Entries of its log came up that its store lacks: the store is an old copy, or another process has its key.
+    Revealed,
+    /// Since the start no peer confirmed that its store lacks nothing of its log.
+    Unconfirmed,
+    /// A part of its log is damaged, and nobody has it.
+    Damaged,
+}
+
 /// What one flush makes durable.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -251,8 +262,8 @@ pub struct Batch {
     pub logs: Vec<(LogId, LogRow)>,
     /// A newer charter.
     pub charter: Option<Vec<u8>>,
-    /// A new incarnation and when it began.
-    pub incarnation: Option<(vatra_model::Incarnation, WallMs)>,
+    /// A new incarnation, when it began, and why.
+    pub incarnation: Option<(vatra_model::Incarnation, WallMs, NewLife)>,
     /// The highest stamp given or seen.
     pub hlc: vatra_model::Hlc,
 }
@@ -303,6 +314,8 @@ pub enum Event {
     NewIncarnation {
         /// The number.
         incarnation: vatra_model::Incarnation,
+        /// Why.
+        why: NewLife,
     },
     /// A newer charter came into force.
     CharterInstalled {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::{CheckedEntry, LogId, NodeKey};
 
-use crate::input::{Effect, Event, Now, Reject};
+use crate::input::{Effect, Event, NewLife, Now, Reject};
 use crate::logs::{Accepted, Logs};
 use crate::replica::{Came, Kept, Replica, Staged};
 use crate::trust::CheckedLog;
@@ -102,7 +102,7 @@ impl Replica {
             Accepted::New | Accepted::Stray => {
                 if header.log == self.own_log {
                     // Our own entry from elsewhere: this store is an old copy of itself.
-                    self.open_incarnation(effects);
+                    self.open_incarnation(NewLife::Revealed, effects);
                 }
                 self.hlc = self.hlc.observe(header.hlc, now.wall);
                 let kept = if accepted == Accepted::Stray { Kept::Beside } else { Kept::InPlace };
@@ -160,7 +160,7 @@ impl Replica {
         }
         let held = self.logs.get(&log).map_or(0, |state| state.accepted().height);
         if height > held && std::mem::take(&mut self.believes_claims) {
-            self.open_incarnation(effects);
+            self.open_incarnation(NewLife::Revealed, effects);
         }
     }
 

@@ -42,7 +42,7 @@ mod status;
 mod trust;
 
 pub use fork::CheckedFork;
-pub use input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
+pub use input::{Batch, Effect, Event, Input, NewLife, Now, Reject, RestoredLog};
 pub use link::{Heard, Received, Told};
 pub use logs::{AheadRow, LogRow};
 pub use publish::{FLASH_ENTRY_BYTES_MAX, FLASH_ENTRY_CHANGES_MAX};

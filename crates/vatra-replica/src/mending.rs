@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{CheckedEntry, EntryHash, Head, LogId, MonoMs, NodeKey, Seq, SignedHeader};
 
-use crate::input::{Effect, Event, Now};
+use crate::input::{Effect, Event, NewLife, Now};
 use crate::peers::{BUDGET_MAX, Peer};
 use crate::replica::{Came, Kept, Replica, Staged};
 
@@ -346,7 +346,7 @@ impl Replica {
         let wait = AGAIN_MS.saturating_mul(1 << hole.rounds.min(16)).min(AGAIN_MS_MAX);
         hole.again = Some(now.mono.plus(wait));
         if log == self.own_log && !hole.asked.is_empty() {
-            self.open_incarnation(effects);
+            self.open_incarnation(NewLife::Damaged, effects);
         }
     }
 }

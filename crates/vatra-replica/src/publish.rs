@@ -6,7 +6,7 @@ use vatra_model::limits::{CHANGE_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_CHANGES_MAX};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{AudienceId, Change, Class, Entry, EntryDraft, Incarnation, LogId, Realm, Seq};
 
-use crate::input::{Effect, Event, Now};
+use crate::input::{Effect, Event, NewLife, Now};
 use crate::logs::Accepted;
 use crate::replica::{Came, Kept, Replica, Staged};
 
@@ -97,7 +97,7 @@ impl Replica {
     /// then goes into a new incarnation, so that nothing is numbered twice.
     pub(crate) fn confirm_or_part(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.is_unconfirmed && !self.outbox.waiting.is_empty() && self.confirm_until <= now.mono {
-            self.open_incarnation(effects);
+            self.open_incarnation(NewLife::Unconfirmed, effects);
         }
     }
 
@@ -211,16 +211,16 @@ impl Replica {
     /// Where this node's own log ends can no longer be told from the store: it is left, as at a start, before anything
     /// is signed under a place that is taken.
     pub fn leave_own_log(&mut self, effects: &mut Vec<Effect>) {
-        self.open_incarnation(effects);
+        self.open_incarnation(NewLife::Damaged, effects);
     }
 
     /// Begins a new life: the old log is left as it is and pulled back from peers, writing goes on in a new one.
-    pub(crate) fn open_incarnation(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn open_incarnation(&mut self, why: NewLife, effects: &mut Vec<Effect>) {
         self.incarnation = Incarnation(self.chance.next_u64());
         self.opened = self.hlc.wall().max(vatra_model::WallMs(self.opened.0 + 1));
         self.own_log = LogId::derive(&self.me, self.incarnation, &AudienceId::FEDERATION);
-        self.new_incarnation = true;
+        self.new_incarnation = Some(why);
         self.is_unconfirmed = false;
-        effects.push(Effect::Event(Event::NewIncarnation { incarnation: self.incarnation }));
+        effects.push(Effect::Event(Event::NewIncarnation { incarnation: self.incarnation, why }));
     }
 }

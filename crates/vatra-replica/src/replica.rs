@@ -16,7 +16,7 @@ use crate::beacons::Beacons;
 use crate::fork::Fork;
 use crate::forks::Inquiries;
 use crate::herald::Herald;
-use crate::input::{Batch, Effect, Event, Input, Now, Reject, RestoredLog};
+use crate::input::{Batch, Effect, Event, Input, NewLife, Now, Reject, RestoredLog};
 use crate::logs::Logs;
 use crate::memory::Memory;
 use crate::mending::Mending;
@@ -128,7 +128,7 @@ pub struct Replica {
     pub(crate) outbox: Outbox,
     pub(crate) staged: Vec<Staged>,
     pub(crate) new_charter: Option<Vec<u8>>,
-    pub(crate) new_incarnation: bool,
+    pub(crate) new_incarnation: Option<NewLife>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) next_batch: u64,
 
@@ -214,7 +214,7 @@ impl Replica {
             outbox: Outbox::default(),
             staged: Vec::new(),
             new_charter: None,
-            new_incarnation: false,
+            new_incarnation: None,
             in_flight: None,
             next_batch: 1,
             peers: Peers::new(),

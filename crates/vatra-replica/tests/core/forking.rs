@@ -11,7 +11,7 @@ use vatra_model::wire::{FrontierDigest, LogDescriptor, Message};
 use vatra_model::{
     AudienceId, CheckedEntry, Class, Entry, EntryDraft, EntryHash, Frontier, Hlc, Incarnation, LogId, Realm, Seq,
 };
-use vatra_replica::{Effect, Event, Input};
+use vatra_replica::{Effect, Event, Input, NewLife};
 
 use crate::support::*;
 
@@ -216,7 +216,10 @@ fn a_start_that_nobody_confirms_writes_in_a_new_life() {
 
     let mut alone = node.restarted(0);
     assert_eq!(published(&alone.act([publish(1)])), 0, "a peer may yet say that it holds more");
-    assert_eq!(published(&alone.run_for(500)), 1, "nobody did, and writing is never blocked");
+    let effects = alone.run_for(500);
+    assert_eq!(published(&effects), 1, "nobody did, and writing is never blocked");
+    let why = |event: &Event| matches!(event, Event::NewIncarnation { why: NewLife::Unconfirmed, .. });
+    assert!(events(&effects).iter().any(why), "{effects:?}");
     assert_ne!(alone.replica.own_log(), old);
 
     let mut linked = node.restarted(0);
@@ -286,7 +289,7 @@ fn a_new_life_is_told_at_once() {
     node.run_for(5_000);
     let effects = node.act([have(1, node.replica.own_log(), 7)]);
     let opened = events(&effects).into_iter().find_map(|event| match event {
-        Event::NewIncarnation { incarnation } => Some(incarnation),
+        Event::NewIncarnation { incarnation, .. } => Some(incarnation),
         _ => None,
     });
     let opened = opened.expect("somebody holds more of its log than it does");

@@ -2,7 +2,7 @@
 
 use vatra_model::wire::{Message, Want};
 use vatra_model::{Class, Frontier, LogId, Seq};
-use vatra_replica::{Effect, Event, Input};
+use vatra_replica::{Effect, Event, Input, NewLife};
 
 use crate::support::*;
 
@@ -164,7 +164,10 @@ fn own_entries_come_back_without_a_new_life_if_anybody_has_them() {
     // The next one nobody has: others wait at that place, so nothing more is written behind it.
     let want = wants(&damage(&mut node, log, &[3]))[0].1;
     let effects = node.act([done(1, want.request)]);
-    assert!(events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { .. })), "{effects:?}");
+    assert!(
+        events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { why: NewLife::Damaged, .. })),
+        "{effects:?}"
+    );
     assert_ne!(node.replica.own_log(), log);
     let life = node.replica.own_log();
     node.run_for(120_000);
@@ -209,7 +212,7 @@ fn a_log_whose_end_cannot_be_told_is_left_before_anything_more_is_signed() {
     node.writes_fail = false;
     let mut effects = Vec::new();
     node.replica.leave_own_log(&mut effects);
-    assert!(events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { .. })));
+    assert!(events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { why: NewLife::Damaged, .. })));
     node.run_for(2_000);
     assert_eq!(published(&node.publish(Class::Routine, 1)), 1);
     assert_ne!(node.replica.own_log(), log);

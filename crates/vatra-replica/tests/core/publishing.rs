@@ -3,7 +3,7 @@
 use vatra_model::limits::CHANGE_BYTES_MAX;
 use vatra_model::wire::Message;
 use vatra_model::{Class, Frontier, LogId};
-use vatra_replica::{Effect, Event, FLASH_ENTRY_CHANGES_MAX, Input};
+use vatra_replica::{Effect, Event, FLASH_ENTRY_CHANGES_MAX, Input, NewLife};
 
 use crate::support::*;
 
@@ -80,7 +80,7 @@ fn a_node_that_is_told_of_entries_it_lost_goes_on_in_a_new_log() {
         })
         .collect();
     assert_eq!(answered, [first]);
-    assert!(events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { .. })));
+    assert!(events(&effects).iter().any(|event| matches!(event, Event::NewIncarnation { why: NewLife::Revealed, .. })));
     let next = node.replica.own_log();
     node.publish(Class::Routine, 1);
     assert_eq!((node.height(next), node.height(first)), (2, 4));

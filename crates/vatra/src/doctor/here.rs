@@ -75,7 +75,8 @@ fn judge_lives(facts: &Facts, found: &mut Findings) {
     let has_settled = |opened: WallMs| facts.running_since.is_some_and(|start| opened.0 >= start.0 + SETTLING_MS);
     // Without a fork, peers only held more than a store that was put back.
     let is_forked = facts.forks.iter().any(|fork| fork.node == facts.who.0);
-    if life.reason.as_deref() == Some(REVEALED) && has_settled(life.opened) && is_forked {
+    let is_revealed = life.reason.as_ref().is_some_and(|reason| reason.starts_with(REVEALED));
+    if is_revealed && has_settled(life.opened) && is_forked {
         let what = "while this node ran, entries in its name came up that it did not write: another process has its key, \
                     or had its store; nothing is lost, but both write in this node's name";
         let remedy = "look for a copy of this machine and stop it; `vatra node clone` makes a second node with a key of \

@@ -142,6 +142,12 @@ fn lives_and_twins_are_judged() {
     check(|facts| with_fork(facts, 3_590_000), &[(Warning, "fork"), (Note, "incarnation")]);
     check(|facts| with_fork(facts, 3_610_000), &[(Warning, "fork"), (Note, "incarnation")]);
     check(|facts| facts.lives = vec![life(5_000, crate::node::REVEALED)], &[(Note, "incarnation")]);
+    // A damaged log that is forked as well is no second process.
+    let damaged = |facts: &mut Facts| {
+        with_fork(facts, 5_000);
+        facts.lives = vec![life(5_000, "a part of this node's log is damaged")];
+    };
+    check(damaged, &[(Warning, "fork"), (Note, "incarnation")]);
     check(
         |facts| {
             with_fork(facts, 5_000);

@@ -6,6 +6,7 @@
 
 use anyhow::Context;
 use vatra_model::{Incarnation, WallMs, codec};
+use vatra_replica::NewLife;
 use vatra_store::{Commit, MetaKey, Reader};
 
 /// Lives that are remembered; more say nothing that the latest do not.
@@ -14,8 +15,18 @@ pub(crate) const LIVES_MAX: usize = 16;
 const LIVES: MetaKey = MetaKey::new("lives");
 const ORDER: MetaKey = MetaKey::new("life order");
 
+/// Why a life is opened while the node runs: another process may write in its name. Notes of older versions go on
+/// after this.
+pub(crate) const REVEALED: &str = "peers showed entries of this node that its store lacked";
+
 /// Why a life is opened while the node runs.
-pub(crate) const REVEALED: &str = "peers showed entries of this node that its store lacked, or none of them confirmed after the start that there are none";
+pub(crate) fn reason_of(why: NewLife) -> &'static str {
+    match why {
+        NewLife::Revealed => REVEALED,
+        NewLife::Unconfirmed => "no peer confirmed after the start that the store lacks nothing of this node's log",
+        NewLife::Damaged => "a part of this node's log is damaged in its store, and nobody had it to give back",
+    }
+}
 
 /// One life of the store.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]

@@ -13,6 +13,7 @@ use vatra_store::Health;
 use super::{BAN, Driver, RENEW};
 use crate::node::egress::Push;
 use crate::node::links::encode;
+use crate::node::lives;
 use crate::node::local::{LocalError, Receipt};
 use crate::node::mailbox::{Source, Urgency, Weight};
 use crate::node::projector::Positions;
@@ -160,10 +161,10 @@ impl Driver {
                 self.shared.metrics.doubts_dropped.inc();
                 tracing::debug!(%log, "an entry in doubt was not looked into: enough others wait");
             }
-            Event::NewIncarnation { incarnation } => tracing::warn!(
+            Event::NewIncarnation { incarnation, why } => tracing::warn!(
                 incarnation = incarnation.0,
-                "peers hold entries of this node that its store lacks, or nobody has confirmed that there are none: \
-                 a new incarnation is opened, and what may be missing is fetched back"
+                why = lives::reason_of(why),
+                "a new incarnation is opened, and what may be missing of the last is fetched back"
             ),
             Event::CharterInstalled { epoch } => tracing::info!(epoch, "a newer charter is in force"),
             Event::ClockSkew { peer, ahead_ms } => {

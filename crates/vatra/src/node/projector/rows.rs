@@ -76,10 +76,10 @@ impl Projector {
                 out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
             }
         }
-        if let Some((incarnation, opened)) = round.batch.incarnation {
+        if let Some((incarnation, opened, why)) = round.batch.incarnation {
             let life = LifeRow { incarnation, opened, boot: self.life.boot };
             out.commit.meta.push((MetaKey::INCARNATION, codec::encode(&life)));
-            let noted = Life { incarnation, opened, reason: Some(lives::REVEALED.to_owned()) };
+            let noted = Life { incarnation, opened, reason: Some(lives::reason_of(why).to_owned()) };
             lives::note(&mut out.commit, lives::read(&self.views.reader)?, noted);
         }
         out.commit.meta.push((STATE, codec::encode(&out.state)));
