@@ -205,12 +205,16 @@ impl Image {
         }
         self.forks.extend(batch.forks.iter().map(|fork| (fork.log, fork.clone())));
         for (log, row) in &batch.logs {
-            self.logs.insert(*log, row.clone());
-            if !self.origins.contains_key(log)
-                && let Ok(certificate) = SignedCertificate::decode(&row.descriptor.certificate)
-            {
-                let certificate = certificate.certificate();
-                self.origins.insert(*log, (certificate.member, certificate.key));
+            let before = self.logs.insert(*log, row.clone());
+            if before.is_some_and(|before| before.descriptor == row.descriptor) {
+                continue;
+            }
+            match SignedCertificate::decode(&row.descriptor.certificate) {
+                Ok(certificate) => {
+                    let certificate = certificate.certificate();
+                    self.origins.insert(*log, (certificate.member, certificate.key));
+                }
+                Err(_) => drop(self.origins.remove(log)),
             }
         }
         if let Some(charter) = &batch.charter {

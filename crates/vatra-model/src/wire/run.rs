@@ -120,7 +120,9 @@ impl Run {
             };
             entries.push(entry);
         }
-        place.seq.next().ok_or((place.seq, EntryError::Length))?;
+        if !entries.is_empty() {
+            place.seq.next().ok_or((place.seq, EntryError::Length))?;
+        }
         Ok(entries)
     }
 }

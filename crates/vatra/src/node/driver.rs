@@ -23,7 +23,7 @@ use vatra_store::{Fence, Health, ReadOnlyReason, Store};
 
 use self::files::PendingPortion;
 pub(crate) use self::files::{FilePortion, Holdings, Taken};
-pub(crate) use self::missed::Look;
+pub(crate) use self::missed::Looks;
 use crate::node::boot::StateRow;
 use crate::node::clock::{Clock, wall};
 use crate::node::egress::Push;
@@ -117,8 +117,8 @@ pub(crate) struct Driver {
     pub(crate) is_told_writable: bool,
     /// Portions of files that wait for the end of the round.
     pub(crate) portions: Vec<PendingPortion>,
-    /// Events that readers went past are to be looked at, from here on.
-    pub(crate) look: Option<Look>,
+    /// Looks at events that readers went past.
+    pub(crate) looks: Looks,
     /// A batch of this round was not stored.
     pub(crate) has_lost_batch: bool,
     /// Where the own log ends could not be told when a batch was lost.
@@ -168,6 +168,8 @@ impl Driver {
             self.shared.metrics.waiting.set(i64::try_from(self.shared.mailbox.len()).unwrap_or(i64::MAX));
             self.shared.pulse.send_replace(Instant::now());
         }
+        // What readers went past until now is not forgotten.
+        self.tell_missed();
         self.shared.mailbox.close();
         self.shared.pushes.close();
         self.shared.wants.close();

@@ -82,6 +82,8 @@ pub(crate) struct Metrics {
     pub(crate) mended: Counter,
     /// Events told again because readers went past them while they could not be read.
     pub(crate) told_again: Counter,
+    /// Events that readers went past and that were too many to be noted.
+    pub(crate) unnoted: Counter,
     /// Panics caught; any is a fault.
     pub(crate) panics: Counter,
     /// Bundles that were written.
@@ -122,6 +124,7 @@ impl Metrics {
             damaged: Counter::default(),
             mended: Counter::default(),
             told_again: Counter::default(),
+            unnoted: Counter::default(),
             panics: Counter::default(),
             bundles_exported: Counter::default(),
             bundles_imported: Counter::default(),
@@ -158,6 +161,7 @@ impl Metrics {
         registry.register("vatra_entries_damaged", "Entries found damaged in the store", metrics.damaged.clone());
         registry.register("vatra_entries_mended", "Damaged entries that were put back", metrics.mended.clone());
         registry.register("vatra_events_told_again", "Events told again after a repair", metrics.told_again.clone());
+        registry.register("vatra_events_unnoted", "Events gone past and not to be told again", metrics.unnoted.clone());
         registry.register("vatra_panics", "Panics caught", metrics.panics.clone());
         registry.register("vatra_bundles_exported", "Bundles written", metrics.bundles_exported.clone());
         registry.register("vatra_bundles_imported", "Bundles taken in", metrics.bundles_imported.clone());

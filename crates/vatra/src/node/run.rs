@@ -24,7 +24,7 @@ use crate::config::{LinkProfile, NodeConfig};
 use crate::node::boot::{Booted, LifeRow, boot, random};
 use crate::node::clock::Clock;
 use crate::node::drill::Drills;
-use crate::node::driver::{Driver, Look, Shared};
+use crate::node::driver::{Driver, Looks, Shared};
 use crate::node::guard::Guard;
 use crate::node::links::Links;
 use crate::node::listing::Listing;
@@ -251,7 +251,7 @@ impl Node {
             last_probe: None,
             is_told_writable: true,
             portions: Vec::new(),
-            look: Some(Look::BEGIN),
+            looks: Looks::begin(),
             has_lost_batch: false,
             leaves_log: false,
             fence_trouble: None,

@@ -177,16 +177,10 @@ impl Views {
             match self.event(&snapshot, row) {
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => {}
-                Err(error) => match error.downcast::<ReadError>() {
-                    Ok(error @ ReadError::Engine(_)) => return Err(error),
-                    error => {
-                        let error = error.map_or_else(|other| format!("{other:#}"), |error| error.to_string());
-                        tracing::error!(position = row.position.0, error, "an event cannot be read");
-                        if !self.missed.goes_past(row.position) {
-                            return Ok((events, Position(row.position.0 - 1)));
-                        }
-                    }
-                },
+                Err(error) => {
+                    tracing::error!(position = row.position.0, error = format!("{error:#}"), "an event cannot be read");
+                    self.missed.goes_past(row.position);
+                }
             }
         }
         Ok((events, page.last.unwrap_or(after)))

@@ -84,7 +84,8 @@ impl Owner {
             },
         );
         let Some(error) = error else { return };
-        if let Some(why) = failure_of(error) {
+        let is_wanted = self.wanted.peers.iter().any(|peer| peer.node == node && peer.dial);
+        if let Some(why) = failure_of(error).filter(|_| is_wanted && !self.choice.connected().contains_key(&node)) {
             self.shared.failed_dials().insert(node, why);
         }
         count(&self.shared.totals.dials_failed);

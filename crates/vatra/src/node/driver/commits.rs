@@ -9,7 +9,7 @@ use vatra_model::{LogId, Position, RecordId};
 use vatra_replica::{Batch, Effect, Input};
 use vatra_stream::StoredEvent;
 
-use super::{Driver, Look};
+use super::{Driver, Looks};
 use crate::node::boot::{StateRow, restore_logs};
 use crate::node::projector::{Positions, Projected};
 
@@ -64,7 +64,7 @@ impl Driver {
     pub(super) fn publish(&mut self, projected: Projected) -> Positions {
         self.projector.settle(&projected);
         if projected.has_put_back {
-            self.look = Some(Look::BEGIN);
+            self.looks = Looks::begin();
         }
         self.show_events(projected.noted, projected.events, projected.state);
         projected.positions
