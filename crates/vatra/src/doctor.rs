@@ -9,7 +9,7 @@ mod here;
 mod others;
 mod stopped;
 
-pub(crate) use self::facts::{Facts, Life, Place, StoreFacts, Traffic, old_copies, space_of};
+pub(crate) use self::facts::{Facts, Life, Place, RevokedEntries, StoreFacts, Traffic, old_copies, space_of};
 pub(crate) use self::stopped::examine;
 
 use vatra_api::{Diagnosis, Finding, Gravity};

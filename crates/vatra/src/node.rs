@@ -30,6 +30,7 @@ mod pending;
 mod projector;
 mod quarantine;
 mod recent;
+mod revoked;
 mod run;
 mod scrub;
 mod service;

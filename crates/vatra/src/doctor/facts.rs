@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vatra_api::{CutStatus, ForkStatus, MemberStatus, QuarantineStatus};
 use vatra_model::certificate::NodeCertificate;
-use vatra_model::{Incarnation, MemberCode, NodeKey, WallMs};
+use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, RecordId, WallMs};
 
 /// Everything known about a node at one moment.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) store: StoreFacts,
     /// Forked logs.
     pub(crate) forks: Vec<ForkStatus>,
+    /// Entries of revoked keys that keep their effect here.
+    pub(crate) revoked: Vec<RevokedEntries>,
     /// The members as the node sees them; empty when it does not run.
     pub(crate) members: Vec<MemberStatus>,
     /// Nodes that the configuration names as peers.
@@ -56,6 +58,19 @@ pub(crate) struct Place {
     pub(crate) store: PathBuf,
     /// The keys were made for a lab.
     pub(crate) is_lab: bool,
+}
+
+/// Entries past the last valid one of a log whose key is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RevokedEntries {
+    pub(crate) log: LogId,
+    /// Name and member of the node whose key it was.
+    pub(crate) name: String,
+    pub(crate) member: MemberCode,
+    /// How many, some thousand at most.
+    pub(crate) entries: u64,
+    /// Some of the records that they touch.
+    pub(crate) records: Vec<RecordId>,
 }
 
 /// One life of the store.

@@ -16,6 +16,7 @@ const BEHIND_SECONDS: u64 = 60;
 pub(super) fn judge(facts: &Facts, found: &mut Findings) {
     judge_members(facts, found);
     judge_forks(facts, found);
+    judge_revoked(facts, found);
     judge_quarantine(facts, found);
     judge_clocks(facts, found);
     judge_certificates(facts, found);
@@ -25,6 +26,25 @@ pub(super) fn judge(facts: &Facts, found: &mut Findings) {
         let what = format!("a drill of {} cuts this node from {members}: {}", cut.by, cut.reason);
         let remedy = format!("wait for its end, or run `vatra link heal --dir {}`", facts.place.dir.display());
         found.add(finding(Note, "drill", what, remedy).since(Some(cut.since)));
+    }
+}
+
+/// What came before the revocation is not taken back by itself.
+fn judge_revoked(facts: &Facts, found: &mut Findings) {
+    for revoked in &facts.revoked {
+        let records: Vec<String> = revoked.records.iter().map(ToString::to_string).collect();
+        let records = if records.is_empty() { "none that can be read".to_owned() } else { records.join(", ") };
+        let what = format!(
+            "{} entries of {} ({}) past the last valid one of its revoked key came before the revocation and keep \
+             their effect here; they touch these records: {records}",
+            revoked.entries, revoked.name, revoked.member
+        );
+        let remedy = format!(
+            "look at each with `vatra alert show`; have {} cancel those that are not true: views of other nodes may \
+             lack them",
+            revoked.member
+        );
+        found.add(finding(Warning, "revoked-entries", what, remedy).about(revoked.log));
     }
 }
 

@@ -57,6 +57,7 @@ fn facts(config: NodeConfig, stored: Option<StoppedStore>, exists: bool) -> Fact
             old_copies: old_copies(&config.store.path),
         },
         forks: stored.forks,
+        revoked: stored.revoked,
         members: Vec::new(),
         peers: config.peers.iter().map(|peer| peer.certificate.certificate().key).collect(),
         certificates: [own].into_iter().chain(peers).collect(),

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use vatra_api::{Behind, CutStatus, ForkStatus, MemberStatus, NodeStatus, QuarantineStatus, Standing};
 use vatra_model::certificate::NodeCertificate;
-use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, Seq};
+use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, RecordId, Seq};
 
 use super::*;
 
@@ -69,6 +69,7 @@ fn well() -> Facts {
         next_life: None,
         store: StoreFacts { exists: true, free_bytes: Some(1 << 40), ..StoreFacts::default() },
         forks: Vec::new(),
+        revoked: Vec::new(),
         members: vec![
             member("LT", node("lt-1", PEER, Standing::Linked)),
             member("PL", node("pl-1", NodeKey([3; 32]), Standing::Linked)),
@@ -88,6 +89,20 @@ fn well() -> Facts {
 fn fork(key: NodeKey, settled: bool) -> ForkStatus {
     let (name, member) = ("lt-1".to_owned(), code("LT"));
     ForkStatus { log: LogId([9; 16]), node: key, name, member, seq: 4, strays: 2, settled }
+}
+
+#[test]
+fn what_a_revoked_key_wrote_before_is_told() {
+    let (name, member) = ("lt-2".to_owned(), code("LT"));
+    let entries = |records| RevokedEntries { log: LogId([9; 16]), name: name.clone(), member, entries: 2, records };
+    check(|facts| facts.revoked = vec![entries(Vec::new())], &[(Warning, "revoked-entries")]);
+    let mut facts = well();
+    facts.revoked = vec![entries(vec![RecordId([7; 16])])];
+    let found = diagnose(&facts).findings.remove(0);
+    assert!(
+        found.what.contains(&RecordId([7; 16]).to_string()) && found.remedy.contains("have LT cancel"),
+        "{found:?}"
+    );
 }
 
 fn life(age: u64, reason: &str) -> Life {

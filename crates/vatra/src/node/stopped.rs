@@ -10,9 +10,10 @@ use vatra_replica::RestoredLog;
 use vatra_store::{Fence, Health, MetaKey, Reader};
 
 use crate::config::NodeConfig;
-use crate::doctor::Life;
+use crate::doctor::{Life, RevokedEntries};
 use crate::node::boot::{self, StoredLogs, fence_path, present_life, restore_logs, why_a_new_life};
 use crate::node::lives::{self, Order};
+use crate::node::revoked;
 
 /// A store that no node has open.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub(crate) struct StoppedStore {
     pub(crate) damaged: u64,
     /// Forked logs.
     pub(crate) forks: Vec<ForkStatus>,
+    /// Entries of revoked keys that keep their effect.
+    pub(crate) revoked: Vec<RevokedEntries>,
     /// Epoch of the charter in the store.
     pub(crate) charter_epoch: Option<u64>,
     /// Certificates of the nodes that wrote logs.
@@ -44,7 +47,14 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
     let stored = restore_logs(&reader)?;
     let charter = reader.meta(MetaKey::CHARTER)?.map(|bytes| Charter::decode(&bytes)).transpose()?;
     let lives = lives::read(&reader)?.into_iter();
+    let logs = stored.logs.iter().filter_map(|log| {
+        let (origin, descriptor) = (certificate(&log.row.descriptor.certificate)?, log.row.descriptor.clone());
+        let id = LogId::derive(&origin.key, descriptor.incarnation, &descriptor.audience);
+        Some((id, descriptor))
+    });
+    let in_force = charter.as_ref().filter(|charter| charter.current().epoch > config.charter.current().epoch);
     Ok(StoppedStore {
+        revoked: revoked::stored(&reader, in_force.unwrap_or(&config.charter), logs)?,
         lives: lives
             .map(|life| Life { incarnation: life.incarnation, opened: life.opened, reason: life.reason })
             .collect(),

@@ -15,6 +15,7 @@ use crate::node::mailbox::{Urgency, Weight};
 use crate::node::run::{Node, start_mesh};
 
 mod damage;
+mod revoked;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use prometheus_client::metrics::counter::Counter;
 use vatra_api::{Diagnosis, Refusal};
 use vatra_model::certificate::NodeCertificate;
+use vatra_replica::ReplicaStatus;
 use vatra_store::Health;
 
 use super::{NodeService, reports};
 use crate::config::NodeConfig;
-use crate::doctor::{self, Facts, Life, StoreFacts, Traffic};
+use crate::doctor::{self, Facts, Life, RevokedEntries, StoreFacts, Traffic};
 use crate::node::clock::wall;
+use crate::node::revoked;
 
 /// What the doctor must know of how the node was started.
 pub(super) struct Place {
@@ -66,6 +68,7 @@ impl NodeService {
                     old_copies: doctor::old_copies(&place.store),
                 },
                 forks: service.forks(&replica),
+                revoked: service.revoked(&replica)?,
                 members: service.members(&replica),
                 peers: inner.peers.clone(),
                 certificates: place.certificates.clone(),
@@ -78,6 +81,12 @@ impl NodeService {
             })
         };
         Ok(doctor::diagnose(&self.read(facts).await?))
+    }
+
+    fn revoked(&self, replica: &ReplicaStatus) -> anyhow::Result<Vec<RevokedEntries>> {
+        let views = &self.inner.shared.views;
+        let logs = replica.logs.iter().filter_map(|log| Some((log.log, views.origins.descriptor(&log.log)?)));
+        revoked::stored(&views.reader, self.trust().charter(), logs)
     }
 
     fn traffic(&self) -> Traffic {
