@@ -26,8 +26,10 @@ const RUNS_PER_LOOK: usize = 64;
 const LOOK_MS: u64 = 2_000;
 /// Time until all peers are asked anew when none of them had an entry, in milliseconds; twice as long each time.
 const AGAIN_MS: u64 = 4_000;
-/// The longest such time.
+/// The longest such time, and that while holes are so few that asking often costs next to nothing.
 const AGAIN_MS_MAX: u64 = 300_000;
+const AGAIN_FEW_MS_MAX: u64 = 30_000;
+const FEW_HOLES: usize = 16;
 
 /// All holes.
 #[derive(Clone, Debug, Default)]
@@ -253,7 +255,7 @@ impl Replica {
             }
             if hole.again.is_some_and(|again| again <= now.mono) {
                 hole.again = None;
-                hole.rounds = hole.rounds.saturating_add(1);
+                hole.rounds = hole.rounds.saturating_add(u32::from(!hole.asked.is_empty()));
                 hole.asked.clear();
             }
         }
@@ -342,8 +344,11 @@ impl Replica {
             // Some peer that may hold it is busy, or rests.
             return;
         }
+        let most = if self.mending.holes.len() <= FEW_HOLES { AGAIN_FEW_MS_MAX } else { AGAIN_MS_MAX };
         let hole = self.mending.holes.get_mut(&(log, place)).expect("one of the holes");
-        let wait = AGAIN_MS.saturating_mul(1 << hole.rounds.min(16)).min(AGAIN_MS_MAX);
+        // While nobody is known to hold it, nobody is asked in vain either: heights may come any time.
+        let rounds = if hole.asked.is_empty() { 0 } else { hole.rounds };
+        let wait = AGAIN_MS.saturating_mul(1 << rounds.min(16)).min(most);
         hole.again = Some(now.mono.plus(wait));
         if log == self.own_log && !hole.asked.is_empty() {
             self.open_incarnation(NewLife::Damaged, effects);
