@@ -64,7 +64,7 @@ fn disorder(setup: Setup) -> Vec<String> {
     for (number, entry) in entries.iter().enumerate() {
         let trust = world.nodes[3].replica.as_ref().expect("it runs").trust();
         let logs = known.iter().map(|log| trust.check_log(log.clone()).expect("they are members")).collect();
-        let entries = vec![entry.as_ref().clone()];
+        let entries = vec![entry.clone()];
         world.feed(3, Input::Entries { peer: None, request: None, logs, entries });
         world.run_for(7);
         if number % 8 == 0 {
