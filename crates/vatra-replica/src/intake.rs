@@ -120,6 +120,7 @@ impl Replica {
         self.learn_peers_heights(now, peer, [(log, height)], effects);
     }
 
+    /// The same of several logs of one peer.
     pub(crate) fn learn_peers_heights(
         &mut self,
         now: Now,

@@ -95,8 +95,8 @@ impl Run {
         self.entries.push(RunEntry::of(entry));
     }
 
-    /// The entries, if they are what they claim and their origin signed them. `known` gives an entry of a signature that was checked
-    /// before; if it is the very same one, it is not checked again, and its memory is shared.
+    /// The entries, if they are what they claim and their origin signed them. `known` gives an entry whose signature
+    /// was checked before; if it is the very same one, it is not checked again, and its memory is shared.
     ///
     /// # Errors
     /// The place of the first entry that does not hold, and why.
@@ -109,9 +109,8 @@ impl Run {
         let mut place = Place { realm, log: self.log, seq: Seq(self.first), prev: self.prev };
         let mut entries: Vec<Arc<CheckedEntry>> = Vec::with_capacity(self.entries.len());
         for part in self.entries {
-            let refuse = |source: EntryError| (place.seq, source);
             if let Some(last) = entries.last() {
-                place = place.after(last.hash()).map_err(refuse)?;
+                place = place.after(last.hash()).map_err(|source| (place.seq, source))?;
             }
             let refuse = |source: EntryError| (place.seq, source);
             let entry = match known(&part.signature).filter(|known| part.is_part_of(known.entry(), place)) {
@@ -282,7 +281,8 @@ mod tests {
             let run: Run = codec::decode(&bytes, "a run").expect("what was encoded");
             let key = Public::new(&Secret::from_seed(&[1; 32]).node_key().0).expect("a real key");
             let rebuilt = run.check(Realm::OPS, &key, &mut |_| None).expect("they are what was signed");
-            prop_assert_eq!(rebuilt.iter().map(|entry| entry.entry()).collect::<Vec<_>>(), entries[from..].iter().collect::<Vec<_>>());
+            let rebuilt: Vec<&Entry> = rebuilt.iter().map(|entry| entry.entry()).collect();
+            prop_assert_eq!(rebuilt, entries[from..].iter().collect::<Vec<_>>());
         }
     }
 }

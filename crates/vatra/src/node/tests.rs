@@ -30,6 +30,15 @@ async fn start_with(config: NodeConfig) -> Node {
     Node::start(&config, mesh, events, &mut Registry::default()).expect("a new node")
 }
 
+/// A directory with a lab of two members in it, and what their links need.
+pub(super) fn lab_directory() -> tempfile::TempDir {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    lab(dir.path());
+    dir
+}
+
 /// A lab of two members on free ports.
 pub(super) fn lab(dir: &Path) {
     let free = |port: u16| {
@@ -76,10 +85,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_slowed_down_and_nothing_of_it_is_lost() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let ua = start(&dir.path().join("lab/ua-1")).await;
     let mut config = NodeConfig::load(&dir.path().join("lab/lt-1")).expect("a lab node's configuration");
     config.limits.origin_entries_per_second = 1;
@@ -99,10 +105,7 @@ async fn a_flood_is_slowed_down_and_nothing_of_it_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_show_the_same() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     if cfg!(feature = "sled") {
         // Engines may differ from node to node: what they show must not.
         let file = dir.path().join("lab/lt-1/node.toml");
@@ -134,10 +137,7 @@ async fn two_nodes_show_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fence_that_cannot_be_raised_shows_in_the_health_and_is_tried_again() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let node_dir = dir.path().join("lab/ua-1");
     let ua = start(&node_dir).await;
     let fence = node_dir.join("fence");

@@ -138,21 +138,17 @@ impl Owner {
 
 /// Why a dial brought no connection, unless that lies here: in a drill, or in another attempt that was quicker.
 fn failure_of(error: &DialError) -> Option<String> {
+    let place =
+        |address: &Multiaddr| socket_address_of(address).map_or_else(|| address.to_string(), |place| place.to_string());
     match error {
         DialError::Transport(failed) => {
-            let why = |(address, error): &(Multiaddr, TransportError<std::io::Error>)| {
-                let place = socket_address_of(address).map_or_else(|| address.to_string(), |place| place.to_string());
-                match error {
-                    TransportError::Other(error) if is_timeout(error) => format!("no answer from {place}"),
-                    error => format!("{place}: {error}"),
-                }
+            let why = |(address, error): &(Multiaddr, TransportError<std::io::Error>)| match error {
+                TransportError::Other(error) if is_timeout(error) => format!("no answer from {}", place(address)),
+                error => format!("{}: {error}", place(address)),
             };
             Some(failed.iter().map(why).collect::<Vec<_>>().join(", "))
         }
-        DialError::WrongPeerId { address, .. } => {
-            let place = socket_address_of(address).map_or_else(|| address.to_string(), |place| place.to_string());
-            Some(format!("{place} is held by another key"))
-        }
+        DialError::WrongPeerId { address, .. } => Some(format!("{} is held by another key", place(address))),
         DialError::NoAddresses => Some("no address is known".to_owned()),
         _ => None,
     }

@@ -17,7 +17,7 @@ use vatra_model::{
 use super::*;
 use crate::node::local::LocalOp;
 use crate::node::run::Node;
-use crate::node::tests::{call, draft, lab, start};
+use crate::node::tests::{call, draft, lab_directory, start};
 
 /// UA's node, and what a test needs to speak for LT's.
 struct Desk {
@@ -29,10 +29,7 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Desk {
-        // Another test may have installed it.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let dir = tempfile::tempdir().expect("a directory");
-        lab(dir.path());
+        let dir = lab_directory();
         let config = |name: &str| NodeConfig::load(&dir.path().join(name)).expect("a lab node's configuration");
         let node = start(&dir.path().join("lab/ua-1")).await;
         let bundles = Arc::new(Bundles::new(node.shared.clone(), &config("lab/ua-1")));

@@ -26,6 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Looks {
     /// The last position that was looked at, while a look is under way.
     under_way: Option<Option<Position>>,
+    /// When the next begins by itself; `None` while nothing is known to be noted.
     next: Option<Instant>,
     /// Something looked at stays noted.
     leaves: bool,

@@ -5,7 +5,7 @@ use super::*;
 use crate::config::NodeConfig;
 use crate::node::local::Receipt;
 use crate::node::run::{Node, start_mesh};
-use crate::node::tests::{draft, lab};
+use crate::node::tests::{draft, lab_directory};
 
 /// A driver whose rounds the test makes itself.
 struct Desk {
@@ -15,10 +15,7 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Desk {
-        // Another test may have installed it.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let dir = tempfile::tempdir().expect("a directory");
-        lab(dir.path());
+        let dir = lab_directory();
         let config = NodeConfig::load(&dir.path().join("lab/ua-1")).expect("a lab node's configuration");
         let (mesh, _) = start_mesh(&config).await.expect("a free port");
         let (driver, _) = Node::assemble(&config, &mesh, &mut Registry::default()).expect("a new node");

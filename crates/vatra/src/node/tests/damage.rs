@@ -55,10 +55,7 @@ async fn used(dir: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_used_store_is_clean_and_a_flipped_bit_is_found() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let ua = dir.path().join("lab/ua-1");
     used(&ua).await;
     // A restart writes too.
@@ -83,10 +80,7 @@ async fn a_used_store_is_clean_and_a_flipped_bit_is_found() {
 
 /// Damages what `choose` picks of a used store, an entry or something else, and publishes: the new alert must stand in another log.
 async fn leaves_its_log(is_entry: bool, choose: impl FnOnce(&vatra_store::Reader, LogId, Vec<u8>) -> Vec<u8>) {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let ua = dir.path().join("lab/ua-1");
     used(&ua).await;
     let config = NodeConfig::load(&ua).expect("a lab node's configuration");
@@ -114,10 +108,7 @@ fn packed(dir: &Path, log: LogId, places: &[u64]) -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_entries_are_fetched_again_and_told_to_nobody_twice() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let [ua_dir, lt_dir] = ["ua-1", "lt-1"].map(|name| dir.path().join("lab").join(name));
     let (ua, lt) = (start(&ua_dir).await, start(&lt_dir).await);
     let state = |node: &Node| *node.shared.state.borrow();
@@ -176,10 +167,7 @@ fn read_on(node: &Node, mut after: Position) -> (Vec<ChangeId>, Position) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_subscriber_went_past_is_told_again_when_it_can_be_read() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let [ua_dir, lt_dir] = ["ua-1", "lt-1"].map(|name| dir.path().join("lab").join(name));
     let (ua, lt) = (start(&ua_dir).await, start(&lt_dir).await);
     let mut made = Vec::new();

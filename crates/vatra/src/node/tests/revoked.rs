@@ -27,10 +27,7 @@ fn revoking(key: NodeKey, last_valid: Vec<(LogId, Seq, EntryHash)>) -> Charter {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_past_a_revocation_are_found_with_their_records() {
-    // Another test may have installed it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let dir = tempfile::tempdir().expect("a directory");
-    lab(dir.path());
+    let dir = lab_directory();
     let ua = dir.path().join("lab/ua-1");
     let node = start(&ua).await;
     let mut made = Vec::new();
