@@ -3,6 +3,7 @@
 //! Epoch 1 is signed by more than half of its own full members; every later epoch by more than half of the
 //! full members of the epoch before it. Signatures are collected offline, in any order.
 
+mod ended;
 mod epoch;
 
 use minicbor::{Decoder, Encoder};
@@ -11,8 +12,9 @@ use thiserror::Error;
 use crate::cbor;
 use crate::certificate::{CertificateError, SignedCertificate};
 use crate::change::ChangeError;
-use crate::ids::{MemberCode, NodeKey};
+use crate::ids::{LogId, MemberCode, NodeKey};
 
+pub use ended::LogEnd;
 pub use epoch::{CharterEpoch, CharterMember, MemberRole, Revocation, SignedEpoch};
 
 /// Longest encoded charter (all epochs) in bytes.
@@ -32,6 +34,8 @@ pub const REVOCATION_LOGS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charter {
     epochs: Vec<SignedEpoch>,
+    /// What they say of revoked keys, together.
+    ended: ended::Ended,
 }
 
 /// A charter or a change to it does not hold. Nothing was changed.
@@ -100,7 +104,9 @@ impl Charter {
             return Err(CharterError::Chain { expected_after: 0, found: first.epoch.epoch });
         }
         check_votes(&first, &first.epoch)?;
-        Ok(Charter { epochs: vec![first] })
+        let mut ended = ended::Ended::default();
+        ended.add(&first.epoch);
+        Ok(Charter { epochs: vec![first], ended })
     }
 
     /// Appends the next epoch.
@@ -115,6 +121,7 @@ impl Charter {
             return Err(chain);
         }
         check_votes(&next, &last.epoch)?;
+        self.ended.add(&next.epoch);
         self.epochs.push(next);
         Ok(())
     }
@@ -155,7 +162,7 @@ impl Charter {
         let claimed = certificate.certificate();
         let member = self.current().member(claimed.member).ok_or(AdmitError::UnknownMember(claimed.member))?;
         certificate.verify(&member.root)?;
-        if self.revocation(&claimed.key).is_some() {
+        if self.is_revoked(&claimed.key) {
             return Err(AdmitError::Revoked(claimed.key));
         }
         Ok(member.role)
@@ -180,10 +187,16 @@ impl Charter {
         Err(refused)
     }
 
-    /// The revocation of a node key, if it has one.
+    /// Whether any epoch revokes a node key: it is for good.
     #[must_use]
-    pub fn revocation(&self, key: &NodeKey) -> Option<&Revocation> {
-        self.current().revocations.iter().find(|revocation| revocation.key == *key)
+    pub fn is_revoked(&self, key: &NodeKey) -> bool {
+        self.ended.is_revoked(key)
+    }
+
+    /// Where a log of a revoked key ends: the lowest place that any epoch named. `None` if the key is not revoked.
+    #[must_use]
+    pub fn end_of(&self, key: &NodeKey, log: &LogId) -> Option<LogEnd> {
+        self.ended.end_of(key, log)
     }
 
     /// The chain as CBOR: `[signed epoch bytes, ..]`.

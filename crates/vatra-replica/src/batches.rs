@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vatra_model::LogId;
+use vatra_model::{CheckedEntry, LogId};
 
 use crate::input::{Batch, Effect, Now, RestoredLog};
 use crate::planner::Ripening;
@@ -62,8 +62,10 @@ impl Replica {
             effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });
         }
         let pushed = done.batch.entries.iter().zip(&done.came);
-        let is_told = |hash| !done.batch.strays.contains(&hash) && !done.batch.mended.contains(&hash);
-        let pushed = pushed.filter(|(entry, _)| is_told(entry.hash()));
+        let is_apart = |hash| done.batch.strays.contains(&hash) || done.batch.mended.contains(&hash);
+        // A revocation that came while it was written may have ended its log before it.
+        let is_left = |entry: &CheckedEntry| self.covers(entry);
+        let pushed = pushed.filter(|(entry, _)| !is_apart(entry.hash()) && is_left(entry));
         let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
         self.spread(now, &entries, &came, effects);
         for entry in done.batch.entries.iter().filter(|entry| done.batch.mended.contains(&entry.hash())) {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vatra_model::charter::LogEnd;
 use vatra_model::fork::fork_head;
 use vatra_model::limits::STRAYS_MAX;
-use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId};
+use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, Seq};
 
 use crate::input::Reject;
 use crate::logs::{Accepted, AheadRow};
@@ -90,6 +91,13 @@ impl Fork {
         std::mem::take(&mut self.waiting)
     }
 
+    /// A revocation ends the log: strays past that are no longer of it.
+    pub(crate) fn end_at(&mut self, end: &LogEnd) {
+        self.strays.retain(|(seq, hash), _| end.covers(Seq(*seq), *hash));
+        self.waiting.retain(|entry| end.covers(entry.header().seq, entry.hash()));
+        self.head = None;
+    }
+
     /// A stray is on disk; `true` if it was not before.
     pub(crate) fn saved(&mut self, stray: (u64, EntryHash)) -> bool {
         match self.strays.get_mut(&stray) {
@@ -168,7 +176,7 @@ fn durable(row: &AheadRow) -> ((u64, EntryHash), Stray) {
 #[cfg(test)]
 mod tests {
     use vatra_model::wire::LogDescriptor;
-    use vatra_model::{AudienceId, Class, Entry, EntryDraft, Hlc, Incarnation, Realm, Secret, Seq, SignedHeader};
+    use vatra_model::{AudienceId, Class, Entry, EntryDraft, Hlc, Incarnation, Realm, Secret, SignedHeader};
 
     use super::*;
 

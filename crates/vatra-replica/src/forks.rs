@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use vatra_model::charter::LogEnd;
 use vatra_model::limits::STRAYS_MAX;
 use vatra_model::wire::Message;
-use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, SignedHeader};
+use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, Seq, SignedHeader};
 
 use crate::fork::CheckedFork;
 use crate::input::{Batch, Effect, Event, NewLife, Now, Reject};
@@ -66,6 +67,16 @@ impl Inquiries {
     /// Whether the place at which a log parts from a peer's is being looked for.
     pub(crate) fn searches(&self, log: &LogId) -> bool {
         self.searches.contains_key(log)
+    }
+
+    /// The entry at a place is to be looked up in the store.
+    pub(crate) fn look_up(&mut self, log: LogId, place: Seq) {
+        self.recalls.insert((log, place.0, 1, None));
+    }
+
+    /// A revocation ends a log: what is in doubt past that need not be looked into.
+    pub(crate) fn end_log(&mut self, log: &LogId, end: &LogEnd) {
+        self.suspects.retain(|(of, seq, hash), _| of != log || end.covers(Seq(*seq), *hash));
     }
 
     /// Entries that are to be looked into.
@@ -217,7 +228,7 @@ impl Replica {
         fork: CheckedFork,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reject> {
-        self.logs.describe(log, &self.me)?;
+        self.describe(log)?;
         self.accept_fork(fork, effects);
         Ok(())
     }

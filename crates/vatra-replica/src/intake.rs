@@ -30,7 +30,7 @@ impl Replica {
             {
                 effects.push(Effect::TrustChanged);
             }
-            if let Err(refused) = self.logs.describe(log, &self.me) {
+            if let Err(refused) = self.describe(log) {
                 effects.push(reject(refused));
             }
         }
@@ -94,7 +94,7 @@ impl Replica {
         let header = *entry.header();
         let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
         let before = height(&self.logs);
-        let accepted = self.logs.offer(&self.trust, entry)?;
+        let accepted = self.logs.offer(entry)?;
         if matches!(came, Came::Pushed(_)) && height(&self.logs) > before {
             self.logs.note_growth(&header.log, now.mono);
         }
@@ -134,12 +134,12 @@ impl Replica {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let wait = state.push_wait_ms();
         for (log, height) in heights {
+            let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |log| (log.accepted().height, log.end()));
+            // Nothing past its end is of the log, whoever announces it.
+            let height = height.min(end);
             if log == own_log {
                 of_own = of_own.max(Some(height));
             }
-            let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |log| (log.accepted().height, log.end()));
-            // Nothing past a fork is of the log, whoever announces it.
-            let height = height.min(end);
             if state.learn(log, height) && height > held {
                 ahead.push((log, height));
             }

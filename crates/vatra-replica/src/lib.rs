@@ -37,6 +37,7 @@ mod weight;
 
 mod link;
 mod pace;
+mod revoked;
 mod seeded;
 mod status;
 mod trust;

@@ -1,5 +1,6 @@
 //! What is held of each log: contiguous heights, entries beyond a gap, and what is staged but not yet durable.
 
+mod ending;
 mod gaps;
 mod offering;
 
@@ -59,6 +60,8 @@ pub(crate) struct LogState {
     recent: VecDeque<(u64, EntryHash)>,
     /// Where the log ends and why, if its origin contradicted itself.
     pub(crate) fork: Option<Fork>,
+    /// Where it ends because its key is revoked. A fork lies below that.
+    ended: Option<ending::Ended>,
     /// An entry beyond the gap turned out not to follow; its place.
     broken: Option<u64>,
     /// The descriptor is not yet on disk.
@@ -104,6 +107,7 @@ impl LogState {
             ahead: BTreeMap::new(),
             recent: VecDeque::new(),
             fork: None,
+            ended: None,
             broken: None,
             unsaved,
             growth: None,
@@ -168,9 +172,16 @@ impl LogState {
         self.accepted.height
     }
 
-    /// The fork place, past which nothing belongs to the log any more; without a fork, past everything.
+    /// The fork place, or that at which a revocation ends the log: nothing from there on belongs to it any more. Without
+    /// either, past everything.
     pub(crate) fn end(&self) -> u64 {
-        self.fork.as_ref().map_or(u64::MAX, |fork| fork.place)
+        let revoked = self.ended.map_or(u64::MAX, |ended| ended.end.place());
+        self.fork.as_ref().map_or(u64::MAX, |fork| fork.place).min(revoked)
+    }
+
+    /// Whether it is not known yet how much of the log is left: the store is being looked through.
+    fn is_open(&self) -> bool {
+        self.fork.as_ref().is_some_and(|fork| !fork.is_settled) || self.open_end().is_some()
     }
 
     /// What of the log is compared with others: contiguous entries, or all of the trunk together with the strays.
@@ -178,6 +189,7 @@ impl LogState {
         match &self.fork {
             Some(fork) if !fork.is_settled || !fork.is_saved => None,
             Some(fork) if self.durable.height >= fork.place => Some(Head { height: fork.place, head: fork.head()? }),
+            None if self.open_end().is_some() => None,
             _ => Some(self.durable),
         }
     }
@@ -197,9 +209,8 @@ impl LogState {
     }
 
     fn row(&self) -> LogRow {
-        // Where a log ends whose store is being looked through is not known yet; a row may be behind its entries.
-        let is_open = self.fork.as_ref().is_some_and(|fork| !fork.is_settled);
-        let head = if is_open { Head::EMPTY } else { self.accepted };
+        // A row may be behind its entries.
+        let head = if self.is_open() { Head::EMPTY } else { self.accepted };
         LogRow { descriptor: self.checked.descriptor.clone(), head }
     }
 
@@ -208,8 +219,7 @@ impl LogState {
     }
 
     fn is_unsaved(&self) -> bool {
-        let is_open = self.fork.as_ref().is_some_and(|fork| !fork.is_settled);
-        self.unsaved || (self.accepted != self.durable && !is_open)
+        self.unsaved || (self.accepted != self.durable && !self.is_open())
     }
 }
 
@@ -355,9 +365,10 @@ impl Logs {
     pub(crate) fn forget_entries(&mut self) {
         self.touched.extend(self.logs.keys());
         for state in self.logs.values_mut() {
-            let fork = state.fork.take();
+            let (fork, ended) = (state.fork.take(), state.ended);
             *state = LogState::new(state.checked.clone(), Head::EMPTY, true);
-            state.fork = fork;
+            (state.fork, state.ended) = (fork, ended);
+            state.end_at_fork();
             if let Some(fork) = &mut state.fork {
                 fork.forget_unsaved();
             }

@@ -188,8 +188,7 @@ impl Replica {
 
     /// The greatest height of a log that any linked peer is known to hold.
     pub(crate) fn target(&self, log: &LogId) -> u64 {
-        let end = self.logs.get(log).map_or(u64::MAX, LogState::end);
-        self.peers.values().map(|peer| peer.known(log)).max().unwrap_or(0).min(end)
+        self.peers.values().map(|peer| peer.known(log)).max().unwrap_or(0).min(self.end(log))
     }
 
     /// Drops requests without progress, then asks for what is missing and free.
@@ -234,7 +233,7 @@ impl Replica {
     /// else from being asked.
     fn ask_for(&mut self, now: Now, log: LogId, urgent: bool, effects: &mut Vec<Effect>) -> bool {
         let held = held_height(self.logs.get(&log));
-        let ripe = self.ripening[&log].ripe.min(self.ceiling(&log));
+        let ripe = self.ripening[&log].ripe.min(self.end(&log));
         let is_free = |peer: &Peer| {
             let same = peer.wants.values().filter(|asked| asked.want.classes.is_urgent() == urgent).count();
             let most = if urgent { URGENT_WANTS_PER_PEER } else { WANTS_PER_PEER };
@@ -274,13 +273,9 @@ impl Replica {
         request
     }
 
-    /// The height past which entries of a log would be refused or are no longer of it: its node was revoked, or it
-    /// forked there.
-    fn ceiling(&self, log: &LogId) -> u64 {
-        let Some(state) = self.logs.get(log) else { return u64::MAX };
-        let Some(revocation) = self.trust.charter().revocation(&state.origin()) else { return state.end() };
-        let last = revocation.last_valid.iter().find(|(revoked, _, _)| revoked == log);
-        last.map_or(0, |(_, last, _)| last.0.saturating_add(1)).min(state.end())
+    /// The height past which entries are no longer of a log: it forked there, or a revocation ends it.
+    fn end(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(u64::MAX, LogState::end)
     }
 
     /// Requests for a log that keep a peer from being asked for the same: those of peers that let no more requests go

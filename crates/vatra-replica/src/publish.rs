@@ -152,7 +152,7 @@ impl Replica {
         let draft =
             EntryDraft { realm: Realm::OPS, log: self.own_log, seq, prev, hlc: self.hlc, class, expires_hours: 0 };
         let entry = Entry::sign(&draft, changes, &self.secret).expect("groups stay within the entry limits");
-        let offered = self.logs.offer(&self.trust, &entry);
+        let offered = self.logs.offer(&entry);
         assert_eq!(offered, Ok(Accepted::New), "our own next entry fits our own log");
         self.staged.push(Staged { entry: std::sync::Arc::new(entry), came: Came::Local, kept: Kept::InPlace });
         seq
@@ -182,7 +182,7 @@ impl Replica {
                 return false;
             }
         };
-        if let Err(reject) = self.logs.describe(checked, &self.me) {
+        if let Err(reject) = self.describe(checked) {
             effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
             return false;
         }

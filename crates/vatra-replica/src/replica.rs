@@ -264,6 +264,7 @@ impl Replica {
                 None => None,
             };
             self.logs.restore(checked, log.row.head, log.ahead, fork);
+            self.end_log(&id);
             self.look_into(&id);
         }
         Ok(())
@@ -291,6 +292,7 @@ impl Replica {
                 }
             }
             Input::Recalled { log, from, count_max, headers, stray } => {
+                self.settle_end(log, from, &headers);
                 self.learn_expected(now, log, from, &headers, effects);
                 // One header alone settles nothing between neighbours, and those in doubt wait for their own look.
                 if count_max > 1 || self.inquiries.searches(&log) {

@@ -61,7 +61,7 @@ impl Replica {
     /// An entry that no height tells of came from a peer and could not be kept. Nobody would ask for it and nobody gives
     /// it again, so that peer is asked once writing works.
     pub(crate) fn note_lost(&mut self, peer: NodeKey, log: LogId, seq: u64) {
-        let is_told = self.target(&log) > seq;
+        let is_told = self.target(&log) > seq || self.logs.get(&log).is_some_and(|state| state.end() <= seq);
         let others = (peer, LogId([0; 16]))..=(peer, LogId([0xff; 16]));
         let has_room = self.lost.contains_key(&(peer, log))
             || (self.lost.len() < LOST_MAX && self.lost.range(others).count() < LOST_PER_PEER_MAX);

@@ -151,8 +151,9 @@ impl Replica {
         let (ours, trunk) = (fork.head(), self.logs.get(&log).and_then(LogState::whole_trunk));
         let asked =
             |stray: &Stray| self.stray_talk.wants.values().any(|want| want.log == log && want.items.contains(stray));
-        let missing: Vec<Stray> =
-            list.items.iter().filter(|stray| stray.0 >= fork.place && !fork.holds(stray)).copied().collect();
+        let covers = |stray: &Stray| self.logs.get(&log).is_some_and(|state| state.covers(stray.0, stray.1));
+        let is_missing = |stray: &&Stray| stray.0 >= fork.place && !fork.holds(stray) && covers(stray);
+        let missing: Vec<Stray> = list.items.iter().filter(is_missing).copied().collect();
         let free: Vec<Stray> = missing.iter().filter(|stray| !asked(stray)).copied().collect();
         if let Some(talk) = self.stray_talk.talk(peer, log) {
             talk.head = Some(list.head);

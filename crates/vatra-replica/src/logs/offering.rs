@@ -9,7 +9,6 @@ use vatra_model::{CheckedEntry, EntryHash, ForkProof, Head, LogId};
 use super::{Ahead, AheadRow, LogState, Logs};
 use crate::fork::Fork;
 use crate::input::Reject;
-use crate::trust::Trust;
 
 /// Hashes of the contiguous part that are remembered.
 const RECENT_MAX: usize = 64;
@@ -34,19 +33,13 @@ pub(crate) enum Accepted {
 
 impl Logs {
     /// Takes an entry if its writer was entitled and it fits.
-    pub(crate) fn offer(&mut self, trust: &Trust, entry: &CheckedEntry) -> Result<Accepted, Reject> {
+    pub(crate) fn offer(&mut self, entry: &CheckedEntry) -> Result<Accepted, Reject> {
         let header = entry.header();
         let (log, seq) = (header.log, header.seq.0);
         let state = self.get_mut(&log).ok_or(Reject::UndescribedLog(log))?;
-        let origin = state.origin();
-        if state.checked.role == MemberRole::Observer && seq > 0 {
+        let is_observers = state.checked.role == MemberRole::Observer && seq > 0;
+        if is_observers || !state.covers(seq, entry.hash()) {
             return Err(Reject::NotEntitled { log, seq });
-        }
-        if let Some(revocation) = trust.charter().revocation(&origin) {
-            let last = revocation.last_valid.iter().find(|(revoked, _, _)| *revoked == log);
-            if last.is_none_or(|(_, last, hash)| header.seq > *last || (header.seq == *last && entry.hash() != *hash)) {
-                return Err(Reject::NotEntitled { log, seq });
-            }
         }
         state.offer(entry)
     }
@@ -70,8 +63,9 @@ impl Logs {
         held: &[AheadRow],
     ) -> Vec<Arc<CheckedEntry>> {
         let Some(state) = self.get_mut(log) else { return Vec::new() };
+        let covered: Vec<AheadRow> = held.iter().copied().filter(|row| state.covers(row.seq, row.hash)).collect();
         let Some(fork) = &mut state.fork else { return Vec::new() };
-        let waiting = fork.settle(held);
+        let waiting = fork.settle(&covered);
         let place = fork.place;
         for head in [&mut state.accepted, &mut state.durable] {
             if head.height == place && place > 0 && head.head == EntryHash::ZERO {
@@ -105,7 +99,8 @@ impl LogState {
             return Ok(if held.hash == hash { Accepted::Duplicate } else { Accepted::Doubtful });
         }
         if seq == self.accepted.height {
-            if header.prev != self.accepted.head {
+            // In the last valid place of a revoked key's log the store may have another entry.
+            if header.prev != self.accepted.head || self.ended.is_some_and(|ended| ended.is_other) {
                 return Ok(Accepted::Doubtful);
             }
             self.append(seq, hash);
@@ -157,6 +152,7 @@ impl LogState {
     /// Ends the log at a place. What lies past it is looked for in the store, because its hashes are not at hand.
     pub(super) fn part(&mut self, place: u64, proof: ForkProof) {
         self.fork = Some(Fork::proved(place, proof, self.fork.take()));
+        self.end_at_fork();
         self.ahead.retain(|seq, _| *seq < place);
         self.broken = self.broken.filter(|broken| *broken < place);
         self.recent.clear();

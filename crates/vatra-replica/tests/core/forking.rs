@@ -13,61 +13,10 @@ use vatra_model::{
 };
 use vatra_replica::{Effect, Event, Input, NewLife};
 
+use crate::liar::*;
 use crate::support::*;
 
-/// The member that contradicts itself.
-const LIAR: u8 = 9;
 const GARBAGE: EntryHash = EntryHash([0xaa; 32]);
-
-fn log() -> LogId {
-    LogId::derive(&key(LIAR), Incarnation(77), &AudienceId::FEDERATION)
-}
-
-fn entry(seq: u64, prev: EntryHash, words: &str) -> CheckedEntry {
-    let draft = EntryDraft {
-        realm: Realm::OPS,
-        log: log(),
-        seq: Seq(seq),
-        prev,
-        hlc: Hlc(1_000 + seq),
-        class: Class::Routine,
-        expires_hours: 0,
-    };
-    Entry::sign(&draft, vec![words.as_bytes().to_vec()], &secret(LIAR)).expect("small")
-}
-
-/// A chain of entries from a place on.
-fn chain(from: u64, mut prev: EntryHash, words: &[&str]) -> Vec<CheckedEntry> {
-    let mut next = |(seq, words): (u64, &&str)| {
-        let entry = entry(seq, prev, words);
-        prev = entry.hash();
-        entry
-    };
-    (from..).zip(words).map(&mut next).collect()
-}
-
-fn give(node: &mut Node, from: u8, entries: &[CheckedEntry]) -> Vec<Effect> {
-    let descriptor = LogDescriptor {
-        certificate: certificate(LIAR).encode().into(),
-        incarnation: Incarnation(77),
-        audience: AudienceId::FEDERATION,
-        realm: Realm::OPS,
-    };
-    let known = node.replica.trust().check_log(descriptor).expect("of a member");
-    let entries = entries.iter().cloned().map(Arc::new).collect();
-    node.act([Input::Entries { peer: Some(key(from)), request: None, logs: vec![known], entries }])
-}
-
-fn permutations(count: usize) -> Vec<Vec<usize>> {
-    if count == 0 {
-        return vec![vec![]];
-    }
-    let shorter = permutations(count - 1);
-    let insert = |order: &Vec<usize>| {
-        (0..=order.len()).map(|at| [&order[..at], &[count - 1], &order[at..]].concat()).collect::<Vec<_>>()
-    };
-    shorter.iter().flat_map(insert).collect()
-}
 
 /// What a node comes to: where the log is forked, what it tells of it, and what it holds.
 type Verdict = (Option<u64>, Frontier, BTreeSet<EntryHash>);
@@ -77,15 +26,6 @@ fn verdict(node: &mut Node) -> Verdict {
     let status = node.replica.status(node.now);
     let forked = status.logs.iter().find(|status| status.log == log()).and_then(|status| status.forked);
     (forked, node.replica.frontier(), node.held())
-}
-
-/// A linked node. The charter is founded once: its signatures are what costs most in here.
-fn fresh() -> Node {
-    static CHARTER: OnceLock<Charter> = OnceLock::new();
-    let charter = CHARTER.get_or_init(|| charter(MEMBERS)).clone();
-    let mut node = Node::with_config(0, bare(0, charter));
-    node.greet(1, &Frontier::default());
-    node
 }
 
 /// Every order comes to the same, one by one, and for some orders also in pairs, all at once, and with a restart in the

@@ -1,5 +1,6 @@
 //! The core through its inputs and effects, without network or disk.
 
+mod liar;
 mod support;
 
 mod flooding;
@@ -9,6 +10,7 @@ mod mesh;
 mod planning;
 mod publishing;
 mod resuming;
+mod revoking;
 mod seen;
 mod trusting;
 mod writing;

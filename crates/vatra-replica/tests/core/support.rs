@@ -131,6 +131,11 @@ impl Node {
         for input in inputs {
             self.replica.handle(self.now, input, &mut effects);
         }
+        self.go_on(effects)
+    }
+
+    /// Performs effects until there is nothing left to write.
+    pub(crate) fn go_on(&mut self, mut effects: Vec<Effect>) -> Vec<Effect> {
         let mut told = Vec::new();
         for round in 0.. {
             assert!(round < 100, "the core asks for more without end: {effects:?}");

@@ -1,0 +1,93 @@
+//! Logs of revoked keys: each ends after the last entry that the charter calls valid, whenever and however what lies
+//! past it came.
+//!
+//! Such an end is a part of the charter, as a fork's place is a part of its proof, so all nodes that have the charter
+//! come to hold, tell and show the same. What a store has past the end stays there; it is not served.
+
+use vatra_model::{CheckedEntry, LogId, Seq, SignedHeader};
+
+use crate::input::Reject;
+use crate::logs::AheadRow;
+use crate::replica::{Kept, Replica};
+use crate::trust::CheckedLog;
+
+impl Replica {
+    /// Takes a log in, and ends it if its key is revoked.
+    pub(crate) fn describe(&mut self, log: CheckedLog) -> Result<(), Reject> {
+        let id = log.id;
+        self.logs.describe(log, &self.me)?;
+        self.end_log(&id);
+        Ok(())
+    }
+
+    /// Whether an entry may be of its log as far as revocations tell.
+    pub(crate) fn covers(&self, entry: &CheckedEntry) -> bool {
+        let header = entry.header();
+        self.logs.get(&header.log).is_none_or(|state| state.covers(header.seq.0, entry.hash()))
+    }
+
+    /// A newer charter is in force.
+    pub(crate) fn end_logs(&mut self) {
+        let logs: Vec<LogId> = self.known_logs().collect();
+        for log in &logs {
+            self.end_log(log);
+        }
+    }
+
+    /// Ends a log where the charter says, if its key is revoked.
+    pub(crate) fn end_log(&mut self, log: &LogId) {
+        let Some(origin) = self.logs.get(log).map(crate::logs::LogState::origin) else { return };
+        let Some(end) = self.trust.charter().end_of(&origin, log) else { return };
+        let Some(to_look_up) = self.logs.end_at(log, end) else { return };
+        self.staged.retain(|staged| {
+            let header = staged.entry.header();
+            // What is put back is only a row.
+            staged.kept == Kept::Again || header.log != *log || end.covers(header.seq, staged.entry.hash())
+        });
+        self.inquiries.end_log(log, &end);
+        if let Some(last) = to_look_up {
+            self.inquiries.look_up(*log, last);
+        }
+        self.forget_past(log, end.place());
+    }
+
+    /// The store was looked through from a place on, which may tell how much of an ended log is left.
+    pub(crate) fn settle_end(&mut self, log: LogId, from: u64, headers: &[SignedHeader]) {
+        let is_asked = |last: Seq| last.0 == from;
+        let Some(last) = self.logs.get(&log).and_then(|state| state.open_end()).filter(|last| is_asked(*last)) else {
+            return;
+        };
+        let held = headers.first().and_then(|signed| {
+            let header = signed.header().ok().filter(|header| header.seq == last)?;
+            Some(AheadRow { seq: last.0, hash: signed.hash(), prev: header.prev })
+        });
+        if held.is_none() && self.is_being_written(&log) {
+            // It may not have been there yet.
+            return self.inquiries.look_up(log, last);
+        }
+        self.logs.settle_end(&log, held);
+        let left = self.logs.get(&log).map_or(0, |state| state.accepted().height);
+        if left < last.0.saturating_add(1) {
+            // Those who hold the named entry say so again.
+            self.forget_past(&log, left);
+        }
+        self.look_into(&log);
+    }
+
+    /// What peers said of a log past a place does not count any more.
+    fn forget_past(&mut self, log: &LogId, place: u64) {
+        for peer in self.peers.values_mut() {
+            peer.unlearn(log, place);
+        }
+        if self.target(log) <= self.logs.get(log).map_or(0, |state| state.durable().height) {
+            self.behind_since.remove(log);
+        }
+        self.plan_stale = true;
+    }
+
+    /// Whether entries of a log are staged or being written.
+    fn is_being_written(&self, log: &LogId) -> bool {
+        let in_flight = self.in_flight.iter().flat_map(|flight| &flight.batch.entries);
+        self.staged.iter().map(|staged| &staged.entry).chain(in_flight).any(|entry| entry.header().log == *log)
+    }
+}
