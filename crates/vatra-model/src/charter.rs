@@ -187,6 +187,12 @@ impl Charter {
         Err(refused)
     }
 
+    /// Whether any epoch revokes any node key.
+    #[must_use]
+    pub fn revokes(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Whether any epoch revokes a node key: it is for good.
     #[must_use]
     pub fn is_revoked(&self, key: &NodeKey) -> bool {

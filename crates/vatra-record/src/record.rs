@@ -97,6 +97,32 @@ impl Record {
         }
     }
 
+    /// The record that those of these changes make that lack nothing, and the others with what each lacks first.
+    #[must_use]
+    pub fn of_what_is_whole<'a>(
+        id: RecordId,
+        changes: impl IntoIterator<Item = AuthoredChange<'a>>,
+    ) -> (Record, Vec<(AuthoredChange<'a>, Lack)>) {
+        let mut record = Record::new(id);
+        let mut rest: Vec<AuthoredChange<'a>> = changes.into_iter().collect();
+        // Stamps mostly follow causality, so one look is mostly enough.
+        rest.sort_by_key(|change| (change.hlc, change.id));
+        loop {
+            let before = rest.len();
+            rest.retain(|change| {
+                let lacks = record.lack(*change).is_some();
+                if !lacks {
+                    record.apply(*change);
+                }
+                lacks
+            });
+            if rest.len() == before {
+                let lacking = rest.iter().filter_map(|change| Some((*change, record.lack(*change)?))).collect();
+                return (record, lacking);
+            }
+        }
+    }
+
     /// The record's id.
     #[must_use]
     pub fn id(&self) -> RecordId {

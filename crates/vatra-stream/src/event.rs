@@ -30,11 +30,16 @@ pub enum EventType {
     ContactUpdated,
     /// A contact left the roster.
     ContactRemoved,
+    /// A change of an alert that was told before has lost its effect: the key that made it, or one that it rests on, was
+    /// revoked before that.
+    AlertRetracted,
+    /// The same of a contact.
+    ContactRetracted,
 }
 
 impl EventType {
     /// All types.
-    pub const ALL: [EventType; 8] = [
+    pub const ALL: [EventType; 10] = [
         EventType::AlertCreated,
         EventType::AlertUpdated,
         EventType::AlertResponded,
@@ -43,6 +48,8 @@ impl EventType {
         EventType::ContactCreated,
         EventType::ContactUpdated,
         EventType::ContactRemoved,
+        EventType::AlertRetracted,
+        EventType::ContactRetracted,
     ];
 
     /// The CloudEvents `type`.
@@ -57,7 +64,15 @@ impl EventType {
             EventType::ContactCreated => "vatra.contact.created",
             EventType::ContactUpdated => "vatra.contact.updated",
             EventType::ContactRemoved => "vatra.contact.removed",
+            EventType::AlertRetracted => "vatra.alert.retracted",
+            EventType::ContactRetracted => "vatra.contact.retracted",
         }
+    }
+
+    /// Whether it takes back what was told of a change. Its id is then that of the change and `.retracted`.
+    #[must_use]
+    pub fn is_retraction(self) -> bool {
+        matches!(self, EventType::AlertRetracted | EventType::ContactRetracted)
     }
 }
 
@@ -86,7 +101,7 @@ pub struct StoredEvent {
     pub event_type: EventType,
     /// The record it is about.
     pub record: RecordId,
-    /// The change: the event's id, the same on every node.
+    /// The change: the event's id, the same on every node; with `.retracted` behind it if the event takes it back.
     pub change: ChangeId,
     /// The node that made the change.
     pub origin: Origin,
@@ -96,7 +111,7 @@ pub struct StoredEvent {
     pub received_at: WallMs,
     /// What filters see of the view.
     pub summary: Summary,
-    /// The view as compact JSON; never older than the change.
+    /// The view as compact JSON; never older than the change. Of a record that is no longer shown, only its id.
     pub view: Arc<[u8]>,
 }
 
@@ -123,10 +138,11 @@ impl EncodedEvent {
         let cursor = Cursor { store, position: event.position };
         let (mut frame, json_from) = open_frame(&cursor, event.view.len());
         let StoredEvent { record, change, origin, made_at, received_at, .. } = event;
+        let suffix = if event.event_type.is_retraction() { ".retracted" } else { "" };
         write_infallible(
             &mut frame,
             format_args!(
-                "{{\"specversion\":\"1.0\",\"id\":\"{change}\",\"source\":\"{origin}\",\"type\":\"{}\",\
+                "{{\"specversion\":\"1.0\",\"id\":\"{change}{suffix}\",\"source\":\"{origin}\",\"type\":\"{}\",\
                  \"subject\":\"{record}\",\"time\":\"{made_at}\",\"recordedtime\":\"{received_at}\",\
                  \"datacontenttype\":\"application/json\",\"cursor\":\"{cursor}\",\"data\":",
                 event.event_type.as_str(),
@@ -312,6 +328,15 @@ mod tests {
         let text = std::str::from_utf8(&line).unwrap();
         assert_eq!(encoded.sse(), format!("id: {cursor}\ndata: {text}\n").into_bytes());
         assert_eq!(encoded.view(), &*event().view);
+    }
+
+    #[test]
+    fn what_takes_an_event_back_has_an_id_of_its_own() {
+        let retracted = StoredEvent { event_type: EventType::AlertRetracted, ..event() };
+        let value: Value = serde_json::from_slice(&EncodedEvent::of(&retracted, STORE).line()).unwrap();
+        assert_eq!(value["id"], json!(format!("{}.retracted", "04".repeat(16))));
+        assert_eq!(value["type"], json!("vatra.alert.retracted"));
+        assert_eq!(EventType::ALL.iter().filter(|kind| kind.is_retraction()).count(), 2);
     }
 
     #[test]

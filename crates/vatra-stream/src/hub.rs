@@ -212,7 +212,11 @@ impl Shared {
     /// Follows the store up to `last`.
     async fn catch_up_to(self: &Arc<Shared>, last: Position) {
         loop {
-            let at = self.ring().end();
+            let at = {
+                let mut ring = self.ring();
+                ring.forget_to(self.source.rewritten_to());
+                ring.end()
+            };
             if at >= last {
                 return;
             }

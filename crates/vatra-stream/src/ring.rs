@@ -46,6 +46,15 @@ impl Ring {
         (self.start, self.end) = (at, at);
     }
 
+    /// Forgets the events up to a position.
+    pub(crate) fn forget_to(&mut self, at: Position) {
+        while let Some(oldest) = self.events.pop_front_if(|event| event.position() <= at) {
+            self.bytes -= oldest.bytes();
+        }
+        self.start = self.start.max(at);
+        self.end = self.end.max(at);
+    }
+
     /// Takes the events that follow, up to `end`; the oldest make room.
     pub(crate) fn append(&mut self, events: impl IntoIterator<Item = EncodedEvent>, end: Position) {
         for event in events {

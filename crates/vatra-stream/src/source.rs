@@ -49,6 +49,12 @@ pub trait EventSource: Send + Sync + 'static {
     /// The store could not be read; subscribers behind it are ended and come back with their cursors.
     fn events_after(&self, after: Position, limit: usize) -> Result<EventBatch, ReadError>;
 
+    /// What was read up to this position may read otherwise since, as changes have lost their effect: events up to here
+    /// that are kept in memory are read anew. 0 if there is none.
+    fn rewritten_to(&self) -> Position {
+        Position(0)
+    }
+
     /// The last durable position, as it grows. Sent only after the commit is on the disk.
     fn durable(&self) -> watch::Receiver<Position>;
 }

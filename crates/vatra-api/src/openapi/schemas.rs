@@ -322,11 +322,14 @@ fn event() -> Value {
     let types: Vec<&str> = types.chain(["vatra.checkpoint", "vatra.lagged", "vatra.reset"]).collect();
     json!({
         "type": "object",
-        "description": "CloudEvents 1.0. `data` is the record's view, never older than the change.",
+        "description": "CloudEvents 1.0. `data` is the record's view, never older than the change. A `retracted` event \
+            takes back an earlier one, whose key was revoked before it; if its record is no longer shown, `data` has only \
+            `id`, `kind` and `shown`, which is false.",
         "required": ["specversion", "id", "source", "type", "time", "cursor", "data"],
         "properties": {
             "specversion": {"const": "1.0"},
-            "id": {"type": "string", "description": "Id of the change, the same on every node"},
+            "id": {"type": "string", "description": "Id of the change, the same on every node; of a `retracted` event with \
+                `.retracted` behind it"},
             "source": {"type": "string", "description": "The node that made the change: vatra://MEMBER/KEY"},
             "type": {"enum": types},
             "subject": reference("RecordId"),

@@ -9,7 +9,7 @@ use crate::ids::{EntryHash, LogId, NodeKey, Seq};
 ///
 /// Entries before that one stay valid for good; what lies past it has no effect anywhere, and neither has another entry
 /// in its place (DESIGN 4; FAULTS S11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct LogEnd {
     /// Place and hash of the last valid entry; `None` if nothing of the log is valid.
     pub last: Option<(Seq, EntryHash)>,
@@ -51,6 +51,10 @@ impl Ended {
             }
             self.keys.insert(revocation.key, named);
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     pub(super) fn is_revoked(&self, key: &NodeKey) -> bool {

@@ -207,7 +207,11 @@ fn entries_under_way_to_the_disk_are_not_passed_on_past_the_end() {
     assert!(pushed.iter().all(|seq| seq.0 < 2), "{pushed:?}");
     node.run_for(500);
     assert_eq!(node.replica.frontier(), told(&entries[1]));
-    assert_eq!(node.entries.keys().map(|(_, seq)| *seq).collect::<Vec<_>>(), vec![0, 1, 2], "three was not written yet");
+    assert_eq!(
+        node.entries.keys().map(|(_, seq)| *seq).collect::<Vec<_>>(),
+        vec![0, 1, 2],
+        "three was not written yet"
+    );
 }
 
 /// Of several revocations of one key the lowest counts, whatever a later epoch says.

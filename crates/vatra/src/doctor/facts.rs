@@ -27,7 +27,7 @@ pub(crate) struct Facts {
     pub(crate) store: StoreFacts,
     /// Forked logs.
     pub(crate) forks: Vec<ForkStatus>,
-    /// Entries of revoked keys that keep their effect here.
+    /// Entries of revoked keys that are kept as evidence.
     pub(crate) revoked: Vec<RevokedEntries>,
     /// The members as the node sees them; empty when it does not run.
     pub(crate) members: Vec<MemberStatus>,

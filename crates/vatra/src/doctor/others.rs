@@ -29,22 +29,21 @@ pub(super) fn judge(facts: &Facts, found: &mut Findings) {
     }
 }
 
-/// What came before the revocation is not taken back by itself.
+/// What came before the revocation has lost its effect, but people may have acted on it.
 fn judge_revoked(facts: &Facts, found: &mut Findings) {
     for revoked in &facts.revoked {
         let records: Vec<String> = revoked.records.iter().map(ToString::to_string).collect();
         let records = if records.is_empty() { "none that can be read".to_owned() } else { records.join(", ") };
         let what = format!(
-            "{} entries of {} ({}) past the last valid one of its revoked key came before the revocation and keep \
-             their effect here; they touch these records: {records}",
+            "{} entries of {} ({}) past the last valid one of its revoked key came before the revocation; they have no \
+             effect any more and are kept as evidence; they touched these records: {records}",
             revoked.entries, revoked.name, revoked.member
         );
         let remedy = format!(
-            "look at each with `vatra alert show`; have {} cancel those that are not true: views of other nodes may \
-             lack them",
+            "tell those who acted on these records; what is true of them {} writes again from another node",
             revoked.member
         );
-        found.add(finding(Warning, "revoked-entries", what, remedy).about(revoked.log));
+        found.add(finding(Note, "revoked-entries", what, remedy).about(revoked.log));
     }
 }
 

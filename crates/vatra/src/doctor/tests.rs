@@ -95,12 +95,12 @@ fn fork(key: NodeKey, settled: bool) -> ForkStatus {
 fn what_a_revoked_key_wrote_before_is_told() {
     let (name, member) = ("lt-2".to_owned(), code("LT"));
     let entries = |records| RevokedEntries { log: LogId([9; 16]), name: name.clone(), member, entries: 2, records };
-    check(|facts| facts.revoked = vec![entries(Vec::new())], &[(Warning, "revoked-entries")]);
+    check(|facts| facts.revoked = vec![entries(Vec::new())], &[(Note, "revoked-entries")]);
     let mut facts = well();
     facts.revoked = vec![entries(vec![RecordId([7; 16])])];
     let found = diagnose(&facts).findings.remove(0);
     assert!(
-        found.what.contains(&RecordId([7; 16]).to_string()) && found.remedy.contains("have LT cancel"),
+        found.what.contains(&RecordId([7; 16]).to_string()) && found.remedy.contains("LT writes again"),
         "{found:?}"
     );
 }

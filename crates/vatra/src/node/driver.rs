@@ -189,7 +189,7 @@ impl Driver {
     }
 
     fn deadline(&self) -> Instant {
-        let works_off = !self.projector.backlog.is_empty() && self.is_writable();
+        let works_off = self.projector.has_work() && self.is_writable();
         if !self.deferred.is_empty() || !self.recalled.is_empty() || works_off {
             return Instant::now();
         }

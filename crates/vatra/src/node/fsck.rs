@@ -49,9 +49,9 @@ pub(crate) fn fsck(config: &NodeConfig, progress: impl FnMut(u64, u64)) -> anyho
     };
     let report = verify(&reader, &mut inspector)?;
     inspector.check_heads();
-    let mut wider = inspector.wider;
+    let mut wider = std::mem::take(&mut inspector.wider);
     if report.is_clean()
-        && let Some(problem) = check_digest(&reader)?
+        && let Some(problem) = check_digest(&reader, &inspector.charter)?
     {
         wider.push(problem);
     }
@@ -203,7 +203,7 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
 }
 
 /// Adds up the digest anew.
-fn check_digest(reader: &Reader) -> anyhow::Result<Option<String>> {
+fn check_digest(reader: &Reader, charter: &Charter) -> anyhow::Result<Option<String>> {
     let Some(bytes) = reader.meta(STATE)? else { return Ok(None) };
     let state: StateRow = codec::decode(&bytes, "the store's state")?;
     let origins = std::sync::Arc::new(crate::node::origins::Origins::default());
@@ -211,6 +211,7 @@ fn check_digest(reader: &Reader) -> anyhow::Result<Option<String>> {
         let row: LogRow = codec::decode(&bytes, "a log's row")?;
         origins.add([(&log, &row)]);
     }
+    origins.heed(charter);
     let views = crate::node::views::Views::new(reader.clone(), origins);
     let snapshot = reader.snapshot()?;
     let mut digest = Digest::default();

@@ -2,12 +2,15 @@
 //!
 //! Rebuilt from the stream rows at start, so that a commit need not write filter indexes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context;
 use vatra_model::view::Summary;
 use vatra_model::{Position, RecordId};
 use vatra_store::{PAGE_ROWS_MAX, Reader};
+use vatra_stream::EventType;
+
+use crate::node::views::{DocumentRow, event_type};
 
 /// One record.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct ListRow {
     pub(crate) latest: Position,
     pub(crate) record: RecordId,
     pub(crate) summary: Summary,
+    /// It is shown no longer.
+    is_hidden: bool,
 }
 
 /// All records that have a view.
@@ -31,6 +36,7 @@ impl Listing {
     /// Reads the whole stream once.
     pub(crate) fn load(reader: &Reader) -> anyhow::Result<Listing> {
         let mut listing = Listing::default();
+        let mut retracted = BTreeSet::new();
         let snapshot = reader.snapshot()?;
         let mut after = Position(0);
         loop {
@@ -41,17 +47,29 @@ impl Listing {
             for row in &page.rows {
                 let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
                 listing.note(row.record, row.position, summary);
+                if event_type(row.kind).is_some_and(EventType::is_retraction) {
+                    retracted.insert(row.record);
+                }
             }
             match page.last {
                 Some(last) if page.is_cut => after = last,
-                _ => return Ok(listing),
+                _ => break,
             }
         }
+        for record in retracted {
+            // A document that cannot be read says nothing; then the record is listed as far as it can be shown.
+            let document = snapshot.document(record).ok().flatten();
+            if document.and_then(|row| DocumentRow::read(&row).ok()).is_some_and(|row| row.item.is_none()) {
+                listing.hide(&record);
+            }
+        }
+        Ok(listing)
     }
 
     /// A record was created or changed at a position.
     pub(crate) fn note(&mut self, record: RecordId, position: Position, summary: Summary) {
-        match self.places.get(&record) {
+        let known = self.places.get(&record).filter(|place| !self.rows[**place].is_hidden);
+        match known {
             Some(&place) => {
                 let row = &mut self.rows[place];
                 row.latest = position;
@@ -59,20 +77,27 @@ impl Listing {
             }
             None => {
                 self.places.insert(record, self.rows.len());
-                self.rows.push(ListRow { created: position, latest: position, record, summary });
+                self.rows.push(ListRow { created: position, latest: position, record, summary, is_hidden: false });
             }
+        }
+    }
+
+    /// A record is shown no longer. Should it be again, it is new.
+    pub(crate) fn hide(&mut self, record: &RecordId) {
+        if let Some(place) = self.places.get(record) {
+            self.rows[*place].is_hidden = true;
         }
     }
 
     /// Rows created before a position, newest first.
     pub(crate) fn newest_first(&self, before: Option<Position>) -> impl Iterator<Item = &ListRow> {
         let end = before.map_or(self.rows.len(), |before| self.rows.partition_point(|row| row.created < before));
-        self.rows[..end].iter().rev()
+        self.rows[..end].iter().rev().filter(|row| !row.is_hidden)
     }
 
     /// Rows created after a position, oldest first.
     pub(crate) fn oldest_first(&self, after: Option<Position>) -> impl Iterator<Item = &ListRow> {
         let start = after.map_or(0, |after| self.rows.partition_point(|row| row.created <= after));
-        self.rows[start..].iter()
+        self.rows[start..].iter().filter(|row| !row.is_hidden)
     }
 }

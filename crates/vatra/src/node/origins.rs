@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use vatra_model::certificate::SignedCertificate;
+use vatra_model::charter::{Charter, LogEnd};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{LogId, MemberCode, NodeKey};
 use vatra_replica::{CheckedFork, LogRow};
@@ -22,6 +23,8 @@ pub(crate) struct Origins {
     logs: RwLock<Arc<BTreeMap<LogId, Arc<OriginInfo>>>>,
     /// Where logs are forked.
     forks: RwLock<Arc<BTreeMap<LogId, u64>>>,
+    /// The charter in force, if it revokes any key.
+    revoking: RwLock<Option<Arc<Charter>>>,
 }
 
 impl Origins {
@@ -63,6 +66,32 @@ impl Origins {
     /// Where logs are forked.
     pub(crate) fn forks(&self) -> Arc<BTreeMap<LogId, u64>> {
         self.forks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A charter is in force: what it revokes ends the logs of these keys.
+    pub(crate) fn heed(&self, charter: &Charter) {
+        if charter.revokes() {
+            *self.revoking.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(charter.clone()));
+        }
+    }
+
+    /// Whether any log may be ended by a revocation.
+    pub(crate) fn any_ended(&self) -> bool {
+        self.revoking.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Where a revocation ends a log, if its key is revoked.
+    pub(crate) fn end_of(&self, log: &LogId) -> Option<LogEnd> {
+        let charter = self.revoking.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        charter.end_of(&self.get(log)?.node, log)
+    }
+
+    /// All logs of revoked keys, and where they end.
+    pub(crate) fn ended(&self) -> Vec<(LogId, LogEnd)> {
+        if !self.any_ended() {
+            return Vec::new();
+        }
+        self.all().keys().filter_map(|log| Some((*log, self.end_of(log)?))).collect()
     }
 
     pub(crate) fn get(&self, log: &LogId) -> Option<Arc<OriginInfo>> {

@@ -4,6 +4,7 @@
 //! document row. Within one batch a record may be touched several times, so what was worked out is kept at hand.
 
 mod applying;
+mod retracting;
 mod round;
 mod rows;
 mod waiting;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use vatra_model::change::record_id;
+use vatra_model::charter::Charter;
 use vatra_model::fork::stray_log;
 use vatra_model::pack::Packer;
 use vatra_model::view::Summary;
@@ -33,6 +35,7 @@ use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY
 use crate::node::strays::stray_row;
 use crate::node::views::{DecodedEntry, Views};
 
+use retracting::Retracting;
 use round::Round;
 
 /// Changes after which one commit takes no further entry.
@@ -79,6 +82,10 @@ pub(crate) struct Projected {
     hashes: Vec<EntryHash>,
     /// An entry that could not be read was put back.
     pub(crate) has_put_back: bool,
+    /// Records that are shown no longer.
+    pub(crate) hidden: Vec<RecordId>,
+    /// What is left to be taken back once the commit is durable, if that changes.
+    retracting: Option<Retracting>,
 }
 
 /// A change of this node's own, in place.
@@ -103,6 +110,8 @@ pub(crate) struct Projector {
     pub(crate) life: LifeRow,
     /// What has come although not all that waited for it had its turn.
     pub(crate) backlog: BTreeSet<(RecordId, Lack)>,
+    /// What revocations take back and has not had its turn.
+    retracting: Retracting,
     /// The change under work.
     at: Option<At>,
     /// How far the rows of logs tell that they go.
@@ -128,6 +137,7 @@ impl Projector {
             state,
             life,
             backlog: BTreeSet::new(),
+            retracting: Retracting::default(),
             at: None,
             heights: BTreeMap::new(),
             complained: None,
@@ -178,9 +188,15 @@ impl Projector {
         let mut round = Round::new(snapshot, batch, from, own_log, next, &self.state, skipped);
         self.views.origins.add(batch.logs.iter().map(|(log, row)| (log, row)));
         self.views.origins.set_forks(&batch.forks);
+        if let Some(charter) = &batch.charter {
+            let charter = Charter::decode(charter).context("the core verified the charter")?;
+            self.heed(&charter, &round.snapshot)?;
+        }
+        self.retract(&mut round)?;
         self.work_off(&mut round)?;
         for entry in batch.entries[from..].iter().take(self.guard.part_entries_max()) {
-            if round.out.commit.stream.len() >= PART_CHANGES + round.unlocked || round.bytes >= PART_BYTES {
+            let others = round.unlocked + round.retracted;
+            if round.out.commit.stream.len() >= PART_CHANGES + others || round.bytes >= PART_BYTES {
                 break;
             }
             let started = Instant::now();
@@ -206,6 +222,9 @@ impl Projector {
                 self.backlog.remove(item);
             }
         }
+        if let Some(left) = &projected.retracting {
+            self.retracting = left.clone();
+        }
         self.guard.stored(projected.hashes.iter().copied());
         self.quarantine.add(&projected.quarantined);
         for change in &projected.quarantined {
@@ -215,6 +234,11 @@ impl Projector {
             self.metrics.show_quarantine(self.quarantine.by_member());
         }
         self.complain(&projected.quarantined);
+    }
+
+    /// Whether something is left to be done beside what comes in.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.backlog.is_empty() || self.retracting.is_open()
     }
 
     /// Says now and then that there are changes without effect; all of them stand in the quarantine.
@@ -260,6 +284,10 @@ impl Projector {
         let decoded = DecodedEntry { entry: checked.entry().clone(), hash, stored, origin };
         round.entries.push(Arc::new(decoded));
         let place = round.entries.len() - 1;
+        if self.views.is_past_end(&round.entries[place]) {
+            // It is kept as evidence.
+            return Ok(());
+        }
         if is_put_back {
             return round.put_back(place);
         }

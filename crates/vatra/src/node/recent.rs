@@ -1,6 +1,7 @@
 //! The newest events, kept in memory so that followers at the end of the stream never read the disk.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use vatra_model::Position;
@@ -15,6 +16,8 @@ const BYTES_MAX: usize = 16 << 20;
 #[derive(Default)]
 pub(crate) struct Recent {
     window: RwLock<Window>,
+    /// What was told up to here may read otherwise since.
+    rewritten: AtomicU64,
 }
 
 #[derive(Default)]
@@ -28,7 +31,7 @@ struct Window {
 impl Recent {
     /// An empty window at the end of the stream.
     pub(crate) fn at(end: Position) -> Recent {
-        Recent { window: RwLock::new(Window { after: end, ..Window::default() }) }
+        Recent { window: RwLock::new(Window { after: end, ..Window::default() }), rewritten: AtomicU64::new(0) }
     }
 
     /// Adds events that have become durable, in order.
@@ -43,6 +46,21 @@ impl Recent {
             window.bytes -= oldest.view.len();
             window.after = oldest.position;
         }
+    }
+
+    /// Events up to a position are read from the store from now on: some have lost their effect.
+    pub(crate) fn forget_to(&self, at: Position) {
+        let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
+        while let Some(oldest) = window.events.pop_front_if(|event| event.position <= at) {
+            window.bytes -= oldest.view.len();
+        }
+        window.after = window.after.max(at);
+        self.rewritten.store(at.0, Ordering::Release);
+    }
+
+    /// Up to where what was told may read otherwise since.
+    pub(crate) fn rewritten_to(&self) -> Position {
+        Position(self.rewritten.load(Ordering::Acquire))
     }
 
     /// Events after a position, `None` if the window begins later than that.

@@ -1,5 +1,5 @@
-//! Entries of revoked keys that were stored before the revocation came: they keep their effect (ADR 0009), so people
-//! must be told which they are.
+//! Entries of revoked keys past the ends of their logs, which came before the revocation: they are kept as evidence
+//! (ADR 0031), and people must be told which they are.
 
 use std::collections::BTreeSet;
 
@@ -32,18 +32,18 @@ pub(crate) fn stored(
     for (log, descriptor) in logs {
         let Ok(signed) = SignedCertificate::decode(&descriptor.certificate) else { continue };
         let origin = signed.certificate();
-        let Some(revocation) = charter.revocation(&origin.key) else { continue };
-        let last = revocation.last_valid.iter().find(|(revoked, _, _)| *revoked == log);
-        let valid = last.map_or(0, |(_, last, _)| last.0.saturating_add(1));
+        let Some(end) = charter.end_of(&origin.key, &log) else { continue };
         let mut records = BTreeSet::new();
         let mut packer = Packer::new();
-        let page = reader.entries(log, Seq(valid), Seq(u64::MAX), PageLimits::rows(READ_MAX))?;
-        let entries = page.rows.len() as u64;
-        if entries == 0 {
-            continue;
-        }
+        let from = end.last.map_or(Seq(0), |(last, _)| last);
+        let page = reader.entries(log, from, Seq(u64::MAX), PageLimits::rows(READ_MAX))?;
+        let mut entries = 0;
         for row in page.rows {
             let Ok(entry) = unpack_entry(&mut packer, &row.bytes) else { continue };
+            if end.covers(row.seq, entry.header.hash()) {
+                continue;
+            }
+            entries += 1;
             for bytes in entry.changes.iter().filter_map(|slot| slot.bytes()) {
                 match Change::decode(bytes) {
                     Ok(Change::Create(create)) => drop(records.insert(record_id(origin.member, &create))),
@@ -51,6 +51,9 @@ pub(crate) fn stored(
                     Ok(Change::Open(_) | Change::Unknown { .. }) | Err(_) => {}
                 }
             }
+        }
+        if entries == 0 {
+            continue;
         }
         found.push(RevokedEntries {
             log,

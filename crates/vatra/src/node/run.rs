@@ -213,6 +213,7 @@ impl Node {
         let mut projector = Projector::new(views.clone(), metrics.clone(), quarantine.clone(), state, life);
         projector.guard = Guard::open(&config.dir.join("at-work"));
         projector.backlog = pending::load_backlog(&snapshot)?;
+        projector.heed(replica.trust().charter(), &snapshot)?;
         let shared = Arc::new(Shared {
             mailbox: Arc::default(),
             pushes: Arc::default(),

@@ -38,6 +38,10 @@ impl EventSource for NodeEvents {
         Ok(EventBatch { events, end })
     }
 
+    fn rewritten_to(&self) -> Position {
+        self.recent.rewritten_to()
+    }
+
     fn durable(&self) -> watch::Receiver<Position> {
         self.durable.clone()
     }

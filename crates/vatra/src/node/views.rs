@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, anyhow};
 use vatra_model::pack::Packer;
 use vatra_model::view::{Summary, View};
-use vatra_model::{Change, ChangeId, Entry, EntryHash, LogId, Position, RecordId, Seq};
+use vatra_model::{Change, ChangeId, Entry, EntryHash, LogId, Position, RecordId, RecordKind, Seq};
 use vatra_record::{AuthoredChange, LoadError, Record};
 use vatra_store::{PAGE_ROWS_MAX, ReadError, Reader, Snapshot, StreamRow};
 use vatra_stream::{EventType, Origin, StoredEvent};
@@ -94,6 +94,9 @@ impl Views {
         let mut changes = Vec::with_capacity(places.len());
         for place in places {
             let decoded = self.entry(snapshot, place.log, place.seq)?;
+            if self.is_past_end(&decoded) {
+                continue;
+            }
             let change = decoded.change(place.index)?;
             changes.push((decoded, place.index, change));
         }
@@ -133,11 +136,23 @@ impl Views {
             let Some(row) = snapshot.stream_row(position)? else { continue };
             // A stray's name is no log's.
             let is_stray = || self.origins.get(&row.log).is_none();
-            if forks.get(&row.log).is_some_and(|place| row.seq.0 >= *place) || is_stray() {
+            let is_past_fork = forks.get(&row.log).is_some_and(|place| row.seq.0 >= *place) || is_stray();
+            if is_past_fork && !self.is_without_effect(snapshot, &row)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a revocation took the effect of a stream row's change away.
+    pub(crate) fn is_without_effect(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<bool> {
+        Ok(self.origins.any_ended() && self.is_past_end(&*self.entry(snapshot, row.log, row.seq)?))
+    }
+
+    /// Whether a revocation ends the log of an entry before it: it has no effect.
+    pub(crate) fn is_past_end(&self, decoded: &DecodedEntry) -> bool {
+        let header = &decoded.entry.header;
+        self.origins.end_of(&header.log).is_some_and(|end| !end.covers(header.seq, decoded.hash))
     }
 
     /// A stored entry, decoded.
@@ -186,12 +201,30 @@ impl Views {
         Ok((events, page.last.unwrap_or(after)))
     }
 
-    /// The event of a stream row, with its record's present view; `None` if the record is not shown.
+    /// The event of a stream row, with its record's present view; `None` if the record is not shown, or a revocation
+    /// took the change's effect away.
     pub(crate) fn event(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<Option<StoredEvent>> {
         let decoded = self.entry(snapshot, row.log, row.seq)?;
-        let Some(view) = self.shown(snapshot, row.record)? else { return Ok(None) };
-        decoded.event(row, view.summary(), view.canonical_bytes().into()).map(Some)
+        let is_retraction = event_type(row.kind).is_some_and(EventType::is_retraction);
+        if !is_retraction && self.is_past_end(&decoded) {
+            return Ok(None);
+        }
+        match self.shown(snapshot, row.record)? {
+            Some(view) => decoded.event(row, view.summary(), view.canonical_bytes().into()).map(Some),
+            // Who was told of it is told that it is no more.
+            None if is_retraction => {
+                let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
+                decoded.event(row, summary, no_view(row.record, &summary)).map(Some)
+            }
+            None => Ok(None),
+        }
     }
+}
+
+/// What an event tells instead of the view of a record that is no longer shown.
+pub(crate) fn no_view(record: RecordId, summary: &Summary) -> Arc<[u8]> {
+    let kind = if summary.record_kind == RecordKind::Contact { "contact" } else { "alert" };
+    format!("{{\"id\":\"{record}\",\"kind\":\"{kind}\",\"shown\":false}}").into_bytes().into()
 }
 
 impl DecodedEntry {
@@ -250,7 +283,8 @@ pub(crate) fn event_kind(event_type: EventType) -> u8 {
     u8::try_from(place).expect("there are few types")
 }
 
-fn event_type(kind: u8) -> Option<EventType> {
+/// The event type of a stored number.
+pub(crate) fn event_type(kind: u8) -> Option<EventType> {
     EventType::ALL.get(usize::from(kind)).copied()
 }
 

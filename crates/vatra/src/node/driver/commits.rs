@@ -66,7 +66,15 @@ impl Driver {
         if projected.has_put_back {
             self.looks = Looks::begin();
         }
+        let first = projected.events.first().map(|event| event.position);
+        if projected.events.iter().any(|event| event.event_type.is_retraction()) {
+            // What was told before is read anew by whoever asks for it again.
+            self.shared.recent.forget_to(first.map_or(Position(0), |first| Position(first.0 - 1)));
+        }
         self.show_events(projected.noted, projected.events, projected.state);
+        let mut listing = self.shared.listing.write().unwrap_or_else(PoisonError::into_inner);
+        projected.hidden.iter().for_each(|record| listing.hide(record));
+        drop(listing);
         projected.positions
     }
 

@@ -41,9 +41,10 @@ impl Driver {
         Ok(unpack_entry(packer, &bytes)?.check(&Public::new(&origin.node.0)?)?)
     }
 
-    /// Goes on with changes that waited for what has come and found no room in its commit.
+    /// Goes on with changes that waited for what has come and found no room in its commit, and with what revocations
+    /// take back.
     pub(super) fn work_off(&mut self) {
-        if self.projector.backlog.is_empty() || !self.is_writable() {
+        if !self.projector.has_work() || !self.is_writable() {
             return;
         }
         let batch = Batch { hlc: self.projector.state.hlc, ..Batch::default() };

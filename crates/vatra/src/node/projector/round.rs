@@ -36,6 +36,8 @@ pub(super) struct Round<'b> {
     pub(super) bytes: usize,
     /// Changes that waited and had their turn.
     pub(super) unlocked: usize,
+    /// Changes that were taken back.
+    pub(super) retracted: usize,
     /// Records of entries that are put back.
     whole_again: BTreeSet<RecordId>,
 }
@@ -69,11 +71,14 @@ impl<'b> Round<'b> {
                 backlog: BTreeMap::new(),
                 hashes: Vec::new(),
                 has_put_back: false,
+                hidden: Vec::new(),
+                retracting: None,
             },
             batch,
             skipped,
             bytes: 0,
             unlocked: 0,
+            retracted: 0,
             whole_again: BTreeSet::new(),
         }
     }
@@ -218,6 +223,12 @@ pub(super) fn edited_type(change: &Change, view: &View) -> EventType {
         _ if set_status("resolved") => EventType::AlertResolved,
         _ => EventType::AlertUpdated,
     }
+}
+
+/// A record is shown no longer.
+pub(super) fn uncount(state: &mut StateRow, kind: RecordKind) {
+    let known = if kind == RecordKind::Contact { &mut state.contacts } else { &mut state.alerts };
+    *known = known.saturating_sub(1);
 }
 
 pub(super) fn count(state: &mut StateRow, view: &View, more: u64) {

@@ -72,9 +72,10 @@ impl Projector {
                 }
             }
             out.commit.index.extend(round.batch.forks.iter().map(fork_row));
-            if let Some(charter) = &round.batch.charter {
-                out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
-            }
+        }
+        // With the first part, as entries are judged by it.
+        if let Some(charter) = &round.batch.charter {
+            out.commit.meta.push((MetaKey::CHARTER, charter.clone()));
         }
         if let Some((incarnation, opened, why)) = round.batch.incarnation {
             let life = LifeRow { incarnation, opened, boot: self.life.boot };

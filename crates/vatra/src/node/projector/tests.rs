@@ -17,6 +17,7 @@ use crate::node::pending;
 use crate::node::views::DocumentRow;
 
 mod hostile;
+mod retracting;
 
 /// Lets a test see what a panic does.
 pub(super) fn provoke_panic(change: &Change) {

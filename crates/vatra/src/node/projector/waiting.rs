@@ -84,6 +84,9 @@ impl Projector {
         self.at = Some(at);
         working.is_changed = true;
         working.waiting.insert(key, None);
+        if self.views.is_past_end(&pending.entry) {
+            return None;
+        }
         let change = pending.entry.change(pending.index).ok();
         let (Some(change), false) = (change, round.skipped.contains(&at)) else {
             round.quarantine(&pending.entry, pending.index, Reason::Panicked);

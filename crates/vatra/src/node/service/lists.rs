@@ -160,6 +160,9 @@ pub(super) fn history(
     for position in positions.iter().take(query.limit) {
         let row = snapshot.stream_row(*position)?.with_context(|| format!("position {position} is gone"))?;
         let decoded = inner.shared.views.entry(&snapshot, row.log, row.seq)?;
+        if inner.shared.views.is_past_end(&decoded) {
+            continue;
+        }
         let change = decoded.change(row.change_index)?;
         let (section, action, ops) = match &change {
             Change::Create(create) => (SectionId::Core, "create", &create.ops),

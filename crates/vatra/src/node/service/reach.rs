@@ -53,6 +53,9 @@ impl NodeService {
             let mut highest: BTreeMap<LogId, Seq> = BTreeMap::new();
             for position in positions {
                 if let Some(row) = snapshot.stream_row(position)? {
+                    if inner.shared.views.is_without_effect(&snapshot, &row)? {
+                        continue;
+                    }
                     // A stray is stored under a name of its own.
                     let log = match inner.shared.views.origins.get(&row.log) {
                         Some(_) => row.log,

@@ -44,7 +44,9 @@ async fn entries_past_a_revocation_are_found_with_their_records() {
         logs.map(|stored| (log, stored.row.descriptor))
     };
     // Entry 0 opens the log, so that the third alert is in entry 3.
-    let past = revoked::stored(&reader, &revoking(key, vec![(log, Seq(3), EntryHash([7; 32]))]), logs()).expect("read");
+    let third = reader.entry(log, Seq(3)).expect("readable").expect("held");
+    let (_, third) = crate::node::packing::unpack_header(&third).expect("whole");
+    let past = revoked::stored(&reader, &revoking(key, vec![(log, Seq(3), third)]), logs()).expect("read");
     let mut records = vec![made[3].record, made[4].record];
     records.sort_unstable();
     assert_eq!((past.len(), past[0].entries, past[0].records.clone()), (1, 2, records));

@@ -1,0 +1,256 @@
+//! Changes that lose their effect because a revocation ends their log before them (DESIGN 4, ADR 0031).
+//!
+//! A charter that ends a log makes the log be looked through from there on, and each record with a change past the end
+//! be made anew without it. Both are done a part at a time, noted in rows of the index, so that a crash loses nothing of
+//! it and no commit becomes large. Readers are told of every change that they were told before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use vatra_model::charter::{Charter, LogEnd};
+use vatra_model::fork::stray_log;
+use vatra_model::limits::STRAYS_MAX;
+use vatra_model::view::Summary;
+use vatra_model::{Change, LogId, Position, RecordId, RecordKind, Seq, codec};
+use vatra_record::{Lack, Record};
+use vatra_store::{PageLimits, Snapshot, StreamRow};
+use vatra_stream::EventType;
+
+use super::Projector;
+use super::round::{Round, record_of, uncount};
+use crate::node::pending::{Pending, Place, section_of};
+use crate::node::views::{DecodedEntry, all_positions, event_type, is_of_the_disk, no_view};
+
+/// What the keys of rows begin with that tell how far an ended log was looked through; the log follows.
+const ENDED_PREFIX: &[u8] = b"ended/";
+/// What the keys of rows begin with that name a record to be made anew; the record follows.
+const RECORD_PREFIX: &[u8] = b"retract/";
+/// Entries that one commit looks through, and bytes of them.
+const LOOK_ENTRIES_MAX: usize = 512;
+const LOOK_BYTES_MAX: usize = 4 << 20;
+/// Records that one commit makes anew: each may be large, and takes some events.
+const RECORDS_MAX: usize = if cfg!(test) { 4 } else { 64 };
+/// Changes that one commit takes back; a record that has more is made anew all the same.
+const RETRACTED_MAX: usize = 512;
+
+/// How far an ended log was looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub(crate) struct Look {
+    end: LogEnd,
+    /// The next place; `None` once all was looked at.
+    next: Option<u64>,
+}
+
+/// What is left to be done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retracting {
+    looks: BTreeMap<LogId, Look>,
+    has_records: bool,
+}
+
+impl Retracting {
+    /// Whether there is something left.
+    pub(crate) fn is_open(&self) -> bool {
+        self.has_records || !self.looks.is_empty()
+    }
+}
+
+impl Projector {
+    /// A charter is in force: logs that it ends otherwise than was known are to be looked through.
+    pub(crate) fn heed(&mut self, charter: &Charter, snapshot: &Snapshot) -> anyhow::Result<()> {
+        self.views.origins.heed(charter);
+        for (log, end) in self.views.origins.ended() {
+            let known = snapshot.index(&[ENDED_PREFIX, &log.0].concat())?;
+            let known: Option<Look> = known.map(|row| codec::decode(&row, "an ended log's row")).transpose()?;
+            let fresh = Look { end, next: Some(end.last.map_or(0, |(last, _)| last.0)) };
+            let look = known.filter(|known| known.end == end).unwrap_or(fresh);
+            if look.next.is_some() {
+                self.retracting.looks.insert(log, look);
+            }
+        }
+        self.retracting.has_records = !snapshot.index_with_prefix(RECORD_PREFIX, None, 1)?.rows.is_empty();
+        Ok(())
+    }
+
+    /// Does the next part of what is left.
+    pub(super) fn retract(&mut self, round: &mut Round<'_>) -> anyhow::Result<()> {
+        if !self.retracting.is_open() {
+            return Ok(());
+        }
+        let mut left = self.retracting.clone();
+        if self.retracting.has_records {
+            let page = round.snapshot.index_with_prefix(RECORD_PREFIX, None, RECORDS_MAX)?;
+            left.has_records = page.is_cut;
+            // What stands in the key is whole even if the empty value's checksum is not.
+            let damaged = page.damaged.iter().map(|damage| damage.key.to_vec());
+            for key in page.rows.into_iter().map(|(key, _)| key).chain(damaged) {
+                if round.retracted >= RETRACTED_MAX {
+                    left.has_records = true;
+                    break;
+                }
+                let Some(record) = key.strip_prefix(RECORD_PREFIX).and_then(RecordId::from_slice) else { continue };
+                self.retract_from(round, record)?;
+                round.out.commit.index.push((key, None));
+            }
+        }
+        if let Some((log, look)) = left.looks.pop_first() {
+            let (look, found) = self.look_through(round, log, look)?;
+            left.has_records |= !found.is_empty();
+            let rows = found.into_iter().map(|record| ([RECORD_PREFIX, &record.0].concat(), Some(Vec::new())));
+            // One that was just made anew is named again: what this part found of it was not looked at.
+            round.out.commit.index.extend(rows);
+            round.out.commit.index.push(([ENDED_PREFIX, &log.0].concat(), Some(codec::encode(&look))));
+            if look.next.is_some() {
+                left.looks.insert(log, look);
+            }
+        }
+        round.out.retracting = Some(left);
+        Ok(())
+    }
+
+    /// The records with changes in the next entries past the end of a log, and how far that went.
+    fn look_through(&self, round: &Round<'_>, log: LogId, look: Look) -> anyhow::Result<(Look, BTreeSet<RecordId>)> {
+        let mut found = BTreeSet::new();
+        let from = look.next.unwrap_or(u64::MAX);
+        let limits = PageLimits { rows_max: LOOK_ENTRIES_MAX, bytes_max: LOOK_BYTES_MAX };
+        let page = round.snapshot.entries(log, Seq(from), Seq(u64::MAX), limits)?;
+        for damage in &page.damaged {
+            tracing::error!(%log, %damage, "an entry past the end of its log is damaged: what it changed stays");
+        }
+        for row in &page.rows {
+            self.records_of(&round.snapshot, log, row.seq, &mut found)?;
+        }
+        if from == look.end.last.map_or(0, |(last, _)| last.0) {
+            let limits = PageLimits { rows_max: STRAYS_MAX, bytes_max: LOOK_BYTES_MAX };
+            for stray in round.snapshot.strays(log, limits)?.rows {
+                if !look.end.covers(stray.seq, stray.hash) {
+                    self.records_of(&round.snapshot, stray_log(log, stray.hash), stray.seq, &mut found)?;
+                }
+            }
+        }
+        let next = page.last.and_then(Seq::next).filter(|_| page.is_cut);
+        Ok((Look { next: next.map(|next| next.0), ..look }, found))
+    }
+
+    /// Adds the records of an entry that is past the end of its log.
+    fn records_of(
+        &self,
+        snapshot: &Snapshot,
+        stored: LogId,
+        seq: Seq,
+        found: &mut BTreeSet<RecordId>,
+    ) -> anyhow::Result<()> {
+        let decoded = match self.views.entry(snapshot, stored, seq) {
+            Ok(decoded) => decoded,
+            Err(error) if is_of_the_disk(&error) => return Err(error),
+            Err(error) => {
+                tracing::error!(%stored, seq = seq.0, error = format!("{error:#}"), "an entry past the end of its log cannot be read: what it changed stays");
+                return Ok(());
+            }
+        };
+        if self.views.is_past_end(&decoded) {
+            let changes = (0..decoded.entry.header.change_count).filter_map(|index| decoded.change(index).ok());
+            found.extend(changes.filter_map(|change| record_of(&change, &decoded)));
+        }
+        Ok(())
+    }
+
+    /// Makes a record anew without the changes past the ends of their logs, and tells what that takes back.
+    fn retract_from(&mut self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<()> {
+        match self.try_retract_from(round, record) {
+            Err(error) if !is_of_the_disk(&error) => {
+                self.metrics.put_off.inc();
+                tracing::error!(%record, error = format!("{error:#}"), "a record keeps changes of a revoked key, because it cannot be read");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn try_retract_from(&mut self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<()> {
+        if round.snapshot.id(record)?.is_none() {
+            return Ok(());
+        }
+        let told = self.told_changes(&round.snapshot, record)?;
+        let valid = told.iter().filter(|told| !self.views.is_past_end(&told.decoded));
+        let authored = valid.map(|told| told.decoded.authored(told.row.change_index, &told.change));
+        let (whole, lacking) = Record::of_what_is_whole(record, authored);
+        let lacking: BTreeMap<_, Lack> = lacking.into_iter().map(|(authored, lack)| (authored.id, lack)).collect();
+        let mut working = self.take_working(round, record)?;
+        (working.is_edited, working.is_changed) = (true, true);
+        working.record = Some(whole);
+        let was_shown = working.item.is_some();
+        let view = working.record.as_ref().and_then(Record::view);
+        match &view {
+            Some(view) => drop(working.show(round, record, view)),
+            None => {
+                working.hide(round);
+                working.id.created = Position(0);
+            }
+        }
+        for told in &told {
+            let id = told.decoded.change_id(told.row.change_index);
+            let lack = lacking.get(&id).copied();
+            if let Some(lack) = lack {
+                // It rests on what is no more: it waits, as at a node that never had that.
+                let (entry, index) = (told.decoded.clone(), told.row.change_index);
+                let section = section_of(&told.change);
+                working.wait(record, lack, Pending { entry, index, section, id });
+            }
+            if (lack.is_some() || self.views.is_past_end(&told.decoded)) && !told.is_retracted {
+                let summary = Summary::from_bytes(&told.row.summary).context("a stream row's summary is damaged")?;
+                let is_contact = summary.record_kind == RecordKind::Contact;
+                let kind = if is_contact { EventType::ContactRetracted } else { EventType::AlertRetracted };
+                let (summary, bytes) = match &view {
+                    Some(view) => (view.summary(), view.canonical_bytes().into()),
+                    None => (summary, no_view(record, &summary)),
+                };
+                working.id.latest = round.emit(&told.decoded, told.row.change_index, record, kind, summary, bytes);
+                round.retracted += 1;
+            }
+        }
+        let summary = told.last().and_then(|told| Summary::from_bytes(&told.row.summary));
+        if was_shown && view.is_none() {
+            let is_contact = summary.is_some_and(|summary| summary.record_kind == RecordKind::Contact);
+            uncount(&mut round.out.state, if is_contact { RecordKind::Contact } else { RecordKind::Alert });
+        }
+        if view.is_none() {
+            round.out.hidden.push(record);
+        }
+        tracing::warn!(%record, shown = view.is_some(), "a record was made anew without changes of a revoked key");
+        round.working.insert(record, working);
+        Ok(())
+    }
+
+    /// The changes of a record that readers were told of, each once, in the order in which they were first told.
+    fn told_changes(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Vec<Told>> {
+        let mut told: Vec<Told> = Vec::new();
+        let mut places: BTreeMap<Place, usize> = BTreeMap::new();
+        for position in all_positions(snapshot, record)? {
+            let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
+            let is_retracted = event_type(row.kind).is_some_and(EventType::is_retraction);
+            let place = Place { log: row.log, seq: row.seq, index: row.change_index };
+            match places.get(&place) {
+                // What was taken back may have got its turn again, and the other way round.
+                Some(known) => (told[*known].row, told[*known].is_retracted) = (row, is_retracted),
+                None => {
+                    let decoded = self.views.entry(snapshot, row.log, row.seq)?;
+                    let change = decoded.change(row.change_index)?;
+                    places.insert(place, told.len());
+                    told.push(Told { decoded, change, row, is_retracted });
+                }
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// A change that readers were told of.
+struct Told {
+    decoded: std::sync::Arc<DecodedEntry>,
+    change: Change,
+    /// Where it was told last.
+    row: StreamRow,
+    /// It was taken back then.
+    is_retracted: bool,
+}
