@@ -9,7 +9,8 @@ use chaos_tests::sim::disk::Keep;
 use chaos_tests::sim::hostile::Act;
 use chaos_tests::sim::planted::Bug;
 use chaos_tests::sim::{Fidelity, Setup, Shape, World};
-use vatra_model::Class;
+use vatra_model::charter::Revocation;
+use vatra_model::{Class, Seq};
 use vatra_replica::Input;
 
 /// Seeds within which a mistake must be reported.
@@ -205,6 +206,27 @@ fn bad_line(setup: Setup) -> Vec<String> {
     verdict(world, Vec::new())
 }
 
+/// A key is revoked from an earlier place on than its node wrote.
+fn revoked_in_the_past(setup: Setup) -> Vec<String> {
+    let mut world = World::new(setup);
+    world.run_for(1_000);
+    world.publish(3, Class::Routine);
+    world.settle(5_000);
+    let (key, disk) = (world.nodes[3].key(), world.nodes[3].disk.durable());
+    let own = disk.logs.keys().filter(|log| disk.origin(log).is_some_and(|(_, origin)| origin == key));
+    let heads = own.map(|log| (*log, disk.trunk(log))).filter(|(_, head)| head.height > 0);
+    let last_valid = heads.map(|(log, head)| (log, Seq(head.height - 1), head.head)).collect();
+    world.work_for(20, 50);
+    world.publish(3, Class::Routine);
+    world.settle(5_000);
+    world.federation.next_epoch(|epoch| epoch.revocations = vec![Revocation { key, last_valid }]);
+    world.install_charter(0);
+    world.run_for(3_000);
+    world.crash(3, Keep::Unsynced);
+    world.settle(10_000);
+    verdict(world, Vec::new())
+}
+
 fn setup(seed: u64) -> Setup {
     Setup { fidelity: Fidelity::Fast, ..Setup::new(seed, 4) }
 }
@@ -251,6 +273,7 @@ plants! {
     cursor_skips_is_caught: CursorSkips, ["S8"], crashes;
     decoder_panics_is_caught: DecoderPanics, ["O4"], bad_line;
     durable_never_told_is_caught: DurableNeverTold, ["L1"], crashes;
+    revoked_stays_shown_is_caught: RevokedStaysShown, ["S11"], revoked_in_the_past;
 }
 
 macro_rules! clean {
@@ -276,4 +299,5 @@ clean! {
     flash_beside_bulk_without_a_mistake_is_clean: flash_beside_bulk;
     bit_rot_without_a_mistake_is_clean: bit_rot;
     bad_line_without_a_mistake_is_clean: bad_line;
+    revoked_in_the_past_without_a_mistake_is_clean: revoked_in_the_past;
 }

@@ -143,6 +143,7 @@ library!(
     cold_start_passes "cold-start",
     newcomer_passes "newcomer",
     revoked_key_passes "revoked-key",
+    stolen_key_passes "stolen-key",
     hostile_lies_passes "hostile-lies",
     hostile_equivocates_passes "hostile-equivocates",
     hostile_flood_passes "hostile-flood",

@@ -80,6 +80,60 @@ fn a_revoked_node_is_cut_off_and_keeps_its_past() {
     }
 }
 
+/// T15: three nodes get a revocation, an entry before the end and one after it in every order, each in an order of its
+/// own, by hand; then they meet.
+#[test]
+fn a_revocation_comes_to_the_same_in_every_order() {
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    let (mut past, mut shown) = (0, BTreeSet::new());
+    for number in 0..orders.len().pow(3) {
+        let of_node = [number % 6, number / 6 % 6, number / 36].map(|order| orders[order]);
+        let mut world = World::new(Setup::new(480 + number as u64, 4));
+        for node in 0..4 {
+            world.isolate(&[node]);
+        }
+        world.run_for(1_500);
+        world.publish(3, Class::Flash);
+        world.run_for(100);
+        world.publish(3, Class::Flash);
+        world.run_for(100);
+        let log = world.nodes[3].replica.as_ref().expect("it runs").own_log();
+        let disk = world.nodes[3].disk.durable();
+        let entries: Vec<_> = disk.entries.values().cloned().collect();
+        let [before, after] = entries.last_chunk().expect("it wrote two").clone();
+        let opening = entries[..entries.len() - 2].to_vec();
+        let descriptor = disk.logs[&log].descriptor.clone();
+        let (key, last_valid) = (world.nodes[3].key(), vec![(log, before.header().seq, before.hash())]);
+        world.crash_by_chance(3);
+        world.federation.next_epoch(|epoch| epoch.revocations = vec![Revocation { key, last_valid }]);
+        for (node, order) in of_node.into_iter().enumerate() {
+            for step in order {
+                let entries = match step {
+                    0 => {
+                        world.install_charter(node);
+                        continue;
+                    }
+                    1 => [&opening[..], std::slice::from_ref(&before)].concat(),
+                    _ => vec![after.clone()],
+                };
+                let trust = world.nodes[node].replica.as_ref().expect("it runs").trust();
+                let logs = vec![trust.check_log(descriptor.clone()).expect("a member's")];
+                world.feed(node, Input::Entries { peer: None, request: None, logs, entries });
+                world.run_for(20);
+            }
+            past += world.nodes[node].disk.durable().past_end().count();
+        }
+        world.heal_all();
+        world.converge(SETTLE_MS);
+        for node in 0..3 {
+            assert_eq!(world.nodes[node].disk.durable().height(&log), before.header().seq.0 + 1, "{of_node:?}");
+            shown.insert(world.nodes[node].views.shown().count());
+        }
+    }
+    assert!(past > 200, "an entry past the end was stored before the revocation came: {past}");
+    assert_eq!(shown, BTreeSet::from([1]), "what it wrote in time is shown, and nothing else");
+}
+
 #[test]
 fn a_member_that_joins_is_believed_wherever_its_entries_come_first() {
     for seed in seeds(420, 4) {

@@ -108,6 +108,7 @@ pub enum SwarmKind {
     Byz,
     Bundle,
     Rot,
+    Revoke,
 }
 
 /// Kinds by name.
@@ -127,6 +128,7 @@ pub const SWARM_KINDS: &[(&str, SwarmKind)] = &[
     ("byz", SwarmKind::Byz),
     ("bundle", SwarmKind::Bundle),
     ("rot", SwarmKind::Rot),
+    ("revoke", SwarmKind::Revoke),
 ];
 
 /// What must come of a run.

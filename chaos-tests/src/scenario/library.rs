@@ -34,6 +34,7 @@ library!(
     "cold-start",
     "newcomer",
     "revoked-key",
+    "stolen-key",
     "hostile-lies",
     "hostile-equivocates",
     "hostile-flood",

@@ -24,11 +24,16 @@ pub fn steps(swarm: &Swarm, scenario: &Scenario, chance: &mut Chance) -> Vec<Ste
     let end = Span(scenario.duration.0.saturating_sub(quiet.0));
     let mut steps = Vec::new();
     let mut at = draw(chance, swarm.period);
+    let kinds: Vec<SwarmKind> = swarm.kinds.iter().copied().filter(|kind| *kind != SwarmKind::Revoke).collect();
     while at < end {
-        if let Some(kind) = chance.pick(&swarm.kinds).copied() {
+        if let Some(kind) = chance.pick(&kinds).copied() {
             steps.extend(fault(kind, at, scenario, chance));
         }
         at = Span(at.0 + draw(chance, swarm.period).0);
+    }
+    if swarm.kinds.contains(&SwarmKind::Revoke) {
+        let at = Span(chance.between(scenario.duration.0 / 5, scenario.duration.0 * 4 / 5));
+        steps.extend(fault(SwarmKind::Revoke, at, scenario, chance));
     }
     steps
 }
@@ -98,6 +103,12 @@ fn fault(kind: SwarmKind, at: Span, scenario: &Scenario, chance: &mut Chance) ->
             let count = Argument::Count(chance.between(1, 30));
             vec![step(at, None, one(Verb::Bitflip).with("count", count))]
         }
+        // Once in a run: a federation loses no more members than it must.
+        SwarmKind::Revoke => {
+            let hostile = chance.pick(&scenario.mesh.byzantine).cloned().filter(|_| chance.permille(700));
+            let whose = hostile.map_or(Nodes::Random(1), |name| Nodes::Named(vec![name]));
+            vec![step(at, None, Action::new(Verb::Revoke).with("key", Argument::Nodes(whose)))]
+        }
         SwarmKind::Bundle => {
             let import = Action::new(Verb::Import).with("node", Argument::Nodes(Nodes::Random(1)));
             vec![step(at, None, one(Verb::Bundle)), step(later(500), None, import)]
@@ -145,9 +156,10 @@ pub fn scenario(seed: u64, able: &[SwarmKind]) -> Scenario {
     let nodes: Vec<String> = (1..=count).map(|number| format!("n{number}")).collect();
     let topologies = [Topology::Full, Topology::Full, Topology::Ring, Topology::Line, Topology::Star];
     let topology = chance.pick(&topologies).cloned().unwrap_or(Topology::Full);
-    let mut kinds: Vec<SwarmKind> = able.iter().copied().filter(|_| chance.permille(500)).collect();
+    let usual: Vec<SwarmKind> = able.iter().copied().filter(|kind| *kind != SwarmKind::Revoke).collect();
+    let mut kinds: Vec<SwarmKind> = usual.iter().copied().filter(|_| chance.permille(500)).collect();
     if kinds.is_empty() {
-        kinds.extend(chance.pick(able));
+        kinds.extend(chance.pick(&usual));
     }
     // A hostile member that all others are linked through can keep anything from them.
     let hostile = kinds.contains(&SwarmKind::Byz) && count >= 4 && topology == Topology::Full;
@@ -161,7 +173,9 @@ pub fn scenario(seed: u64, able: &[SwarmKind]) -> Scenario {
     let duration = Span(chance.between(15, 40) * SECOND);
     let paces = [2, 5, 10];
     let alerts = Pace { count: chance.pick(&paces).copied().unwrap_or(5), per_us: SECOND };
-    Scenario {
+    // Who loses its key must not be the only one that links others.
+    let revokes = able.contains(&SwarmKind::Revoke) && topology == Topology::Full && count >= 3;
+    let mut drawn = Scenario {
         name: format!("seed-{seed}"),
         why: "drawn from the seed alone".to_owned(),
         seed,
@@ -192,7 +206,11 @@ pub fn scenario(seed: u64, able: &[SwarmKind]) -> Scenario {
         keep_broken: None,
         expect: Expect::default(),
         must_bite: Vec::new(),
+    };
+    if let Some(swarm) = drawn.swarm.as_mut().filter(|_| revokes && chance.permille(300)) {
+        swarm.kinds.push(SwarmKind::Revoke);
     }
+    drawn
 }
 
 fn lines(chance: &mut Chance, nodes: &[String]) -> Vec<(Links, LineChange)> {

@@ -192,7 +192,7 @@ pub const INVARIANTS: &[Invariant] = &[
     invariant("S8", "streams have no holes", "one subscriber at each node, who reads on after each restart"),
     invariant("S9", "sealed content stays sealed", ""),
     invariant("S10", "one holder of a claim at a time", ""),
-    invariant("S11", "what a revoked key wrote later is invisible", ""),
+    invariant("S11", "what a revoked key wrote later is invisible", "effective changes and the ends of their logs"),
     invariant("S12", "clocks change nothing that nodes agree on", "stamps along each log"),
     invariant("L1", "a node with a working disk answers writes", "every write of the run, within 1 s"),
     invariant("L2", "a linked core comes to hold the same", "the healed core, then everybody"),

@@ -5,6 +5,7 @@ pub mod told;
 
 pub mod acknowledged;
 pub mod agreement;
+pub mod s11_revocation;
 pub mod s12_clocks;
 pub mod s3_no_forgery;
 pub mod s4_authority;
@@ -28,7 +29,8 @@ use crate::sim::world::World;
 
 /// Codes of all invariants, as violations name them in parentheses.
 pub const CODES: &[&str] = &[
-    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S12", "L1", "L2", "L3", "R1", "R2", "R3", "R4", "O1", "O4", "P2",
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S11", "S12", "L1", "L2", "L3", "R1", "R2", "R3", "R4", "O1", "O4",
+    "P2",
 ];
 
 /// The code of the invariant that a violation is of.
@@ -47,6 +49,7 @@ pub fn all(world: &World) -> Vec<String> {
     found.extend(s4_authority::check(world));
     found.extend(s7_causality::check(world));
     found.extend(s8_stream::check(world));
+    found.extend(s11_revocation::check(world));
     found.extend(s12_clocks::check(world));
     found
 }

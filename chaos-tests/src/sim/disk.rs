@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::sim::places::Places;
 use vatra_model::certificate::SignedCertificate;
+use vatra_model::charter::{Charter, LogEnd};
 use vatra_model::fork::fork_head;
 use vatra_model::{
-    CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, NodeKey, SignedHeader, WallMs,
+    CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, NodeKey, Seq, SignedHeader, WallMs,
 };
 use vatra_replica::{AheadRow, Batch, CheckedFork, LogRow, RestoredLog};
 
@@ -36,6 +37,8 @@ pub struct Image {
     pub stream: Vec<(LogId, u64, EntryHash)>,
     /// Entries whose rows could not be read at a start: when they come again they are put back, and not told anew.
     pub unreadable: BTreeSet<(LogId, u64)>,
+    /// The charter that its node goes by, if it revokes any key. Not of the disk: a start sets it anew.
+    heeded: Option<Arc<Charter>>,
 }
 
 /// Which life of a store this is.
@@ -172,6 +175,17 @@ impl Disk {
         readable.take(count_max).map(|(_, entry)| SignedHeader::of(entry.entry())).collect()
     }
 
+    /// Whether its node goes by what this charter revokes.
+    #[must_use]
+    pub fn heeds(&self, charter: &Charter) -> bool {
+        self.durable.heeded.as_ref().map_or(!charter.revokes(), |heeded| heeded.hash() == charter.hash())
+    }
+
+    /// Its node goes by this charter from now on.
+    pub fn heed(&mut self, charter: &Charter) {
+        self.durable.heeded = charter.revokes().then(|| Arc::new(charter.clone()));
+    }
+
     /// The life in force, kept with the fence; called when a batch with a new one is durable.
     pub fn follow_life(&mut self) {
         if let Some(life) = self.durable.life {
@@ -232,9 +246,11 @@ impl Image {
     pub fn frontier(&self) -> Frontier {
         let told = |log: &LogId| {
             let trunk = self.trunk(log);
-            match self.forks.get(log) {
+            match self.fork_below_end(log) {
                 Some(fork) if trunk.height == fork.place => {
-                    let strays: BTreeSet<(u64, EntryHash)> = self.stray_places(log, fork.place).collect();
+                    let strays = self.stray_places(log, fork.place);
+                    let covered = strays.filter(|(seq, hash)| self.covers(log, *seq, *hash));
+                    let strays: BTreeSet<(u64, EntryHash)> = covered.collect();
                     Head { height: fork.place, head: fork_head(*log, fork.place, trunk.head, &strays) }
                 }
                 _ => trunk,
@@ -244,10 +260,34 @@ impl Image {
         Frontier(heads.filter(|(_, head)| *head != Head::EMPTY).collect())
     }
 
-    /// Contiguous entries of a log, up to its fork.
+    /// Where a revocation ends a log, if its key is revoked.
+    fn end_of(&self, log: &LogId) -> Option<LogEnd> {
+        self.heeded.as_ref()?.end_of(&self.origins.get(log)?.1, log)
+    }
+
+    /// Whether an entry may be of its log as far as revocations tell.
+    #[must_use]
+    pub fn covers(&self, log: &LogId, seq: u64, hash: EntryHash) -> bool {
+        self.heeded.is_none() || self.end_of(log).is_none_or(|end| end.covers(Seq(seq), hash))
+    }
+
+    /// The fork of a log, unless a revocation ends it before that.
+    fn fork_below_end(&self, log: &LogId) -> Option<&CheckedFork> {
+        let end = self.end_of(log).map_or(u64::MAX, |end| end.place());
+        self.forks.get(log).filter(|fork| fork.place < end)
+    }
+
+    /// Forks of logs and their places, but those past the end of a log.
+    pub fn forked(&self) -> impl Iterator<Item = (LogId, u64)> {
+        self.forks.keys().filter_map(|log| Some((*log, self.fork_below_end(log)?.place)))
+    }
+
+    /// Contiguous entries of a log, up to its fork or end.
     #[must_use]
     pub fn trunk(&self, log: &LogId) -> Head {
-        let end = self.forks.get(log).map_or(u64::MAX, |fork| fork.place);
+        let revoked = self.end_of(log);
+        let end = self.fork_below_end(log).map_or(u64::MAX, |fork| fork.place);
+        let end = end.min(revoked.map_or(u64::MAX, |end| end.place()));
         let mut head = self.logs.get(log).map_or(Head::EMPTY, |row| row.head);
         if head.height > end {
             let last = end.checked_sub(1).and_then(|seq| self.hash(*log, seq));
@@ -259,7 +299,14 @@ impl Image {
         {
             head = Head { height: head.height + 1, head: next.hash() };
         }
-        head
+        match revoked.and_then(|end| end.last) {
+            // Another one than the named entry stands in the last valid place.
+            Some((last, named)) if head.height == last.0 + 1 && head.head != named => {
+                let prev = self.entries.get((*log, last.0)).map_or(EntryHash::ZERO, |entry| entry.header().prev);
+                Head { height: last.0, head: prev }
+            }
+            _ => head,
+        }
     }
 
     fn strays_of(&self, log: &LogId) -> impl Iterator<Item = &Arc<CheckedEntry>> {
@@ -305,11 +352,30 @@ impl Image {
         self.entries.get((log, seq)).map(|entry| entry.hash())
     }
 
-    /// Places and hashes of everything held, in order.
+    /// Places and hashes of everything held, in order, but what lies past the end of a log.
     #[must_use]
     pub fn held(&self) -> BTreeSet<(LogId, u64, EntryHash)> {
         let main = self.entries.iter().map(|((log, seq), entry)| (log, seq, entry.hash()));
-        main.chain(self.strays.keys().copied()).collect()
+        let all = main.chain(self.strays.keys().copied());
+        all.filter(|(log, seq, hash)| self.covers(log, *seq, *hash)).collect()
+    }
+
+    /// Everything held.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<CheckedEntry>> {
+        self.entries.values().chain(self.strays.values()).cloned().collect()
+    }
+
+    /// What lies past the end of a log.
+    pub fn past_end(&self) -> impl Iterator<Item = &Arc<CheckedEntry>> {
+        let all = self.entries.values().chain(self.strays.values()).filter(|_| self.heeded.is_some());
+        all.filter(|entry| !self.covers(&entry.header().log, entry.header().seq.0, entry.hash()))
+    }
+
+    /// Whether the entry in a place lies past the end of its log.
+    #[must_use]
+    pub fn is_past_end(&self, log: &LogId, seq: u64) -> bool {
+        self.hash(*log, seq).is_some_and(|hash| !self.covers(log, seq, hash))
     }
 
     /// Whether an entry is at or past the fork place of its log.

@@ -163,20 +163,41 @@ impl Node {
             hlc: if setup.is_planted(Bug::StampsGoBack) { Hlc::default() } else { self.disk.durable().hlc },
             logs: self.disk.logs(),
         };
+        self.disk.heed(&config.charter);
         self.replica = Some(Replica::new(config, restored, now).expect("a node starts from its own disk"));
         self.views = Views::default();
         self.views.planted = setup.planted_in_views();
         self.views.is_rebuilding = true;
         if setup.views {
             // In any order: views must not depend on it.
-            let image = self.disk.durable();
-            let mut entries: Vec<_> = image.entries.values().chain(image.strays.values()).cloned().collect();
+            let mut entries = self.disk.durable().all();
             chance.shuffle(&mut entries);
-            for entry in entries {
-                self.show(&entry);
-            }
+            self.show_all(&entries);
         }
         self.views.is_rebuilding = false;
+    }
+
+    /// Goes by the charter that its core has now: what that takes back is no longer shown. The number of entries that
+    /// it takes back.
+    pub fn heed(&mut self, setup: &Setup) -> usize {
+        let Some(replica) = &self.replica else { return 0 };
+        let charter = replica.trust().charter();
+        let before = self.disk.durable().past_end().count();
+        if !self.disk.heeds(charter) {
+            self.disk.heed(charter);
+            if setup.views && !setup.is_planted(Bug::RevokedStaysShown) {
+                self.views = Views::default();
+                self.views.planted = setup.planted_in_views();
+                self.show_all(&self.disk.durable().all());
+            }
+        }
+        self.disk.durable().past_end().count().saturating_sub(before)
+    }
+
+    fn show_all(&mut self, entries: &[Arc<CheckedEntry>]) {
+        for entry in entries {
+            self.show(entry);
+        }
     }
 
     /// The process ends at once, without a word.
@@ -221,9 +242,12 @@ impl Node {
         }
     }
 
-    /// Shows a durable entry.
+    /// Shows a durable entry, unless a revocation ends its log before it.
     pub fn show(&mut self, entry: &CheckedEntry) {
-        if let Some((member, origin)) = self.disk.durable().origin(&entry.header().log) {
+        let (header, disk) = (entry.header(), self.disk.durable());
+        if let Some((member, origin)) = disk.origin(&header.log)
+            && disk.covers(&header.log, header.seq.0, entry.hash())
+        {
             self.views.apply(entry, member, origin);
         }
     }

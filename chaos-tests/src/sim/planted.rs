@@ -61,6 +61,8 @@ pub enum Bug {
     DecoderPanics,
     /// The core is not told that a batch became durable.
     DurableNeverTold,
+    /// What was shown before a revocation took it back stays shown.
+    RevokedStaysShown,
 }
 
 impl Setup {

@@ -188,6 +188,16 @@ impl Views {
         }
     }
 
+    /// Whether a change is part of a record, as its create or in one of its sections.
+    #[must_use]
+    pub fn applies(&self, record: &RecordId, change: &ChangeId) -> bool {
+        match self.records.get(record) {
+            None => false,
+            Some(Kept::Unedited(unedited)) => unedited.id == *change,
+            Some(Kept::Edited(edited)) => edited.derived_hashes().contains_key(change),
+        }
+    }
+
     fn edited(&self) -> impl Iterator<Item = (&RecordId, &Record)> {
         let edited = self.records.iter().filter_map(|(id, kept)| match kept {
             Kept::Unedited(_) => None,

@@ -78,18 +78,18 @@ impl World {
 
     /// A node is about to stop: what it showed is remembered.
     pub(crate) fn remember_shown(&mut self, node: usize) {
-        if self.setup.views && self.nodes[node].replica.is_some() {
+        if let Some(replica) = self.nodes[node].replica.as_ref().filter(|_| self.setup.views) {
             let (session, views) = (&mut self.watch.sessions[node], &self.nodes[node].views);
-            session.remember(views);
+            session.remember(views, replica.trust().charter().current().epoch);
         }
     }
 
     /// A node has started from its disk.
     pub(crate) fn check_start(&mut self, node: usize) {
         let mut found = Vec::new();
-        if self.setup.views {
+        if let Some(replica) = self.nodes[node].replica.as_ref().filter(|_| self.setup.views) {
             let (session, views) = (&mut self.watch.sessions[node], &self.nodes[node].views);
-            found.extend(session.compare(node, views));
+            found.extend(session.compare(node, views, replica.trust().charter().current().epoch));
         }
         found.into_iter().for_each(|what| self.violation(what));
     }

@@ -27,6 +27,7 @@ pub const SWARM: &[SwarmKind] = &[
     SwarmKind::Rot,
     SwarmKind::Rollback,
     SwarmKind::Byz,
+    SwarmKind::Revoke,
 ];
 
 const PROCESSES: &[&str] = &["netns", "compose"];

@@ -10,10 +10,14 @@ use crate::sim::disk::Keep;
 impl Stage {
     /// Somebody who runs gets the newest charter from an operator; it spreads from there.
     fn spread_charter(&mut self, but: usize) {
-        let running = (0..self.names.len()).find(|node| *node != but && self.runs(*node));
-        if let Some(node) = running.or(Some(but)) {
-            self.world.install_charter(node);
-        }
+        let node = self.operator(but);
+        self.world.install_charter(node);
+    }
+
+    /// Where the operator sits who brings a newer charter: at a node that runs and is honest, if there is one.
+    fn operator(&self, but: usize) -> usize {
+        let runs = |node: &usize| *node != but && self.runs(*node) && !self.is_hostile(*node);
+        (0..self.names.len()).find(runs).unwrap_or(but)
     }
 
     /// The federation takes a member in, and its node starts with the charter that names it.
@@ -50,7 +54,8 @@ impl Stage {
         self.spread_charter(node);
     }
 
-    /// The federation revokes a node's key: what the others have by now stays valid. The node stops.
+    /// The federation revokes a node's key: what an operator sees of it at another node stays valid, wherever the rest
+    /// has come. An honest node stops; a thief goes on.
     pub(super) fn revoke(&mut self, node: usize) {
         if !self.members[node] {
             return;
@@ -58,14 +63,18 @@ impl Stage {
         self.members[node] = false;
         self.count("revoked", 1);
         let key = self.world.nodes[node].key();
-        let disk = self.world.nodes[node].disk.durable();
-        let own = disk.logs.iter().filter(|(log, _)| disk.origin(log).is_some_and(|(_, origin)| origin == key));
-        let last_valid = own
-            .filter(|(_, row)| row.head.height > 0)
-            .map(|(log, row)| (*log, Seq(row.head.height - 1), row.head.head))
-            .collect();
-        self.world.federation.next_epoch(|epoch| epoch.revocations.push(Revocation { key, last_valid }));
-        self.world.crash(node, Keep::Unsynced);
+        let disk = self.world.nodes[self.operator(node)].disk.durable();
+        let own = disk.logs.keys().filter(|log| disk.origin(log).is_some_and(|(_, origin)| origin == key));
+        let seen = own.map(|log| (*log, disk.trunk(log))).filter(|(_, head)| head.height > 0);
+        let last_valid = seen.map(|(log, head)| (log, Seq(head.height - 1), head.head)).collect();
+        self.world.federation.next_epoch(|epoch| {
+            epoch.revocations.push(Revocation { key, last_valid });
+            epoch.revocations.sort_by_key(|revocation| revocation.key);
+        });
+        if self.world.is_honest(node) {
+            self.world.crash(node, Keep::Unsynced);
+        }
         self.spread_charter(node);
+        self.world.forget_what_is_nowhere();
     }
 }

@@ -59,6 +59,7 @@ pub const COUNTERS: &[Counter] = &[
     bites!("refused_damage", "damaged frames that the decoder refused"),
     bites!("reordered", "frames that others overtook"),
     bites!("black_holes", "times that large packets vanished"),
+    bites!("retracted", "stored entries that a revocation took back"),
     bites!("equivocate", "times that a hostile member did this"),
     bites!("fork_chain", "times that a hostile member did this"),
     bites!("malformed", "times that a hostile member did this"),

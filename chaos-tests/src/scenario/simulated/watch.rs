@@ -64,7 +64,8 @@ impl Stage {
     fn missing(&self, agreement: &Agreement) -> Option<String> {
         for &node in agreement.nodes.iter().filter(|node| self.runs(**node)) {
             let disk = self.world.nodes[node].disk.durable();
-            let is_lost = |(log, seq, hash): &&Place| disk.entry(*log, *seq, *hash).is_none();
+            let is_lost =
+                |(log, seq, hash): &&Place| disk.entry(*log, *seq, *hash).is_none() && disk.covers(log, *seq, *hash);
             if let Some((log, seq, _)) = agreement.places.iter().find(is_lost) {
                 return Some(format!("{} has no {log} {seq}", self.names[node]));
             }

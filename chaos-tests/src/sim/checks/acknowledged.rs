@@ -1,4 +1,5 @@
-//! S1: what was acknowledged stays where it was acknowledged, and wherever it became durable.
+//! S1: what was acknowledged stays where it was acknowledged, and wherever it became durable. What a revocation took
+//! back afterwards stays as evidence, and need not come to others.
 
 use vatra_model::{EntryHash, LogId};
 
@@ -16,7 +17,8 @@ pub fn at_start(index: usize, node: &Node) -> Vec<String> {
     let disk = node.disk.durable();
     let lost = node.acknowledged.iter().filter(|(log, seq, hash)| {
         let is_known = frontier.head(log).height > *seq || replica.holds(log, vatra_model::Seq(*seq));
-        disk.entry(*log, *seq, *hash).is_none() || !(is_known || disk.is_stray(log, *seq))
+        let is_left = is_known || disk.is_stray(log, *seq) || !disk.covers(log, *seq, *hash);
+        disk.entry(*log, *seq, *hash).is_none() || !is_left
     });
     lost.map(|(log, seq, _)| format!("node {index} started without {log} {seq}, which it had acknowledged (S1)"))
         .collect()
@@ -42,8 +44,10 @@ pub fn everywhere(world: &World) -> Vec<String> {
     let honest = |index: usize, node: &Node| node.replica.is_some() && world.is_honest(index);
     let running = || world.nodes.iter().enumerate().filter(|(index, node)| honest(*index, node));
     let acknowledged = running().flat_map(|(_, node)| &node.acknowledged).chain(&world.owed);
+    // Who has never heard of a log does not know that a revocation ends it.
+    let covered = |(log, seq, hash): &&Place| running().all(|(_, node)| node.disk.durable().covers(log, *seq, *hash));
     let mut missing = Vec::new();
-    for (log, seq, hash) in acknowledged {
+    for (log, seq, hash) in acknowledged.filter(covered) {
         for (index, node) in running() {
             if node.disk.durable().entry(*log, *seq, *hash).is_none() {
                 missing.push(format!("node {index} never got {log} {seq}, which was acknowledged (S1)"));

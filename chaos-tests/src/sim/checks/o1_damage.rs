@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use vatra_model::CheckedEntry;
+use vatra_model::{CheckedEntry, LogId};
 
 use crate::sim::node::Node;
 use crate::sim::world::World;
@@ -25,7 +25,8 @@ pub fn in_answer(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
 /// Once nodes hold the same, each can give all of it.
 #[must_use]
 pub fn is_whole(node: &Node) -> bool {
-    node.damaged.is_empty()
+    // What lies past the end of a log is evidence, and is not given.
+    node.damaged.iter().all(|(log, seq)| node.disk.durable().is_past_end(log, *seq))
 }
 
 /// A start looks through the store: what cannot be read then is dropped, or known to be a hole.
@@ -33,8 +34,10 @@ pub fn is_whole(node: &Node) -> bool {
 pub fn at_start(world: &World, node: usize) -> Vec<String> {
     let started = &world.nodes[node];
     let holes = started.replica.as_ref().map_or(0, |replica| replica.status(started.now(world.now_us)).damaged);
-    // What rots past a fork is fetched beside its log.
-    let in_log = started.damaged.iter().filter(|(log, seq)| !started.disk.durable().is_stray(log, *seq));
+    // What rots past a fork is fetched beside its log; what rots past its end is not.
+    let disk = started.disk.durable();
+    let is_apart = |log: &LogId, seq: u64| disk.is_stray(log, seq) || disk.is_past_end(log, seq);
+    let in_log = started.damaged.iter().filter(|(log, seq)| !is_apart(log, *seq));
     let left = in_log.count();
     if left <= holes { Vec::new() } else { vec![format!("node {node} started over {left} damaged rows (O1)")] }
 }

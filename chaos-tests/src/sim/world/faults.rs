@@ -132,9 +132,11 @@ impl World {
         self.forget_shown(node);
     }
 
-    /// What stood on no other disk than the one that lost it is gone.
+    /// What stood on no other disk than the one that lost it, and those of nodes that nobody links any more, is gone.
     pub(crate) fn forget_what_is_nowhere(&mut self) {
-        let nodes = &self.nodes;
+        let charter = self.federation.charter();
+        let is_admitted = |node: &&Node| charter.admit(&node.site.certificate).is_ok();
+        let nodes: Vec<&Node> = self.nodes.iter().filter(is_admitted).collect();
         self.owed
             .retain(|(log, seq, hash)| nodes.iter().any(|node| node.disk.durable().entry(*log, *seq, *hash).is_some()));
     }

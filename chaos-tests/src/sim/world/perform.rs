@@ -94,7 +94,11 @@ impl World {
                     }
                     self.side_down(index, to);
                 }
-                Effect::TrustChanged => self.close_strangers(index),
+                Effect::TrustChanged => {
+                    let retracted = self.nodes[index].heed(&self.setup);
+                    self.tally.bite_times("retracted", retracted as u64);
+                    self.close_strangers(index);
+                }
                 Effect::Event(event) => self.note(index, event),
             }
         }
