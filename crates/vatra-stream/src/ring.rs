@@ -134,6 +134,17 @@ mod tests {
         assert_eq!(read_all(&ring, Position(1), 10), None);
     }
 
+    #[test]
+    fn what_was_forgotten_is_read_from_the_store() {
+        let mut ring = Ring::new(Position(0), 10, usize::MAX);
+        ring.append((1..=4).map(event), Position(4));
+        ring.forget_to(Position(2));
+        assert_eq!((read_all(&ring, Position(1), 10), read_all(&ring, Position(2), 10)), (None, Some(vec![3, 4])));
+        ring.forget_to(Position(7));
+        assert_eq!((ring.end(), ring.bytes), (Position(7), 0));
+        assert_eq!((read_all(&ring, Position(6), 10), read_all(&ring, Position(7), 10)), (None, Some(vec![])));
+    }
+
     proptest! {
         #[test]
         fn readers_see_every_event_after_their_place_or_are_told(

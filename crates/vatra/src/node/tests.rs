@@ -75,7 +75,7 @@ pub(super) async fn call(node: &Node, ops: Vec<LocalOp>) -> Vec<LocalResult> {
     answer.await.expect("the driver answers")
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < give_up, "never happened: {what}");

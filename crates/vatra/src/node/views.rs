@@ -117,6 +117,11 @@ impl Views {
         decoded.view_of_create(record, row.change_index).map(Some)
     }
 
+    /// Whether a record that was told of is shown still: a revocation may have taken it back.
+    pub(crate) fn is_shown(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<bool> {
+        Ok(!self.origins.any_ended() || self.view(snapshot, record)?.is_some())
+    }
+
     /// The record's view as people see it: marked if a change of it lies past a fork.
     pub(crate) fn shown(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Option<View>> {
         let Some(mut view) = self.view(snapshot, record)? else { return Ok(None) };

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use vatra_api::{BundleOrder, BundlePiece, Refusal, RefusalKind};
 use vatra_bundle::{BundleWriter, LogRange, Manifest, SignedReceipt, WriteError};
+use vatra_model::charter::LogEnd;
 use vatra_model::pack::Packer;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{Class, Entry, ForkProof, Frontier, Head, LogId, MemberCode, Seq};
@@ -58,6 +59,16 @@ struct PlannedLog {
     to: u64,
     /// The proof of its fork, if the receiver may not know all of it.
     fork: Option<ForkProof>,
+    /// Where a revocation ends it: what is kept past that is evidence, and stays here.
+    end: Option<LogEnd>,
+}
+
+impl PlannedLog {
+    /// Whether an entry of the log is written.
+    fn takes(&self, bytes: &[u8], classes: &[Class]) -> anyhow::Result<bool> {
+        let (header, hash) = unpack_header(bytes)?;
+        Ok(classes.contains(&header.class) && self.end.is_none_or(|end| end.covers(header.seq, hash)))
+    }
 }
 
 impl Bundles {
@@ -78,13 +89,16 @@ impl Bundles {
             // A log without an entry has no descriptor in the store.
             let Some(descriptor) = self.shared.views.origins.descriptor(id) else { continue };
             let head = holdings.frontier.head(id);
-            let fork = forks.remove(id);
+            let end = self.shared.views.origins.end_of(id);
+            let end_place = end.map_or(u64::MAX, |end| end.place());
+            let fork = forks.remove(id).filter(|fork| fork.place < end_place);
             let place = fork.as_ref().map_or(u64::MAX, |fork| fork.place);
             let (from, to) = range_of(reader, *id, (head, place), &base).map_err(|error| unreadable(&error))?;
+            let to = to.min(end_place);
             let is_level = matches!(&base, Base::Frontier(theirs) if theirs.head(id) == head && head != Head::EMPTY);
             let fork = fork.filter(|_| !is_level).map(|fork| fork.proof);
             ranges.push(LogRange { log: *id, from, height: head.height, head: head.head });
-            logs.push(PlannedLog { id: *id, descriptor, from, to, fork });
+            logs.push(PlannedLog { id: *id, descriptor, from: from.min(to), to, fork, end });
         }
         let charter = trust.charter().encode();
         let manifest = Manifest {
@@ -160,7 +174,7 @@ fn write_log(
             tracing::error!(%damage, "an entry is damaged and left out of a bundle; run `vatra fsck`");
         }
         for row in &page.rows {
-            if classes.contains(&unpack_header(&row.bytes)?.0.class) {
+            if log.takes(&row.bytes, classes)? {
                 add(unpack_entry(packer, &row.bytes)?)?;
             }
         }
@@ -182,7 +196,7 @@ fn write_strays(
 ) -> anyhow::Result<()> {
     for stray in strays::listed(reader, log.id)? {
         let Some(bytes) = strays::stray_bytes(reader, log.id, Seq(stray.seq), stray.hash)? else { continue };
-        if classes.contains(&unpack_header(&bytes)?.0.class) {
+        if log.takes(&bytes, classes)? {
             add(unpack_entry(packer, &bytes)?)?;
         }
     }

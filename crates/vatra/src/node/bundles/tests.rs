@@ -6,18 +6,23 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use vatra_api::{BundleOrder, BundleUpload};
 use vatra_bundle::{BundleReader, BundleWriter, LogRange, Manifest, Part, ReadLimits, Receipt, SignedReceipt};
+use vatra_model::charter::{Revocation, SignedEpoch};
 use vatra_model::draft::AlertDraft;
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{
-    AudienceId, Change, Class, Entry, EntryDraft, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, Realm, Seq,
-    WallMs,
+    AudienceId, Change, Class, Entry, EntryDraft, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, Position, Realm,
+    Seq, WallMs,
 };
+use vatra_replica::Input;
 
 use super::*;
+use crate::federation::MemberKeys;
+use crate::node::driver::Item;
 use crate::node::local::LocalOp;
+use crate::node::mailbox::{Urgency, Weight};
 use crate::node::run::Node;
-use crate::node::tests::{call, draft, lab_directory, start};
+use crate::node::tests::{call, draft, lab_directory, start, until};
 
 /// UA's node, and what a test needs to speak for LT's.
 struct Desk {
@@ -258,4 +263,54 @@ async fn both_branches_of_a_fork_travel_with_its_proof() {
     let (rest, forks) = desk.export_all(Some(own)).await;
     assert_eq!((rest.len(), forks), (0, 0), "who is level needs neither");
     desk.node.stop().await;
+}
+
+/// The charter of the lab with one more epoch, which revokes LT's key after an entry of its log.
+fn revoking(config: &NodeConfig, lab: &Path, last: &Entry) -> Vec<u8> {
+    let mut charter = config.charter.clone();
+    let mut epoch = charter.current().clone();
+    (epoch.epoch, epoch.previous) = (2, charter.hash());
+    let last_valid = vec![(last.header.log, last.header.seq, last.header.hash())];
+    epoch.revocations = vec![Revocation { key: config.key.secret().node_key(), last_valid }];
+    let mut signed = SignedEpoch::draft(epoch).expect("a good epoch");
+    for member in ["ua", "lt"] {
+        let keys = MemberKeys::load(&lab.join("members").join(member)).expect("the lab's keys");
+        signed.sign(&keys.root.secret());
+    }
+    charter.extend(signed).expect("both have signed");
+    charter.encode()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_revoked_key_wrote_past_its_end_is_neither_shown_nor_carried() {
+    let desk = Desk::new().await;
+    let (descriptor, entries) = log_of_lt(&desk.lt, 200);
+    let file = bundle_of_lt(&desk.lt, &descriptor, &entries.iter().collect::<Vec<_>>());
+    assert_eq!(desk.import(file.clone()).await.expect("a good bundle").new, 200);
+    let shared = &desk.node.shared;
+    until("all is shown", || shared.state.borrow().alerts == 200).await;
+
+    let bytes = revoking(&desk.lt, &desk._dir.path().join("lab"), &entries[3]);
+    assert!(shared.mailbox.post(Urgency::Local, Weight::SMALL, Item::Core(Input::Charter { bytes })));
+    until("what was written in time is left", || shared.state.borrow().alerts == 4).await;
+    let events = shared.views.events(Position(0), 4_096).expect("readable").0;
+    let taken_back = events.iter().filter(|event| event.event_type.is_retraction()).count();
+    assert_eq!((events.len(), taken_back), (4 + 196, 196));
+    assert_eq!(seqs(&desk.export(None).await), [0, 1, 2, 3]);
+    let intake = desk.import(file).await;
+    assert!(intake.is_err(), "a bundle by a revoked node is not taken: {intake:?}");
+    let listed = shared.listing.read().expect("no panic").oldest_first(None).count();
+    assert_eq!(listed, 4);
+
+    let digest = shared.state.borrow().digest;
+    let Desk { node, bundles, _dir: dir, .. } = desk;
+    drop(bundles);
+    node.stop().await;
+    let config = NodeConfig::load(&dir.path().join("lab/ua-1")).expect("a lab node's configuration");
+    let checked = crate::node::fsck::fsck(&config, |_, _| {}).expect("readable");
+    assert!(checked.report.is_clean() && checked.wider.is_empty(), "{:?} {:?}", checked.report, checked.wider);
+    let node = start(&dir.path().join("lab/ua-1")).await;
+    assert_eq!((node.shared.state.borrow().digest, node.shared.state.borrow().alerts), (digest, 4));
+    assert_eq!(node.shared.listing.read().expect("no panic").oldest_first(None).count(), 4);
+    node.stop().await;
 }

@@ -89,6 +89,7 @@ impl Driver {
         if let LocalOp::Create { create, class } = op {
             if let Some(id) = snapshot.id(record)?
                 && id.created > Position(0)
+                && self.projector.views.is_shown(snapshot, record).map_err(unreadable)?
             {
                 return self.standing(snapshot, record, id.created).map(Worked::Nothing);
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use vatra_model::view::{Digest, View};
-use vatra_model::{Change, RecordId};
+use vatra_model::{Change, Position, RecordId};
 use vatra_record::{Applied, Lack, Record, view_of_create};
 use vatra_store::IdRow;
 
@@ -140,7 +140,10 @@ impl Projector {
         }
         working.id.latest = position;
         if !was_shown {
-            working.id.created = position;
+            // One that was shown before a revocation took it back keeps its first place.
+            if working.id.created == Position(0) {
+                working.id.created = position;
+            }
             count(&mut round.out.state, &view, 1);
         }
         working.tell(round, record_id, &view, &bytes, unlocked);

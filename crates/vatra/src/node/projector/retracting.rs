@@ -11,7 +11,7 @@ use vatra_model::charter::{Charter, LogEnd};
 use vatra_model::fork::stray_log;
 use vatra_model::limits::STRAYS_MAX;
 use vatra_model::view::Summary;
-use vatra_model::{Change, LogId, Position, RecordId, RecordKind, Seq, codec};
+use vatra_model::{Change, LogId, RecordId, RecordKind, Seq, codec};
 use vatra_record::{Lack, Record};
 use vatra_store::{PageLimits, Snapshot, StreamRow};
 use vatra_stream::EventType;
@@ -183,10 +183,7 @@ impl Projector {
         let view = working.record.as_ref().and_then(Record::view);
         match &view {
             Some(view) => drop(working.show(round, record, view)),
-            None => {
-                working.hide(round);
-                working.id.created = Position(0);
-            }
+            None => working.hide(round),
         }
         for told in &told {
             let id = told.decoded.change_id(told.row.change_index);

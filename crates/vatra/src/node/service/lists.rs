@@ -149,7 +149,8 @@ pub(super) fn history(
     query: HistoryQuery,
 ) -> anyhow::Result<Option<Page<HistoryItem>>> {
     let snapshot = inner.shared.views.reader.snapshot()?;
-    if snapshot.id(record)?.is_none_or(|id| id.created == Position(0)) {
+    let is_told = snapshot.id(record)?.is_some_and(|id| id.created > Position(0));
+    if !is_told || !inner.shared.views.is_shown(&snapshot, record)? {
         return Ok(None);
     }
     let after = query.after.unwrap_or(Position(0));

@@ -49,6 +49,9 @@ impl NodeService {
     async fn places_of(&self, record: RecordId) -> Result<BTreeMap<LogId, Seq>, Refusal> {
         self.read(move |inner| {
             let snapshot = inner.shared.views.reader.snapshot()?;
+            if !inner.shared.views.is_shown(&snapshot, record)? {
+                return Ok(BTreeMap::new());
+            }
             let positions = crate::node::views::all_positions(&snapshot, record)?;
             let mut highest: BTreeMap<LogId, Seq> = BTreeMap::new();
             for position in positions {
