@@ -61,13 +61,16 @@ impl Replica {
         for placed in done.tokens {
             effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });
         }
-        let pushed = done.batch.entries.iter().zip(&done.came);
         let is_apart = |hash| done.batch.strays.contains(&hash) || done.batch.mended.contains(&hash);
         // A revocation that came while it was written may have ended its log before it.
-        let is_left = |entry: &CheckedEntry| self.covers(entry);
-        let pushed = pushed.filter(|(entry, _)| !is_apart(entry.hash()) && is_left(entry));
-        let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
-        self.spread(now, &entries, &came, effects);
+        let is_spread = |entry: &Arc<CheckedEntry>| !is_apart(entry.hash()) && self.covers(entry);
+        if done.batch.entries.iter().all(is_spread) {
+            self.spread(now, &done.batch.entries, &done.came, effects);
+        } else {
+            let pushed = done.batch.entries.iter().zip(&done.came).filter(|(entry, _)| is_spread(entry));
+            let (entries, came): (Vec<_>, Vec<_>) = pushed.map(|(entry, came)| (entry.clone(), *came)).unzip();
+            self.spread(now, &entries, &came, effects);
+        }
         for entry in done.batch.entries.iter().filter(|entry| done.batch.mended.contains(&entry.hash())) {
             self.mended(now, entry, effects);
         }

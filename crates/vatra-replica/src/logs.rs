@@ -297,20 +297,22 @@ impl Logs {
 
     /// The rows and forks that a batch must write.
     pub(crate) fn unsaved(&mut self) -> (Vec<(LogId, LogRow)>, Vec<CheckedFork>) {
-        let is_open = |state: &LogState| state.is_unsaved() || state.unsaved_fork().is_some();
+        let (mut rows, mut forks) = (Vec::new(), Vec::new());
         let logs = &self.logs;
-        self.touched.retain(|log| logs.get(log).is_some_and(is_open));
-        debug_assert!(logs.iter().all(|(log, state)| self.touched.contains(log) || !is_open(state)), "all are touched");
-        if self.touched.is_empty() {
-            return (Vec::new(), Vec::new());
-        }
-        let open = || self.touched.iter().filter_map(|log| Some((*log, logs.get(log)?)));
-        let rows = open().filter(|(_, state)| state.is_unsaved()).map(|(log, state)| (log, state.row()));
-        let forks = open().filter_map(|(log, state)| {
-            let fork = state.unsaved_fork()?;
-            Some(CheckedFork { log, place: fork.place, proof: fork.proof.clone() })
+        self.touched.retain(|log| {
+            let Some(state) = logs.get(log) else { return false };
+            let (is_unsaved, fork) = (state.is_unsaved(), state.unsaved_fork());
+            if is_unsaved {
+                rows.push((*log, state.row()));
+            }
+            if let Some(fork) = fork {
+                forks.push(CheckedFork { log: *log, place: fork.place, proof: fork.proof.clone() });
+            }
+            is_unsaved || fork.is_some()
         });
-        (rows.collect(), forks.collect())
+        let is_open = |state: &LogState| state.is_unsaved() || state.unsaved_fork().is_some();
+        debug_assert!(logs.iter().all(|(log, state)| self.touched.contains(log) || !is_open(state)), "all are touched");
+        (rows, forks)
     }
 
     /// Marks what a batch wrote as durable. Entries accepted since then stay staged. Gives the logs whose strays

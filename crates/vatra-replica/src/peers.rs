@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) stalls: u32,
     /// Nothing is asked of it before this.
     pub(crate) rests_until: Option<MonoMs>,
+    /// We tell it of heights that we do not push to it, as the map was last worked out.
+    pub(crate) is_watched: bool,
     /// Logs of which it was given stranded entries on this link.
     pub(crate) given: BTreeMap<LogId, Given>,
     /// Logs to announce to it, and when.
@@ -118,6 +120,7 @@ impl Peer {
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
             stalls: 0,
             rests_until: None,
+            is_watched: true,
             given: BTreeMap::new(),
             to_announce: BTreeSet::new(),
             announce_at: None,
@@ -160,7 +163,7 @@ impl Peer {
         self.known.get(log).copied().unwrap_or(0)
     }
 
-    pub(crate) fn known_logs(&self) -> impl Iterator<Item = (&LogId, &u64)> {
+    pub(crate) fn known_logs(&self) -> impl ExactSizeIterator<Item = (&LogId, &u64)> {
         self.known.iter()
     }
 

@@ -202,6 +202,9 @@ impl Replica {
         let ours = self.peers.iter().filter(|(_, peer)| peer.greeted);
         reported.insert(self.me, ours.map(|(key, peer)| (*key, told(key, peer))).collect());
         self.topology.rebuild(self.me, &reported);
+        for (key, peer) in &mut self.peers {
+            peer.is_watched = self.topology.watches(key);
+        }
     }
 }
 

@@ -97,8 +97,8 @@ impl Replica {
                 continue;
             }
             let tells = match came {
-                Came::Pushed(_) => self.topology.watches(key),
-                Came::Fetched(sender) => self.topology.watches(key) || !self.topology.linked(&sender, key),
+                Came::Pushed(_) => peer.is_watched,
+                Came::Fetched(sender) => peer.is_watched || !self.topology.linked(&sender, key),
                 // Nobody else has it yet: a child that keeps it to itself must not hide it from our neighbours.
                 Came::Local | Came::File => true,
             };

@@ -84,18 +84,20 @@ impl Topology {
 
     /// Those of `of`'s neighbours to which it forwards entries of `origin`.
     pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> Arc<[NodeKey]> {
-        if !self.trees.contains_key(origin) {
-            if self.trees.len() >= TREES_MAX {
-                self.trees.clear();
-            }
-            let mut children: BTreeMap<NodeKey, Vec<NodeKey>> = BTreeMap::new();
-            for (child, parent) in self.parents(origin) {
-                children.entry(parent).or_default().push(child);
-            }
-            let tree = children.into_iter().map(|(parent, children)| (parent, children.into()));
-            self.trees.insert(*origin, tree.collect());
+        if let Some(tree) = self.trees.get(origin) {
+            return tree.get(of).cloned().unwrap_or_default();
         }
-        self.trees.get(origin).and_then(|tree| tree.get(of)).cloned().unwrap_or_default()
+        if self.trees.len() >= TREES_MAX {
+            self.trees.clear();
+        }
+        let mut children: BTreeMap<NodeKey, Vec<NodeKey>> = BTreeMap::new();
+        for (child, parent) in self.parents(origin) {
+            children.entry(parent).or_default().push(child);
+        }
+        let tree: Tree = children.into_iter().map(|(parent, children)| (parent, children.into())).collect();
+        let own = tree.get(of).cloned().unwrap_or_default();
+        self.trees.insert(*origin, tree);
+        own
     }
 
     /// Whether this node tells a neighbour of heights that it does not push to it. One that is not on the map is
