@@ -48,9 +48,8 @@ impl Ring {
 
     /// Forgets the events up to a position.
     pub(crate) fn forget_to(&mut self, at: Position) {
-        while let Some(oldest) = self.events.pop_front_if(|event| event.position() <= at) {
-            self.bytes -= oldest.bytes();
-        }
+        let count = self.events.partition_point(|event| event.position() <= at);
+        self.bytes -= self.events.drain(..count).map(|event| event.bytes()).sum::<usize>();
         self.start = self.start.max(at);
         self.end = self.end.max(at);
     }

@@ -1,16 +1,10 @@
 //! Forks: whatever the order in which contradicting entries come, all nodes come to the same.
 
-use std::sync::Arc;
-
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
 
 use proptest::prelude::*;
-use vatra_model::charter::Charter;
-use vatra_model::wire::{FrontierDigest, LogDescriptor, Message};
-use vatra_model::{
-    AudienceId, CheckedEntry, Class, Entry, EntryDraft, EntryHash, Frontier, Hlc, Incarnation, LogId, Realm, Seq,
-};
+use vatra_model::wire::{FrontierDigest, Message};
+use vatra_model::{CheckedEntry, Class, EntryHash, Frontier};
 use vatra_replica::{Effect, Event, Input, NewLife};
 
 use crate::liar::*;

@@ -51,9 +51,9 @@ impl Recent {
     /// Events up to a position are read from the store from now on: some have lost their effect.
     pub(crate) fn forget_to(&self, at: Position) {
         let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
-        while let Some(oldest) = window.events.pop_front_if(|event| event.position <= at) {
-            window.bytes -= oldest.view.len();
-        }
+        let count = window.events.partition_point(|event| event.position <= at);
+        let bytes = window.events.drain(..count).map(|event| event.view.len()).sum::<usize>();
+        window.bytes -= bytes;
         window.after = window.after.max(at);
         self.rewritten.store(at.0, Ordering::Release);
     }
