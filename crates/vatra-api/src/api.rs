@@ -25,7 +25,7 @@ use crate::metrics::ApiMetrics;
 use crate::problem::Problem;
 use crate::routes::{Access, Operation, Pace, ROUTES, Route};
 use crate::service::Service;
-use crate::{alerts, bulk, bundles, contacts, doctor, health, links, openapi, streams};
+use crate::{alerts, bulk, bundles, contacts, doctor, health, links, logs, openapi, streams};
 
 /// What may be set about the API.
 #[derive(Clone, Debug)]
@@ -231,6 +231,7 @@ impl<S: Service> Call<S> {
             Operation::FollowStreamLines => streams::follow(&self, streams::Framing::Lines),
             Operation::ReadStatus => health::status(self).await,
             Operation::Diagnose => doctor::diagnose(self).await,
+            Operation::ListLogs => logs::list(self).await,
             Operation::CutLinks => links::cut(self).await,
             Operation::HealLinks => links::heal(self).await,
             Operation::ExportBundle => bundles::export(self).await,

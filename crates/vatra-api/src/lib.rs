@@ -17,6 +17,7 @@ mod contacts;
 mod doctor;
 mod health;
 mod links;
+mod logs;
 mod streams;
 
 mod openapi;
@@ -39,6 +40,7 @@ pub use bundles::{
     BundleStep, BundleUpload,
 };
 pub use doctor::{Diagnosis, Finding, Gravity};
+pub use logs::{LogEntry, LogHead, LogsQuery};
 pub use members::{
     Delivery, ForkStatus, LifeStatus, MemberReach, MemberStatus, NodeReach, NodeStatus, QuarantineStatus, Reach,
     Standing,

@@ -123,6 +123,9 @@ fn responses(operation: Operation) -> Value {
         }}),
         Operation::ReadStatus => ok(reference("Status")),
         Operation::Diagnose => ok(reference("Diagnosis")),
+        Operation::ListLogs => ok(json!({"type": "object", "properties": {
+            "logs": {"type": "array", "items": reference("LogHead")},
+        }})),
         Operation::CutLinks => ok(reference("Cut")),
         Operation::HealLinks => ok(json!({"type": "object", "properties": {"healed": {"type": "integer"}}})),
         Operation::ExportBundle => json!({"200": {
@@ -212,6 +215,13 @@ fn parameters(route: &Route) -> Vec<Value> {
                 "description": "The last cursor that was seen; it wins over the parameters.",
             }));
             parameters.extend(filters());
+        }
+        Operation::ListLogs => {
+            let key = json!({"type": "string", "description": "A node's key in hexadecimal"});
+            parameters.push(query("node", "Only logs of this node", key));
+            parameters.push(query("log", "Only this log; give seq with it", reference("RecordId")));
+            let seq = "Tell the entry of the log in this place instead of the last one";
+            parameters.push(query("seq", seq, json!({"type": "integer", "minimum": 0})));
         }
         Operation::ExportBundle => {
             let receiver = "Leave out what every node of this member is known to hold";

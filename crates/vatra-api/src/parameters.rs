@@ -1,7 +1,10 @@
 //! Query strings and path parameters: each name known and given once, or refused by its name.
 
+use std::str::FromStr;
+
 use axum::extract::Query;
 use axum::http::Uri;
+use vatra_model::ids::ParseIdError;
 use vatra_model::{MemberCode, Position, RecordId};
 use vatra_stream::{Cursor, Filter, Place, StoreId};
 
@@ -43,6 +46,12 @@ impl Parameters {
         let shown: String = text.chars().take(80).collect();
         let refused = |_| Problem::parameter(name, format!("{name} is a whole number from 0, not {shown:?}"));
         text.parse().map(Some).map_err(refused)
+    }
+
+    /// Takes a parameter that is an identifier in hexadecimal.
+    pub(crate) fn take_id<T: FromStr<Err = ParseIdError>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.take(name)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|error: ParseIdError| Problem::parameter(name, error.to_string()))
     }
 
     /// Takes the number of items of a page.
@@ -102,9 +111,7 @@ impl<S: Service> Call<S> {
 
     /// The record that the path names.
     pub(crate) fn record(&self) -> Result<RecordId, Problem> {
-        self.path_parameter("id")
-            .parse()
-            .map_err(|error: vatra_model::ids::ParseIdError| Problem::parameter("id", error.to_string()))
+        self.path_parameter("id").parse().map_err(|error: ParseIdError| Problem::parameter("id", error.to_string()))
     }
 
     /// The member that the path names.

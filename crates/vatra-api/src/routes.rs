@@ -38,6 +38,7 @@ pub enum Operation {
     FollowStreamLines,
     ReadStatus,
     Diagnose,
+    ListLogs,
     CutLinks,
     HealLinks,
     ExportBundle,
@@ -139,6 +140,7 @@ pub const ROUTES: &[Route] = &[
         Operation::Diagnose,
         "See what is wrong with the node and what to do",
     ),
+    route(Method::GET, "/api/v1/logs", OPERATE, Operation::ListLogs, "See how far this node holds which logs"),
     route(Method::POST, "/api/v1/links/cut", OPERATE, Operation::CutLinks, "Cut links for a drill"),
     route(Method::POST, "/api/v1/links/heal", OPERATE, Operation::HealLinks, "End every cut at once"),
     route(

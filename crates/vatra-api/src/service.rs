@@ -14,6 +14,7 @@ use vatra_stream::Filter;
 use crate::auth::Caller;
 use crate::bundles::{BundleDownload, BundleIntake, BundleOrder, BundleProgress, BundleUpload};
 use crate::doctor::Diagnosis;
+use crate::logs::{LogHead, LogsQuery};
 use crate::members::Reach;
 use crate::refusal::Refusal;
 use crate::status::Status;
@@ -104,6 +105,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// What is wrong with the node, if anything, and what to do.
     fn diagnosis(&self) -> impl Future<Output = Result<Diagnosis, Refusal>> + Send;
+
+    /// How far this node holds logs, by log.
+    fn logs(&self, query: LogsQuery) -> impl Future<Output = Result<Vec<LogHead>, Refusal>> + Send;
 
     /// Whether the node serves; asked often and without a token.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;

@@ -75,7 +75,7 @@ enum Command {
     /// Make a member's keys.
     #[command(subcommand)]
     Member(member::MemberCommand),
-    /// Draft, sign and verify the charter of a federation, offline.
+    /// Draft, sign and verify the charter of a federation.
     #[command(subcommand)]
     Charter(charter::CharterCommand),
     /// Make a whole federation for a lab.
@@ -111,7 +111,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Node(command) => return node::run(command, &mut out),
         Command::Fsck(args) => fsck::run(&args, &mut out)?,
         Command::Member(command) => member::run(&command, &mut out)?,
-        Command::Charter(command) => charter::run(command, &mut out)?,
+        Command::Charter(command) => charter::run(command, &target, &mut out)?,
         Command::Lab(command) => lab::run(command, &mut out)?,
         Command::Completions(args) => shell::completions(&args, &mut out)?,
         Command::Man(args) => shell::man(&args, &mut out)?,

@@ -113,6 +113,21 @@ pub(super) fn diagnosis() -> Value {
     })
 }
 
+/// How far a node holds a log.
+pub(super) fn log_head() -> Value {
+    let (number, text) = (json!({"type": "integer"}), json!({"type": "string"}));
+    json!({
+        "type": "object",
+        "required": ["log", "node", "name", "member", "entries", "last"],
+        "properties": {
+            "log": reference("RecordId"), "node": text, "name": text, "member": reference("Member"),
+            "incarnation": text, "entries": number,
+            "last": {"type": ["object", "null"], "properties": {"seq": number, "hash": text}},
+            "ended": {"type": ["integer", "null"], "description": "From here a revocation has ended the log"},
+        },
+    })
+}
+
 fn standing() -> Value {
     json!({"enum": ["own", "linked", "relayed", "unreachable"]})
 }

@@ -45,6 +45,7 @@ pub(super) fn all() -> Value {
     add("Event", event());
     add("Status", node::status());
     add("Diagnosis", node::diagnosis());
+    add("LogHead", node::log_head());
     add("Cut", cut());
     add("BundleLine", bundle_line());
     Value::Object(schemas)

@@ -120,3 +120,28 @@ fn a_diagnosis_tells_the_gravest_first() {
     assert_eq!(codes, ["grave", "small"]);
     assert_eq!(diagnosis["findings"][0]["severity"], "critical");
 }
+
+#[test]
+fn logs_are_listed_by_node_or_with_one_of_their_entries() {
+    let server = Server::start(&Plan::default());
+    let logs = server.admin().get("/api/v1/logs").json();
+    let log = &logs["logs"][0];
+    let (id, node) = (log["log"].as_str().unwrap().to_owned(), log["node"].as_str().unwrap().to_owned());
+    assert_eq!((&log["entries"], &log["incarnation"]), (&json!(2), &json!("00000000000000ff")));
+    assert_eq!(log["last"], json!({"seq": 1, "hash": "06".repeat(32)}));
+    assert_eq!(server.admin().get(&format!("/api/v1/logs?node={node}")).json(), logs);
+    let other = "ab".repeat(32);
+    assert_eq!(server.admin().get(&format!("/api/v1/logs?node={other}")).json(), json!({"logs": []}));
+    let one = server.admin().get(&format!("/api/v1/logs?log={id}&seq=0")).json();
+    assert_eq!(one["logs"][0]["last"]["seq"], 0);
+    for (query, status, field) in [
+        (format!("log={id}"), 400, "seq"),
+        ("seq=3".to_owned(), 400, "log"),
+        (format!("log={id}&seq=9"), 404, "seq"),
+        ("node=xyz".to_owned(), 400, "node"),
+        ("member=UA".to_owned(), 400, "member"),
+    ] {
+        let answer = server.admin().get(&format!("/api/v1/logs?{query}"));
+        assert_eq!((answer.status, answer.json()["field"].as_str()), (status, Some(field)), "{query}");
+    }
+}

@@ -12,7 +12,7 @@ use vatra_api::*;
 use vatra_model::draft::{AlertPatch, ContactPatch, ResponseDraft};
 use vatra_model::schema::words::Tlp;
 use vatra_model::view::{Digest, Summary, View};
-use vatra_model::{ChangeId, Incarnation, LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
+use vatra_model::{ChangeId, EntryHash, Incarnation, LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
 use vatra_store::ReadError;
 use vatra_stream::{EventBatch, EventSource, EventType, Origin, StoreId, StoredEvent};
 
@@ -385,6 +385,25 @@ impl Service for Node {
         let findings = vec![finding(Gravity::Note, "small"), finding(Gravity::Critical, "grave")];
         let node = (origin().node, "kyiv-1".to_owned(), member("UA"));
         Ok(Diagnosis::new(node, WallMs(5), findings))
+    }
+
+    async fn logs(&self, query: LogsQuery) -> Result<Vec<LogHead>, Refusal> {
+        let (log, hash) = (LogId([5; 16]), EntryHash([6; 32]));
+        let seq = query.entry.map_or(Seq(1), |(_, seq)| seq);
+        if query.entry.is_some_and(|(asked, seq)| asked != log || seq > Seq(1)) {
+            return Err(Refusal::new(RefusalKind::NotFound, "it is not held").with_field("seq"));
+        }
+        let head = LogHead {
+            log,
+            node: origin().node,
+            name: "kyiv-1".to_owned(),
+            member: member("UA"),
+            incarnation: Incarnation(255),
+            entries: 2,
+            last: Some(LogEntry { seq, hash }),
+            ended: None,
+        };
+        Ok([head].into_iter().filter(|head| query.node.is_none_or(|node| node == head.node)).collect())
     }
 
     async fn readiness(&self) -> Readiness {

@@ -1,14 +1,18 @@
-//! `vatra charter`: epochs drafted, signed in copies and put together, all offline.
+//! `vatra charter`: epochs drafted, signed in copies and put together, all offline; only a revocation asks a node how
+//! far it holds the logs.
+
+mod revoke;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use vatra_model::MemberCode;
-use vatra_model::charter::{CharterMember, MemberRole};
+use vatra_model::charter::{CharterMember, MemberRole, Revocation};
+use vatra_model::{EntryHash, LogId, MemberCode, Seq};
 
 use super::exit::{Exit, usage};
 use super::print::{self, Printer};
+use super::target::Target;
 use crate::config::read_charter;
 use crate::federation::{CharterDraft, MemberKeys, PublicMember, fingerprint_of, is_draft};
 use crate::keys::write_new;
@@ -21,6 +25,8 @@ pub(crate) enum CharterCommand {
     Add(AddArgs),
     /// Remove a member from a draft.
     Remove(RemoveArgs),
+    /// Revoke a node's key in a draft; a running node says how far its logs stay valid.
+    Revoke(revoke::RevokeArgs),
     /// Sign a draft with a member's root key.
     Sign(SignArgs),
     /// Verify a charter or a draft; put a draft and its signed copies together into a charter.
@@ -93,11 +99,12 @@ pub(crate) struct ShowArgs {
 }
 
 /// Runs a charter command.
-pub(crate) fn run(command: CharterCommand, out: &mut Printer) -> anyhow::Result<Exit> {
+pub(crate) fn run(command: CharterCommand, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
     match command {
         CharterCommand::New(args) => new(&args, out),
         CharterCommand::Add(args) => add(&args, out),
         CharterCommand::Remove(args) => remove(&args, out),
+        CharterCommand::Revoke(args) => revoke::run(&args, target, out),
         CharterCommand::Sign(args) => sign(&args, out),
         CharterCommand::Verify(args) => verify(&args, out),
         CharterCommand::Show(args) => show(&args, out),
@@ -204,17 +211,14 @@ fn show(args: &ShowArgs, out: &mut Printer) -> anyhow::Result<Exit> {
         out.json(&json!({
             "federation": current.federation, "epoch": current.epoch, "draft": false,
             "hash": hex::encode(charter.hash()), "founding_hash": hex::encode(charter.founding_hash()),
-            "members": members_json(&current.members),
-            "revoked": current.revocations.iter().map(|revocation| revocation.key).collect::<Vec<_>>(),
+            "members": members_json(&current.members), "revoked": revoked_json(&current.revocations),
         }))?;
         return Ok(Exit::Done);
     }
     let name = print::clean(&current.federation);
     out.line(&format!("charter of {name}, epoch {}, hash {}", current.epoch, hex::encode(charter.hash())))?;
     print_members(&current.members, out)?;
-    for revocation in &current.revocations {
-        out.line(&format!("revoked node key {}", revocation.key))?;
-    }
+    print_revoked(&current.revocations, out)?;
     Ok(Exit::Done)
 }
 
@@ -228,7 +232,7 @@ fn print_draft(draft: &CharterDraft, out: &mut Printer) -> anyhow::Result<Exit> 
     if out.is_json() {
         out.json(&json!({
             "federation": draft.federation(), "epoch": draft.epoch_number(), "draft": true,
-            "members": members_json(draft.members()),
+            "members": members_json(draft.members()), "revoked": revoked_json(draft.revocations()),
             "have": votes.map(|votes| votes.have), "need": votes.map(|votes| votes.need),
         }))?;
         return Ok(Exit::Done);
@@ -237,7 +241,29 @@ fn print_draft(draft: &CharterDraft, out: &mut Printer) -> anyhow::Result<Exit> 
     let name = print::clean(draft.federation());
     out.line(&format!("draft of epoch {} of {name}: {votes}", draft.epoch_number()))?;
     print_members(draft.members(), out)?;
+    print_revoked(draft.revocations(), out)?;
     Ok(Exit::Done)
+}
+
+fn print_revoked(revocations: &[Revocation], out: &mut Printer) -> anyhow::Result<()> {
+    for Revocation { key, last_valid } in revocations {
+        let valid = match last_valid.len() {
+            0 => "nothing of it stays valid".to_owned(),
+            1 => "1 log stays valid up to an entry".to_owned(),
+            count => format!("{count} logs stay valid up to an entry"),
+        };
+        out.line(&format!("revoked node key {key}: {valid}"))?;
+    }
+    Ok(())
+}
+
+fn revoked_json(revocations: &[Revocation]) -> Vec<Value> {
+    let last = |(log, seq, hash): &(LogId, Seq, EntryHash)| json!({"log": log, "seq": seq, "hash": hash});
+    let revoked = |revocation: &Revocation| {
+        let last_valid: Vec<Value> = revocation.last_valid.iter().map(last).collect();
+        json!({"key": revocation.key, "last_valid": last_valid})
+    };
+    revocations.iter().map(revoked).collect()
 }
 
 fn print_members(members: &[CharterMember], out: &mut Printer) -> anyhow::Result<()> {

@@ -9,8 +9,10 @@ use anyhow::Context;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use vatra_model::charter::{CHARTER_BYTES_MAX, Charter, CharterEpoch, CharterMember, MemberRole, SignedEpoch};
-use vatra_model::{MemberCode, RootKey};
+use vatra_model::charter::{
+    CHARTER_BYTES_MAX, Charter, CharterEpoch, CharterMember, MemberRole, Revocation, SignedEpoch,
+};
+use vatra_model::{EntryHash, LogId, MemberCode, NodeKey, RootKey, Seq};
 
 use super::{MemberKeys, PublicMember, fingerprint_of, replace_file};
 use crate::config::read_file;
@@ -25,6 +27,8 @@ pub(crate) struct CharterDraft {
     previous: Option<Charter>,
     federation: String,
     members: Vec<CharterMember>,
+    /// Those of the epochs before, and new ones; by key.
+    revocations: Vec<Revocation>,
     /// Present once somebody has signed; its epoch equals the plain fields.
     signed: Option<SignedEpoch>,
 }
@@ -55,6 +59,24 @@ struct DraftFile {
     signed: Option<String>,
     #[serde(default, rename = "member")]
     members: Vec<DraftMember>,
+    #[serde(default, rename = "revoked", skip_serializing_if = "Vec::is_empty")]
+    revocations: Vec<DraftRevocation>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DraftRevocation {
+    key: NodeKey,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    last_valid: Vec<DraftEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DraftEntry {
+    log: LogId,
+    seq: Seq,
+    hash: EntryHash,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +101,13 @@ enum DraftRole {
 impl CharterDraft {
     /// The first epoch of a new federation, without members yet.
     pub(crate) fn first(federation: &str) -> CharterDraft {
-        CharterDraft { previous: None, federation: federation.to_owned(), members: Vec::new(), signed: None }
+        CharterDraft {
+            previous: None,
+            federation: federation.to_owned(),
+            members: Vec::new(),
+            revocations: Vec::new(),
+            signed: None,
+        }
     }
 
     /// The epoch after a charter, with the members that it has now.
@@ -88,6 +116,7 @@ impl CharterDraft {
         CharterDraft {
             federation: current.federation.clone(),
             members: current.members.clone(),
+            revocations: current.revocations.clone(),
             previous: Some(previous),
             signed: None,
         }
@@ -123,6 +152,32 @@ impl CharterDraft {
         let count = self.members.len();
         self.members.retain(|member| member.code != code);
         anyhow::ensure!(self.members.len() < count, "{code} is not in the draft");
+        Ok(())
+    }
+
+    /// Keys that are revoked, those of the epochs before among them.
+    pub(crate) fn revocations(&self) -> &[Revocation] {
+        &self.revocations
+    }
+
+    /// Revokes a node's key. Of a key that is revoked already, a log can only end earlier.
+    pub(crate) fn revoke(&mut self, mut revocation: Revocation) -> anyhow::Result<()> {
+        self.refuse_signed()?;
+        if let Some(before) = self.revocations.iter().find(|known| known.key == revocation.key) {
+            revocation.last_valid.retain(|(log, _, _)| before.last_valid.iter().any(|(known, _, _)| known == log));
+            for last in &mut revocation.last_valid {
+                let known = before.last_valid.iter().find(|(log, _, _)| *log == last.0);
+                *last = known.filter(|known| known.1 <= last.1).copied().unwrap_or(*last);
+            }
+            anyhow::ensure!(
+                revocation.last_valid != before.last_valid,
+                "node key {} is revoked already, and none of its logs would end earlier",
+                revocation.key
+            );
+        }
+        self.revocations.retain(|known| known.key != revocation.key);
+        let place = self.revocations.partition_point(|known| known.key < revocation.key);
+        self.revocations.insert(place, revocation);
         Ok(())
     }
 
@@ -222,7 +277,7 @@ impl CharterDraft {
             previous: self.previous.as_ref().map_or([0; 32], Charter::hash),
             federation: self.federation.clone(),
             members: self.members.clone(),
-            revocations: self.previous.as_ref().map_or_else(Vec::new, |charter| charter.current().revocations.clone()),
+            revocations: self.revocations.clone(),
         }
     }
 
@@ -234,7 +289,9 @@ impl CharterDraft {
         let signed = signed.map(|bytes| SignedEpoch::decode(&bytes)).transpose().context("signed")?;
         let members: anyhow::Result<Vec<CharterMember>> =
             file.members.into_iter().map(DraftMember::into_charter).collect();
-        let draft = CharterDraft { previous, federation: file.federation, members: members?, signed };
+        let revocations = file.revocations.into_iter().map(DraftRevocation::into_charter).collect();
+        let draft = CharterDraft { previous, federation: file.federation, members: members?, revocations, signed };
+        draft.check_earlier_revocations()?;
         let number = draft.epoch_number();
         anyhow::ensure!(
             file.epoch == number,
@@ -251,6 +308,19 @@ impl CharterDraft {
         Ok(draft)
     }
 
+    /// What an epoch before revoked stays revoked: a draft must say so too.
+    fn check_earlier_revocations(&self) -> anyhow::Result<()> {
+        let earlier = self.previous.iter().flat_map(|charter| &charter.current().revocations);
+        for revocation in earlier {
+            anyhow::ensure!(
+                self.revocations.iter().any(|known| known.key == revocation.key),
+                "revoked: node key {} was revoked by an earlier epoch and must stay so; begin a new draft",
+                revocation.key
+            );
+        }
+        Ok(())
+    }
+
     fn to_text(&self) -> anyhow::Result<String> {
         let file = DraftFile {
             federation: self.federation.clone(),
@@ -258,6 +328,7 @@ impl CharterDraft {
             previous: self.previous.as_ref().map(|charter| BASE64_STANDARD.encode(charter.encode())),
             signed: self.signed.as_ref().map(|signed| BASE64_STANDARD.encode(signed.encode())),
             members: self.members.iter().map(DraftMember::from_charter).collect(),
+            revocations: self.revocations.iter().map(DraftRevocation::from_charter).collect(),
         };
         let fields = toml::to_string(&file).context("a draft is always TOML")?;
         let prints =
@@ -269,6 +340,19 @@ impl CharterDraft {
             self.federation,
             prints.collect::<String>()
         ))
+    }
+}
+
+impl DraftRevocation {
+    fn from_charter(revocation: &Revocation) -> DraftRevocation {
+        let last = revocation.last_valid.iter();
+        let last_valid = last.map(|(log, seq, hash)| DraftEntry { log: *log, seq: *seq, hash: *hash }).collect();
+        DraftRevocation { key: revocation.key, last_valid }
+    }
+
+    fn into_charter(self) -> Revocation {
+        let last_valid = self.last_valid.into_iter().map(|last| (last.log, last.seq, last.hash)).collect();
+        Revocation { key: self.key, last_valid }
     }
 }
 

@@ -3,6 +3,7 @@
 mod carrying;
 mod doctor;
 mod lists;
+mod logs;
 mod members;
 mod reach;
 mod reports;
@@ -13,8 +14,8 @@ use std::sync::PoisonError;
 use tokio::sync::{Semaphore, oneshot};
 use vatra_api::{
     BundleDownload, BundleIntake, BundleOrder, BundleProgress, BundleUpload, Caller, Closing, CutOrder, CutTarget,
-    Diagnosis, HistoryItem, HistoryQuery, ListQuery, NewAlert, NewContact, Page, Reach, Readiness, Receipt, Refusal,
-    RefusalKind, Roster, Service, Status, ViewJson,
+    Diagnosis, HistoryItem, HistoryQuery, ListQuery, LogHead, LogsQuery, NewAlert, NewContact, Page, Reach, Readiness,
+    Receipt, Refusal, RefusalKind, Roster, Service, Status, ViewJson,
 };
 use vatra_mesh::Mesh;
 use vatra_model::draft::{AlertPatch, ContactPatch, Patched, ResponseDraft, SetPatch};
@@ -235,6 +236,10 @@ impl Service for NodeService {
 
     async fn diagnosis(&self) -> Result<Diagnosis, Refusal> {
         self.diagnose().await
+    }
+
+    async fn logs(&self, query: LogsQuery) -> Result<Vec<LogHead>, Refusal> {
+        self.log_heads(query).await
     }
 
     async fn readiness(&self) -> Readiness {

@@ -1,0 +1,52 @@
+//! How far the node holds which logs.
+
+use anyhow::Context;
+use vatra_api::{LogEntry, LogHead, LogsQuery, Refusal, RefusalKind};
+use vatra_model::certificate::SignedCertificate;
+use vatra_model::{LogId, Seq};
+use vatra_replica::LogStatus;
+
+use super::{Inner, NodeService};
+use crate::node::packing::unpack_header;
+
+impl NodeService {
+    pub(super) async fn log_heads(&self, query: LogsQuery) -> Result<Vec<LogHead>, Refusal> {
+        let (replica, _) = self.replica_status().await?;
+        let is_asked = |status: &LogStatus| {
+            query.node.is_none_or(|node| node == status.origin) && query.entry.is_none_or(|(log, _)| log == status.log)
+        };
+        let asked: Vec<LogStatus> = replica.logs.into_iter().filter(is_asked).collect();
+        if let Some((log, seq)) = query.entry {
+            let held = asked.first().map_or(0, |status| status.head.height);
+            if seq.0 >= held {
+                let detail = format!("entry {seq} of log {log} is not held without a gap; {held} entries are");
+                return Err(Refusal::new(RefusalKind::NotFound, detail).with_field("seq"));
+            }
+        }
+        let entry = query.entry;
+        self.read(move |inner| asked.iter().map(|status| head(inner, status, entry)).collect()).await
+    }
+}
+
+fn head(inner: &Inner, status: &LogStatus, entry: Option<(LogId, Seq)>) -> anyhow::Result<LogHead> {
+    let views = &inner.shared.views;
+    let descriptor = views.origins.descriptor(&status.log).context("a log that is held has no descriptor")?;
+    let signed = SignedCertificate::decode(&descriptor.certificate)?;
+    let last = match entry {
+        Some((log, seq)) => {
+            let bytes = views.reader.entry(log, seq)?.with_context(|| format!("entry {seq} of log {log} is gone"))?;
+            Some(LogEntry { seq, hash: unpack_header(&bytes)?.1 })
+        }
+        None => status.head.height.checked_sub(1).map(|seq| LogEntry { seq: Seq(seq), hash: status.head.head }),
+    };
+    Ok(LogHead {
+        log: status.log,
+        node: status.origin,
+        name: signed.certificate().node.clone(),
+        member: status.member,
+        incarnation: descriptor.incarnation,
+        entries: status.head.height,
+        last,
+        ended: views.origins.end_of(&status.log).map(|end| end.place()),
+    })
+}
