@@ -159,8 +159,8 @@ impl Replica {
         if log != self.own_log {
             return;
         }
-        let held = self.logs.get(&log).map_or(0, |state| state.accepted().height);
-        if height > held && std::mem::take(&mut self.believes_claims) {
+        let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |state| (state.accepted().height, state.end()));
+        if height.min(end) > held && std::mem::take(&mut self.believes_claims) {
             self.open_incarnation(NewLife::Revealed, effects);
         }
     }

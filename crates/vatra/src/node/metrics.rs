@@ -82,6 +82,8 @@ pub(crate) struct Metrics {
     pub(crate) mended: Counter,
     /// Events told again because readers went past them while they could not be read.
     pub(crate) told_again: Counter,
+    /// Changes that a revocation took back after readers were told of them.
+    pub(crate) retracted: Counter,
     /// Events that readers went past and that were too many to be noted.
     pub(crate) unnoted: Counter,
     /// Panics caught; any is a fault.
@@ -124,6 +126,7 @@ impl Metrics {
             damaged: Counter::default(),
             mended: Counter::default(),
             told_again: Counter::default(),
+            retracted: Counter::default(),
             unnoted: Counter::default(),
             panics: Counter::default(),
             bundles_exported: Counter::default(),
@@ -161,6 +164,7 @@ impl Metrics {
         registry.register("vatra_entries_damaged", "Entries found damaged in the store", metrics.damaged.clone());
         registry.register("vatra_entries_mended", "Damaged entries that were put back", metrics.mended.clone());
         registry.register("vatra_events_told_again", "Events told again after a repair", metrics.told_again.clone());
+        registry.register("vatra_changes_retracted", "Changes taken back by revocations", metrics.retracted.clone());
         registry.register("vatra_events_unnoted", "Events gone past and not to be told again", metrics.unnoted.clone());
         registry.register("vatra_panics", "Panics caught", metrics.panics.clone());
         registry.register("vatra_bundles_exported", "Bundles written", metrics.bundles_exported.clone());

@@ -35,7 +35,7 @@ use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY
 use crate::node::strays::stray_row;
 use crate::node::views::{DecodedEntry, Views};
 
-use retracting::Retracting;
+use retracting::{RETRACTED_MAX, Retracting};
 use round::Round;
 
 /// Changes after which one commit takes no further entry.
@@ -55,7 +55,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 // With the changes of one more entry a part still fits a commit.
 const _: () = assert!(
-    PART_CHANGES + PART_UNLOCKED_MAX + vatra_model::limits::ENTRY_CHANGES_MAX <= vatra_store::COMMIT_CHANGES_MAX
+    PART_CHANGES + PART_UNLOCKED_MAX + RETRACTED_MAX + vatra_model::limits::ENTRY_CHANGES_MAX
+        <= vatra_store::COMMIT_CHANGES_MAX
 );
 
 /// Where each change of this node's own entries stands, by entry and place in it.
@@ -225,6 +226,11 @@ impl Projector {
         if let Some(left) = &projected.retracting {
             self.retracting = left.clone();
         }
+        if projected.has_put_back && self.views.origins.any_ended() {
+            self.retracting.try_again();
+        }
+        let retracted = projected.events.iter().filter(|event| event.event_type.is_retraction()).count();
+        self.metrics.retracted.inc_by(retracted as u64);
         self.guard.stored(projected.hashes.iter().copied());
         self.quarantine.add(&projected.quarantined);
         for change in &projected.quarantined {

@@ -5,8 +5,9 @@
 //! it and no commit becomes large. Readers are told of every change that they were told before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use vatra_model::charter::{Charter, LogEnd};
 use vatra_model::fork::stray_log;
 use vatra_model::limits::STRAYS_MAX;
@@ -26,12 +27,12 @@ const ENDED_PREFIX: &[u8] = b"ended/";
 /// What the keys of rows begin with that name a record to be made anew; the record follows.
 const RECORD_PREFIX: &[u8] = b"retract/";
 /// Entries that one commit looks through, and bytes of them.
-const LOOK_ENTRIES_MAX: usize = 512;
+const LOOK_ENTRIES_MAX: usize = 64;
 const LOOK_BYTES_MAX: usize = 4 << 20;
 /// Records that one commit makes anew: each may be large, and takes some events.
 const RECORDS_MAX: usize = if cfg!(test) { 4 } else { 64 };
-/// Changes that one commit takes back; a record that has more is made anew all the same.
-const RETRACTED_MAX: usize = 512;
+/// Changes that one commit takes back.
+pub(super) const RETRACTED_MAX: usize = if cfg!(test) { 8 } else { 512 };
 
 /// How far an ended log was looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -46,12 +47,19 @@ pub(crate) struct Look {
 pub(crate) struct Retracting {
     looks: BTreeMap<LogId, Look>,
     has_records: bool,
+    /// The key of the last record that had its turn, while the rest has not.
+    after: Option<Vec<u8>>,
 }
 
 impl Retracting {
     /// Whether there is something left.
     pub(crate) fn is_open(&self) -> bool {
         self.has_records || !self.looks.is_empty()
+    }
+
+    /// Something was repaired: records that could not be read get another turn.
+    pub(super) fn try_again(&mut self) {
+        (self.has_records, self.after) = (true, None);
     }
 }
 
@@ -65,10 +73,14 @@ impl Projector {
             let fresh = Look { end, next: Some(end.last.map_or(0, |(last, _)| last.0)) };
             let look = known.filter(|known| known.end == end).unwrap_or(fresh);
             if look.next.is_some() {
+                tracing::warn!(%log, place = end.place(), "a revocation ends a log; what it did past that is taken back");
                 self.retracting.looks.insert(log, look);
             }
         }
-        self.retracting.has_records = !snapshot.index_with_prefix(RECORD_PREFIX, None, 1)?.rows.is_empty();
+        let page = snapshot.index_with_prefix(RECORD_PREFIX, None, 1)?;
+        if !(page.rows.is_empty() && page.damaged.is_empty()) {
+            self.retracting.try_again();
+        }
         Ok(())
     }
 
@@ -78,24 +90,31 @@ impl Projector {
             return Ok(());
         }
         let mut left = self.retracting.clone();
-        if self.retracting.has_records {
-            let page = round.snapshot.index_with_prefix(RECORD_PREFIX, None, RECORDS_MAX)?;
+        if left.has_records {
+            let page = round.snapshot.index_with_prefix(RECORD_PREFIX, left.after.as_deref(), RECORDS_MAX)?;
             left.has_records = page.is_cut;
+            left.after = page.last.filter(|_| page.is_cut);
             // What stands in the key is whole even if the empty value's checksum is not.
             let damaged = page.damaged.iter().map(|damage| damage.key.to_vec());
             for key in page.rows.into_iter().map(|(key, _)| key).chain(damaged) {
                 if round.retracted >= RETRACTED_MAX {
-                    left.has_records = true;
+                    left.try_again();
                     break;
                 }
                 let Some(record) = key.strip_prefix(RECORD_PREFIX).and_then(RecordId::from_slice) else { continue };
-                self.retract_from(round, record)?;
-                round.out.commit.index.push((key, None));
+                match self.retract_from(round, record)? {
+                    Turn::Done => round.out.commit.index.push((key, None)),
+                    Turn::Unfinished => left.try_again(),
+                    // It gets another turn when something is put back, and at the next start.
+                    Turn::Unreadable => {}
+                }
             }
         }
         if let Some((log, look)) = left.looks.pop_first() {
             let (look, found) = self.look_through(round, log, look)?;
-            left.has_records |= !found.is_empty();
+            if !found.is_empty() {
+                left.try_again();
+            }
             let rows = found.into_iter().map(|record| ([RECORD_PREFIX, &record.0].concat(), Some(Vec::new())));
             // One that was just made anew is named again: what this part found of it was not looked at.
             round.out.commit.index.extend(rows);
@@ -156,26 +175,26 @@ impl Projector {
     }
 
     /// Makes a record anew without the changes past the ends of their logs, and tells what that takes back.
-    fn retract_from(&mut self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<()> {
-        match self.try_retract_from(round, record) {
-            Err(error) if !is_of_the_disk(&error) => {
+    fn retract_from(&mut self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<Turn> {
+        // Nothing of the round is touched before all that may fail is done.
+        let made = catch_unwind(AssertUnwindSafe(|| self.make_anew(&round.snapshot, record)));
+        let made = made.unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Err(anyhow!("making it anew makes this program panic"))
+        });
+        let (told, whole) = match made {
+            Ok(made) => made,
+            Err(error) if is_of_the_disk(&error) => return Err(error),
+            Err(error) => {
                 self.metrics.put_off.inc();
-                tracing::error!(%record, error = format!("{error:#}"), "a record keeps changes of a revoked key, because it cannot be read");
-                Ok(())
+                let error = format!("{error:#}");
+                tracing::error!(%record, error, "a record keeps changes of a revoked key until it can be read");
+                return Ok(Turn::Unreadable);
             }
-            result => result,
-        }
-    }
-
-    fn try_retract_from(&mut self, round: &mut Round<'_>, record: RecordId) -> anyhow::Result<()> {
+        };
         if round.snapshot.id(record)?.is_none() {
-            return Ok(());
+            return Ok(Turn::Done);
         }
-        let told = self.told_changes(&round.snapshot, record)?;
-        let valid = told.iter().filter(|told| !self.views.is_past_end(&told.decoded));
-        let authored = valid.map(|told| told.decoded.authored(told.row.change_index, &told.change));
-        let (whole, lacking) = Record::of_what_is_whole(record, authored);
-        let lacking: BTreeMap<_, Lack> = lacking.into_iter().map(|(authored, lack)| (authored.id, lack)).collect();
         let mut working = self.take_working(round, record)?;
         (working.is_edited, working.is_changed) = (true, true);
         working.record = Some(whole);
@@ -185,38 +204,54 @@ impl Projector {
             Some(view) => drop(working.show(round, record, view)),
             None => working.hide(round),
         }
-        for told in &told {
-            let id = told.decoded.change_id(told.row.change_index);
-            let lack = lacking.get(&id).copied();
-            if let Some(lack) = lack {
+        let mut turn = Turn::Done;
+        for Told { decoded, change, row, is_retracted, lack } in &told {
+            if let Some(lack) = *lack {
                 // It rests on what is no more: it waits, as at a node that never had that.
-                let (entry, index) = (told.decoded.clone(), told.row.change_index);
-                let section = section_of(&told.change);
-                working.wait(record, lack, Pending { entry, index, section, id });
+                let (entry, index, id) = (decoded.clone(), row.change_index, decoded.change_id(row.change_index));
+                working.wait(record, lack, Pending { entry, index, section: section_of(change), id });
             }
-            if (lack.is_some() || self.views.is_past_end(&told.decoded)) && !told.is_retracted {
-                let summary = Summary::from_bytes(&told.row.summary).context("a stream row's summary is damaged")?;
-                let is_contact = summary.record_kind == RecordKind::Contact;
-                let kind = if is_contact { EventType::ContactRetracted } else { EventType::AlertRetracted };
-                let (summary, bytes) = match &view {
+            if *is_retracted || (lack.is_none() && !self.views.is_past_end(decoded)) {
+                continue;
+            }
+            if round.retracted >= RETRACTED_MAX {
+                turn = Turn::Unfinished;
+                continue;
+            }
+            let summary = summary_of(row)?;
+            let (kind, (summary, bytes)) = (
+                retraction_of(&summary),
+                match &view {
                     Some(view) => (view.summary(), view.canonical_bytes().into()),
                     None => (summary, no_view(record, &summary)),
-                };
-                working.id.latest = round.emit(&told.decoded, told.row.change_index, record, kind, summary, bytes);
-                round.retracted += 1;
-            }
+                },
+            );
+            working.id.latest = round.emit(decoded, row.change_index, record, kind, summary, bytes);
+            round.retracted += 1;
         }
-        let summary = told.last().and_then(|told| Summary::from_bytes(&told.row.summary));
-        if was_shown && view.is_none() {
-            let is_contact = summary.is_some_and(|summary| summary.record_kind == RecordKind::Contact);
-            uncount(&mut round.out.state, if is_contact { RecordKind::Contact } else { RecordKind::Alert });
+        if let (true, None, Some(last)) = (was_shown, &view, told.last()) {
+            uncount(&mut round.out.state, summary_of(&last.row)?.record_kind);
         }
         if view.is_none() {
             round.out.hidden.push(record);
         }
-        tracing::warn!(%record, shown = view.is_some(), "a record was made anew without changes of a revoked key");
+        tracing::debug!(%record, shown = view.is_some(), "a record was made anew without changes of a revoked key");
         round.working.insert(record, working);
-        Ok(())
+        Ok(turn)
+    }
+
+    /// What readers were told of a record, and the record without what lies past the ends of logs.
+    fn make_anew(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<(Vec<Told>, Record)> {
+        let mut told = self.told_changes(snapshot, record)?;
+        let valid = told.iter().filter(|told| !self.views.is_past_end(&told.decoded));
+        let authored = valid.map(|told| told.decoded.authored(told.row.change_index, &told.change));
+        let (whole, lacking) = Record::of_what_is_whole(record, authored);
+        let lacking: BTreeMap<_, Lack> = lacking.into_iter().map(|(authored, lack)| (authored.id, lack)).collect();
+        for told in &mut told {
+            told.lack = lacking.get(&told.decoded.change_id(told.row.change_index)).copied();
+            summary_of(&told.row)?;
+        }
+        Ok((told, whole))
     }
 
     /// The changes of a record that readers were told of, each once, in the order in which they were first told.
@@ -231,15 +266,40 @@ impl Projector {
                 // What was taken back may have got its turn again, and the other way round.
                 Some(known) => (told[*known].row, told[*known].is_retracted) = (row, is_retracted),
                 None => {
-                    let decoded = self.views.entry(snapshot, row.log, row.seq)?;
+                    let is_past = || self.views.origins.end_of(&row.log).is_some_and(|end| row.seq.0 >= end.place());
+                    let decoded = match self.views.entry(snapshot, row.log, row.seq) {
+                        // What it did is gone without it; only nobody can be told of that.
+                        Err(error) if !is_of_the_disk(&error) && is_past() => {
+                            tracing::error!(log = %row.log, seq = row.seq.0, error = format!("{error:#}"),
+                                "an entry past the end of its log cannot be read, so nobody is told what it did");
+                            continue;
+                        }
+                        read => read?,
+                    };
                     let change = decoded.change(row.change_index)?;
                     places.insert(place, told.len());
-                    told.push(Told { decoded, change, row, is_retracted });
+                    told.push(Told { decoded, change, row, is_retracted, lack: None });
                 }
             }
         }
         Ok(told)
     }
+}
+
+fn summary_of(row: &StreamRow) -> anyhow::Result<Summary> {
+    Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")
+}
+
+fn retraction_of(summary: &Summary) -> EventType {
+    if summary.record_kind == RecordKind::Contact { EventType::ContactRetracted } else { EventType::AlertRetracted }
+}
+
+/// What came of a record's turn.
+enum Turn {
+    Done,
+    /// More of it is to be taken back than one commit tells.
+    Unfinished,
+    Unreadable,
 }
 
 /// A change that readers were told of.
@@ -250,4 +310,6 @@ struct Told {
     row: StreamRow,
     /// It was taken back then.
     is_retracted: bool,
+    /// What it lacks without what lies past the ends of logs.
+    lack: Option<Lack>,
 }

@@ -5,6 +5,7 @@ use vatra_model::charter::{Charter, CharterEpoch, CharterMember, MemberRole, Rev
 
 use super::*;
 use crate::node::listing::Listing;
+use crate::node::projector::retracting::RETRACTED_MAX;
 
 /// A charter that revokes a writer's key after the entry of its log at a place; all of it, if none is given.
 fn revoking(writer: u8, last: Option<&CheckedEntry>) -> Charter {
@@ -312,4 +313,50 @@ fn another_create_of_the_same_record_keeps_it() {
     assert_eq!(kinds(&desk.part(&batch)), [(EventType::AlertCreated, record)]);
     assert_eq!(desk.seen(), (desk.projector.state.digest, 1, BTreeSet::from([record])));
     assert!(desk.view(record).is_some());
+}
+
+/// More of one record is taken back than a commit tells.
+#[test]
+fn a_record_with_much_to_be_taken_back_gets_several_turns() {
+    let mut desk = Desk::new();
+    let created = desk.entry(UA, &[Change::Create(create(1))]);
+    let record = record_id(member(UA), &create(1));
+    let first = desk.entry(LT, &[answer(record, "in time")]);
+    desk.take(vec![created, first.clone()]);
+    let before = desk.seen();
+    for number in 0..3 {
+        let lies: Vec<_> = (0..RETRACTED_MAX).map(|n| answer(record, &format!("lie {number} {n}"))).collect();
+        let entry = desk.entry(LT, &lies);
+        desk.take(vec![entry]);
+    }
+    let told = desk.take_charter(&revoking(LT, Some(&first)));
+    let changes: BTreeSet<ChangeId> = told.iter().map(|event| event.change).collect();
+    assert_eq!((told.len(), changes.len()), (3 * RETRACTED_MAX, 3 * RETRACTED_MAX), "each once");
+    assert_eq!(desk.seen(), before);
+    assert_eq!(desk.projector.metrics.retracted.get(), 3 * RETRACTED_MAX as u64);
+}
+
+/// What cannot be read keeps no other from its turn, and gets its own once it was put back.
+#[test]
+fn a_record_that_cannot_be_read_is_made_anew_after_its_repair() {
+    let mut desk = Desk::new();
+    let shared = |number| Create { writers: vec![member(LT), member(UA)], ..create(number) };
+    let records = [1, 2].map(|number| record_id(member(UA), &shared(number)));
+    let first = desk.entry(UA, &[Change::Create(shared(1))]);
+    let second = desk.entry(UA, &[Change::Create(shared(2))]);
+    let kept = desk.entry(LT, &[answer(records[0], "in time")]);
+    let ids = [id_of(&first), id_of(&second)];
+    desk.take(vec![first.clone(), second, kept.clone()]);
+    let before = desk.seen();
+    let lies = [0, 1].map(|n| retitled(records[n], vec![ids[n]], "a lie"));
+    let lies = desk.entry(LT, &lies);
+    desk.take(vec![lies]);
+    desk.damage_first_of_ua();
+    desk.take_charter(&revoking(LT, Some(&kept)));
+    assert_eq!(desk.alert(records[1]).title, "t", "the other has had its turn");
+    assert_ne!(desk.seen().0, before.0);
+    let mended = BTreeSet::from([first.hash()]);
+    desk.take_with(vec![first], mended);
+    desk.finish();
+    assert_eq!((desk.seen(), desk.alert(records[0]).title.as_str()), (before, "t"));
 }
