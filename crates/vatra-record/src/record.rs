@@ -267,6 +267,12 @@ impl Record {
         self.sections.get(&section).is_some_and(|section| section.graph.contains(change))
     }
 
+    /// Whether a change is part of any section.
+    #[must_use]
+    pub fn has_change(&self, change: &ChangeId) -> bool {
+        self.sections.values().any(|section| section.graph.contains(change))
+    }
+
     /// Whether a change is kept in a section until what it rests on has come.
     #[must_use]
     pub fn awaits(&self, section: SectionId, change: &ChangeId) -> bool {

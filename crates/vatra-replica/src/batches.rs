@@ -53,6 +53,7 @@ impl Replica {
             self.herald.beacon_changed(now.mono);
         }
         self.forks_saved(&done.batch, effects);
+        self.look_up_what_was_written();
         let forked = |log: &LogId| self.logs.get(log).is_some_and(|state| state.whole_trunk().is_some());
         for log in done.batch.logs.iter().map(|(log, _)| *log).filter(forked).collect::<Vec<_>>() {
             // Its trunk may have become whole, so that it can be compared.
@@ -120,6 +121,7 @@ impl Replica {
         // What was refused is asked for again when the backstop comes round.
         self.timers.retry = Some(now.mono.plus(RETRY_MS));
         self.drop_wants();
+        self.look_up_what_was_written();
         self.ripening.values_mut().for_each(Ripening::forget_answers);
     }
 }

@@ -21,7 +21,7 @@ use crate::trust::CheckedLog;
 /// Suspects that are kept; more are dropped, and come again with their log's next comparison.
 const SUSPECTS_MAX: usize = 64;
 /// Headers that settle whether two neighbours fit.
-const PAIR: usize = 2;
+pub(crate) const PAIR: usize = 2;
 /// Headers that are looked for when a log has forked: the last of the trunk and all that can be strays.
 const ALL: usize = STRAYS_MAX + 1;
 /// A search that has no answer for this long is given up, in milliseconds; a later comparison begins it again.
@@ -38,6 +38,8 @@ pub(crate) struct Inquiries {
     /// What is to be looked for in the store once what is staged is durable.
     recalls: BTreeSet<Question>,
     searches: BTreeMap<LogId, Search>,
+    /// Ended logs that are to be looked up again once what is being written is on disk.
+    later: BTreeSet<LogId>,
 }
 
 /// What a recall asks: log, first place, count, a stray.
@@ -69,9 +71,24 @@ impl Inquiries {
         self.searches.contains_key(log)
     }
 
-    /// The entry at a place is to be looked up in the store.
+    /// The entry at a place, and the one before it, are to be looked up in the store.
     pub(crate) fn look_up(&mut self, log: LogId, place: Seq) {
-        self.recalls.insert((log, place.0, 1, None));
+        self.recalls.insert((log, place.0.saturating_sub(1), PAIR, None));
+    }
+
+    /// What is being written of a log decides how much of it is left.
+    pub(crate) fn look_up_later(&mut self, log: LogId) {
+        self.later.insert(log);
+    }
+
+    /// Logs that are to be looked up now that a batch was written, or was not.
+    pub(crate) fn take_later(&mut self) -> BTreeSet<LogId> {
+        std::mem::take(&mut self.later)
+    }
+
+    /// What the store holds past the place of a fork is to be looked up.
+    pub(crate) fn look_past(&mut self, log: LogId, place: u64) {
+        self.recalls.insert((log, place.saturating_sub(1), ALL, None));
     }
 
     /// A revocation ends a log: what is in doubt past that need not be looked into.
@@ -249,8 +266,7 @@ impl Replica {
     /// A batch with proofs is durable: peers hear of them, and what the store holds past their places is looked for.
     pub(crate) fn forks_saved(&mut self, batch: &Batch, effects: &mut Vec<Effect>) {
         for fork in &batch.forks {
-            let from = fork.place.saturating_sub(1);
-            self.inquiries.recalls.insert((fork.log, from, ALL, None));
+            self.inquiries.look_past(fork.log, fork.place);
             let knowing = self.peers.iter().filter(|(_, peer)| peer.greeted && peer.version >= FORKS_SINCE);
             for (peer, _) in knowing {
                 let message = Message::Fork(Box::new(fork.proof.clone()));

@@ -350,7 +350,7 @@ impl Logs {
                     strays.push((header.log, stray));
                     forked.insert(header.log);
                 }
-            } else if let Some(ahead) = state.ahead.get_mut(&header.seq.0) {
+            } else if let Some(ahead) = state.ahead.get_mut(&header.seq.0).filter(|ahead| ahead.hash == stray.1) {
                 ahead.durable = true;
             }
         }

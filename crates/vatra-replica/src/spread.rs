@@ -169,6 +169,7 @@ impl Replica {
             self.ripen_all(now);
             self.give_stranded(now, effects);
             self.give_up_searches(now);
+            self.look_up_open();
             self.compare_strays(now);
             self.ask_in_turn(now, effects);
         }

@@ -87,6 +87,9 @@ impl LogState {
         {
             return fork.offer(entry);
         }
+        if self.is_taken(seq) {
+            return Ok(Accepted::Doubtful);
+        }
         if seq < self.accepted.height {
             let known = self.recent.iter().find(|(known, _)| *known == seq);
             return Ok(if known.is_some_and(|(_, known)| *known == hash) {
@@ -99,8 +102,7 @@ impl LogState {
             return Ok(if held.hash == hash { Accepted::Duplicate } else { Accepted::Doubtful });
         }
         if seq == self.accepted.height {
-            // In the last valid place of a revoked key's log the store may have another entry.
-            if header.prev != self.accepted.head || self.ended.is_some_and(|ended| ended.is_other) {
+            if header.prev != self.accepted.head {
                 return Ok(Accepted::Doubtful);
             }
             self.append(seq, hash);

@@ -236,3 +236,155 @@ fn a_later_epoch_can_only_lower_an_end() {
     assert_eq!(fourth.end_of(&key(LIAR), &unknown).map(|end| end.place()), Some(0), "a log that no epoch names");
     assert_eq!(fourth.end_of(&key(1), &log()), None);
 }
+
+/// An entry in the last valid place that was only staged when the charter came is dropped, and was never on disk.
+#[test]
+fn a_charter_in_the_round_of_what_it_ends_leaves_what_is_on_disk() {
+    let root = chain(0, EntryHash::ZERO, &["root"]);
+    let a = chain(1, root[0].hash(), &["a1", "a2"]);
+    let b = chain(1, root[0].hash(), &["b1", "b2"]);
+    for (named, pushed_with) in [(&a[0], &b[..1]), (&a[1], &b[..]), (&a[0], &a[..]), (&a[1], &a[..1])] {
+        let mut node = fresh();
+        give(&mut node, 1, &root);
+        let charter = revoking(node.replica.trust().charter(), Some(named));
+        let input = pushed(&node, 1, pushed_with);
+        node.act([input, Input::Charter { bytes: charter.encode() }]);
+        node.run_for(500);
+        assert!(node.replica.frontier().head(&log()).height > 0, "what is left is told");
+        give(&mut node, 1, &a);
+        node.run_for(500);
+        assert!(node.held().contains(&named.hash()));
+        assert_eq!(node.restarted(0).replica.head(&log()).height, node.replica.head(&log()).height);
+    }
+}
+
+/// Evidence that lies beyond a gap is not written over by the named entry of its place.
+#[test]
+fn another_entry_beyond_a_gap_in_the_last_valid_place_is_kept() {
+    let root = chain(0, EntryHash::ZERO, &["root"]);
+    let a = chain(1, root[0].hash(), &["a1"]);
+    let b = chain(1, root[0].hash(), &["b1"]);
+    for restart in [false, true] {
+        let mut node = fresh();
+        give(&mut node, 1, &b);
+        let charter = revoking(node.replica.trust().charter(), Some(&a[0]));
+        node.act([Input::Charter { bytes: charter.encode() }]);
+        if restart {
+            node = node.restarted(0);
+            node.greet(1, &Frontier::default());
+        }
+        give(&mut node, 1, &[root.clone(), a.clone()].concat());
+        node.run_for(1_000);
+        give(&mut node, 1, &a);
+        node.run_for(1_000);
+        assert!(node.held().contains(&a[0].hash()) && node.held().contains(&b[0].hash()), "restart {restart}");
+    }
+}
+
+/// The last valid entry is damaged: what lies before it is still told, and the entry is fetched again.
+#[test]
+fn a_damaged_last_entry_costs_no_other() {
+    let entries = chain(0, EntryHash::ZERO, &["open", "one", "two", "three"]);
+    let mut node = fresh();
+    give(&mut node, 1, &entries);
+    node.entries.remove(&(log(), 2));
+    let charter = revoking(node.replica.trust().charter(), Some(&entries[2]));
+    node.act([Input::Charter { bytes: charter.encode() }]);
+    assert_eq!(node.replica.frontier(), told(&entries[1]));
+    let asked = node.act([have(1, log(), 3)]);
+    let asked: Vec<_> = asked.into_iter().chain(node.run_for(5_000)).collect();
+    assert!(wants(&asked).iter().any(|(_, want)| (want.from, want.to) == (2, 3)), "{:?}", wants(&asked));
+    give(&mut node, 1, &entries[2..3]);
+    assert_eq!(node.replica.frontier(), told(&entries[2]));
+}
+
+mod trees {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What comes in one round: numbers of entries, and charters as they come.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Round(Vec<usize>),
+        FailedRound(Vec<usize>),
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let round = || prop::collection::vec(0..12_usize, 1..4);
+        prop_oneof![6 => round().prop_map(Step::Round), 1 => round().prop_map(Step::FailedRound), 1 => Just(Step::Restart)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// Two branches and a third one, one or two epochs, in rounds, with failed writes and restarts.
+        #[test]
+        fn any_way_of_coming_ends_in_the_same(
+            steps in prop::collection::vec(prop::collection::vec(step(), 1..10), 2..4),
+            ends in prop::collection::vec(prop::option::weighted(0.9, 0..10_usize), 1..3),
+        ) {
+            let root = chain(0, EntryHash::ZERO, &["root"]);
+            let a = chain(1, root[0].hash(), &["a1", "a2", "a3", "a4"]);
+            let b = chain(1, root[0].hash(), &["b1", "b2", "b3"]);
+            let c = chain(3, a[1].hash(), &["c3", "c4"]);
+            let all = [root, a, b, c].concat();
+            let mut charters: Vec<Charter> = vec![fresh().replica.trust().charter().clone()];
+            for end in ends {
+                charters.push(revoking(&charters[charters.len() - 1], end.map(|end| &all[end])));
+            }
+            let newest = charters[charters.len() - 1].clone();
+            let charters = &charters[1..];
+            let end = newest.end_of(&key(LIAR), &log()).expect("revoked");
+            let valid: BTreeSet<EntryHash> =
+                all.iter().filter(|e| end.covers(e.header().seq, e.hash())).map(CheckedEntry::hash).collect();
+            let proof = {
+                let mut node = fresh();
+                give(&mut node, 1, &all[..1]);
+                let header = |entry: &CheckedEntry| SignedHeader::of(entry.entry());
+                ForkProof::new(node.replica.descriptor(&log()).expect("known").clone(), header(&all[1]), header(&all[5]))
+            };
+            let mut first: Option<Verdict> = None;
+            for steps in steps {
+                let mut node = fresh();
+                let inputs = |node: &Node, numbers: &[usize]| -> Vec<Input> {
+                    numbers.iter().map(|number| match all.get(*number) {
+                        Some(entry) => pushed(node, 1, std::slice::from_ref(entry)),
+                        None => Input::Charter { bytes: charters[(number - all.len()) % charters.len()].encode() },
+                    }).collect()
+                };
+                for step in steps {
+                    match step {
+                        Step::Round(numbers) => drop(node.act(inputs(&node, &numbers))),
+                        Step::FailedRound(numbers) => {
+                            node.writes_fail = true;
+                            node.act(inputs(&node, &numbers));
+                            node.writes_fail = false;
+                            node.run_for(2_000);
+                        }
+                        Step::Restart => {
+                            node = node.restarted(0);
+                            node.greet(1, &Frontier::default());
+                        }
+                    }
+                }
+                // In the end all of it comes, as often as a question that was open needs.
+                node.act([Input::Charter { bytes: newest.encode() }]);
+                for _ in 0..4 {
+                    for entry in &all {
+                        give(&mut node, 1, std::slice::from_ref(entry));
+                    }
+                    node.act([message(1, Message::Fork(Box::new(proof.clone())))]);
+                    node.run_for(500);
+                }
+                let found = verdict(&mut node, &valid);
+                prop_assert_eq!(&found.2, &valid, "what is valid stays");
+                let expected = first.get_or_insert_with(|| found.clone());
+                prop_assert_eq!(&found, &*expected);
+                let mut again = node.restarted(0);
+                prop_assert_eq!(verdict(&mut again, &valid), found, "a restart changes nothing");
+            }
+        }
+    }
+}

@@ -57,10 +57,13 @@ impl Listing {
             }
         }
         for record in retracted {
-            // A document that cannot be read says nothing; then the record is listed as far as it can be shown.
+            // A document that cannot be read says nothing; then the record is listed as its last change was told.
             let document = snapshot.document(record).ok().flatten();
-            if document.and_then(|row| DocumentRow::read(&row).ok()).is_some_and(|row| row.item.is_none()) {
-                listing.hide(&record);
+            let Some(row) = document.and_then(|row| DocumentRow::read(&row).ok()) else { continue };
+            match (row.item, row.record.ok().and_then(|record| record.view())) {
+                (None, _) => listing.hide(&record),
+                (Some(_), Some(view)) => listing.describe(&record, view.summary()),
+                (Some(_), None) => {}
             }
         }
         Ok(listing)
@@ -79,6 +82,13 @@ impl Listing {
                 self.places.insert(record, self.rows.len());
                 self.rows.push(ListRow { created: position, latest: position, record, summary, is_hidden: false });
             }
+        }
+    }
+
+    /// What a record is now, whatever its last change was told as.
+    fn describe(&mut self, record: &RecordId, summary: Summary) {
+        if let Some(place) = self.places.get(record) {
+            self.rows[*place].summary = summary;
         }
     }
 

@@ -24,7 +24,7 @@ use vatra_model::view::Summary;
 use vatra_model::{Change, CheckedEntry, EntryHash, LogId, MemberCode, Position, RecordId, Seq};
 use vatra_record::Lack;
 use vatra_replica::Batch;
-use vatra_store::{Commit, EntryRow, ReadError};
+use vatra_store::{Commit, EntryRow, MetaKey, ReadError};
 use vatra_stream::StoredEvent;
 
 use crate::node::boot::{LifeRow, StateRow};
@@ -113,6 +113,8 @@ pub(crate) struct Projector {
     pub(crate) backlog: BTreeSet<(RecordId, Lack)>,
     /// What revocations take back and has not had its turn.
     retracting: Retracting,
+    /// A charter is heeded that is not on disk yet: what it takes back is not noted before that.
+    awaits_charter: bool,
     /// The change under work.
     at: Option<At>,
     /// How far the rows of logs tell that they go.
@@ -139,6 +141,7 @@ impl Projector {
             life,
             backlog: BTreeSet::new(),
             retracting: Retracting::default(),
+            awaits_charter: false,
             at: None,
             heights: BTreeMap::new(),
             complained: None,
@@ -192,6 +195,7 @@ impl Projector {
         if let Some(charter) = &batch.charter {
             let charter = Charter::decode(charter).context("the core verified the charter")?;
             self.heed(&charter, &round.snapshot)?;
+            self.awaits_charter = true;
         }
         self.retract(&mut round)?;
         self.work_off(&mut round)?;
@@ -223,6 +227,7 @@ impl Projector {
                 self.backlog.remove(item);
             }
         }
+        self.awaits_charter &= !projected.commit.meta.iter().any(|(key, _)| *key == MetaKey::CHARTER);
         if let Some(left) = &projected.retracting {
             self.retracting = left.clone();
         }
@@ -244,7 +249,7 @@ impl Projector {
 
     /// Whether something is left to be done beside what comes in.
     pub(crate) fn has_work(&self) -> bool {
-        !self.backlog.is_empty() || self.retracting.is_open()
+        !self.backlog.is_empty() || (self.retracting.is_open() && !self.awaits_charter)
     }
 
     /// Says now and then that there are changes without effect; all of them stand in the quarantine.

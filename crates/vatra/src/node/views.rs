@@ -1,6 +1,6 @@
 //! Views and events read from the store, for the API, the streams and the driver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
@@ -79,12 +79,43 @@ impl Views {
         };
         tracing::warn!(%record, error = format!("{problem:#}"), "a record is made anew from its changes");
         let rebuilt = self.rebuild(snapshot, record)?;
-        let item = rebuilt.view().map(|view| view.digest_item());
-        Ok((item, rebuilt))
+        let counted = if self.awaits_retraction(snapshot, record)? {
+            self.rebuild_with(snapshot, record, |_| true)?.view()
+        } else {
+            rebuilt.view()
+        };
+        Ok((counted.map(|view| view.digest_item()), rebuilt))
     }
 
-    /// The record from all its changes: those in the stream and those that wait.
+    /// Whether a change of a record lies past the end of its log and is not taken back yet: the digest counts it.
+    fn awaits_retraction(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<bool> {
+        if !self.origins.any_ended() {
+            return Ok(false);
+        }
+        let mut open = BTreeSet::new();
+        for position in all_positions(snapshot, record)? {
+            let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
+            let place = (row.log, row.seq, row.change_index);
+            if event_type(row.kind).is_some_and(EventType::is_retraction) {
+                open.remove(&place);
+            } else if self.is_without_effect(snapshot, &row)? {
+                open.insert(place);
+            }
+        }
+        Ok(!open.is_empty())
+    }
+
+    /// The record from all its changes that have an effect: those in the stream and those that wait.
     fn rebuild(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Record> {
+        self.rebuild_with(snapshot, record, |decoded| !self.is_past_end(decoded))
+    }
+
+    fn rebuild_with(
+        &self,
+        snapshot: &Snapshot,
+        record: RecordId,
+        counts: impl Fn(&DecodedEntry) -> bool,
+    ) -> anyhow::Result<Record> {
         let mut places: Vec<Place> = Vec::new();
         for position in all_positions(snapshot, record)? {
             let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
@@ -94,11 +125,10 @@ impl Views {
         let mut changes = Vec::with_capacity(places.len());
         for place in places {
             let decoded = self.entry(snapshot, place.log, place.seq)?;
-            if self.is_past_end(&decoded) {
-                continue;
+            if counts(&decoded) {
+                let change = decoded.change(place.index)?;
+                changes.push((decoded, place.index, change));
             }
-            let change = decoded.change(place.index)?;
-            changes.push((decoded, place.index, change));
         }
         Ok(Record::from_changes(
             record,
@@ -214,20 +244,22 @@ impl Views {
         if !is_retraction && self.is_past_end(&decoded) {
             return Ok(None);
         }
-        match self.shown(snapshot, row.record)? {
-            Some(view) => decoded.event(row, view.summary(), view.canonical_bytes().into()).map(Some),
-            // Who was told of it is told that it is no more.
-            None if is_retraction => {
-                let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
-                decoded.event(row, summary, no_view(row.record, &summary)).map(Some)
-            }
-            None => Ok(None),
+        let view = self.shown(snapshot, row.record)?;
+        if is_retraction {
+            let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
+            let data = retraction_data(row.record, &summary, view.as_ref());
+            return decoded.event(row, summary, data).map(Some);
         }
+        view.map(|view| decoded.event(row, view.summary(), view.canonical_bytes().into())).transpose()
     }
 }
 
-/// What an event tells instead of the view of a record that is no longer shown.
-pub(crate) fn no_view(record: RecordId, summary: &Summary) -> Arc<[u8]> {
+/// What an event tells that takes a change back which was told with a summary: the record's view, unless it is shown no
+/// longer, or to fewer than were told then.
+pub(crate) fn retraction_data(record: RecordId, summary: &Summary, view: Option<&View>) -> Arc<[u8]> {
+    if let Some(view) = view.filter(|view| view.summary().tlp <= summary.tlp) {
+        return view.canonical_bytes().into();
+    }
     let kind = if summary.record_kind == RecordKind::Contact { "contact" } else { "alert" };
     format!("{{\"id\":\"{record}\",\"kind\":\"{kind}\",\"shown\":false}}").into_bytes().into()
 }

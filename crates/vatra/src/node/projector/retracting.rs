@@ -14,13 +14,13 @@ use vatra_model::limits::STRAYS_MAX;
 use vatra_model::view::Summary;
 use vatra_model::{Change, LogId, RecordId, RecordKind, Seq, codec};
 use vatra_record::{Lack, Record};
-use vatra_store::{PageLimits, Snapshot, StreamRow};
+use vatra_store::{PageLimits, ReadError, Snapshot, StreamRow};
 use vatra_stream::EventType;
 
 use super::Projector;
 use super::round::{Round, record_of, uncount};
 use crate::node::pending::{Pending, Place, section_of};
-use crate::node::views::{DecodedEntry, all_positions, event_type, is_of_the_disk, no_view};
+use crate::node::views::{DecodedEntry, all_positions, event_type, is_of_the_disk, retraction_data};
 
 /// What the keys of rows begin with that tell how far an ended log was looked through; the log follows.
 const ENDED_PREFIX: &[u8] = b"ended/";
@@ -40,6 +40,18 @@ pub(crate) struct Look {
     end: LogEnd,
     /// The next place; `None` once all was looked at.
     next: Option<u64>,
+    /// The number of the next of its strays; `None` once all were looked at.
+    next_stray: Option<u32>,
+}
+
+impl Look {
+    fn of(end: LogEnd) -> Look {
+        Look { end, next: Some(end.last.map_or(0, |(last, _)| last.0)), next_stray: Some(0) }
+    }
+
+    fn is_open(&self) -> bool {
+        self.next.is_some() || self.next_stray.is_some()
+    }
 }
 
 /// What is left to be done.
@@ -68,11 +80,14 @@ impl Projector {
     pub(crate) fn heed(&mut self, charter: &Charter, snapshot: &Snapshot) -> anyhow::Result<()> {
         self.views.origins.heed(charter);
         for (log, end) in self.views.origins.ended() {
-            let known = snapshot.index(&[ENDED_PREFIX, &log.0].concat())?;
-            let known: Option<Look> = known.map(|row| codec::decode(&row, "an ended log's row")).transpose()?;
-            let fresh = Look { end, next: Some(end.last.map_or(0, |(last, _)| last.0)) };
-            let look = known.filter(|known| known.end == end).unwrap_or(fresh);
-            if look.next.is_some() {
+            // One that is damaged says nothing: the log is looked through anew.
+            let known = match snapshot.index(&[ENDED_PREFIX, &log.0].concat()) {
+                Ok(known) => known.and_then(|row| codec::decode::<Look>(&row, "an ended log's row").ok()),
+                Err(ReadError::Damaged(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            let look = known.filter(|known| known.end == end).unwrap_or(Look::of(end));
+            if look.is_open() {
                 tracing::warn!(%log, place = end.place(), "a revocation ends a log; what it did past that is taken back");
                 self.retracting.looks.insert(log, look);
             }
@@ -86,7 +101,7 @@ impl Projector {
 
     /// Does the next part of what is left.
     pub(super) fn retract(&mut self, round: &mut Round<'_>) -> anyhow::Result<()> {
-        if !self.retracting.is_open() {
+        if !self.retracting.is_open() || (self.awaits_charter && round.batch.charter.is_none()) {
             return Ok(());
         }
         let mut left = self.retracting.clone();
@@ -119,7 +134,7 @@ impl Projector {
             // One that was just made anew is named again: what this part found of it was not looked at.
             round.out.commit.index.extend(rows);
             round.out.commit.index.push(([ENDED_PREFIX, &log.0].concat(), Some(codec::encode(&look))));
-            if look.next.is_some() {
+            if look.is_open() {
                 left.looks.insert(log, look);
             }
         }
@@ -128,27 +143,35 @@ impl Projector {
     }
 
     /// The records with changes in the next entries past the end of a log, and how far that went.
-    fn look_through(&self, round: &Round<'_>, log: LogId, look: Look) -> anyhow::Result<(Look, BTreeSet<RecordId>)> {
-        let mut found = BTreeSet::new();
-        let from = look.next.unwrap_or(u64::MAX);
-        let limits = PageLimits { rows_max: LOOK_ENTRIES_MAX, bytes_max: LOOK_BYTES_MAX };
-        let page = round.snapshot.entries(log, Seq(from), Seq(u64::MAX), limits)?;
-        for damage in &page.damaged {
-            tracing::error!(%log, %damage, "an entry past the end of its log is damaged: what it changed stays");
-        }
-        for row in &page.rows {
-            self.records_of(&round.snapshot, log, row.seq, &mut found)?;
-        }
-        if from == look.end.last.map_or(0, |(last, _)| last.0) {
+    fn look_through(
+        &self,
+        round: &Round<'_>,
+        log: LogId,
+        mut look: Look,
+    ) -> anyhow::Result<(Look, BTreeSet<RecordId>)> {
+        let (snapshot, mut found) = (&round.snapshot, BTreeSet::new());
+        if let Some(from) = look.next {
+            let limits = PageLimits { rows_max: LOOK_ENTRIES_MAX, bytes_max: LOOK_BYTES_MAX };
+            let page = snapshot.entries(log, Seq(from), Seq(u64::MAX), limits)?;
+            for damage in &page.damaged {
+                tracing::error!(%log, %damage, "an entry past the end of its log is damaged: what it changed stays");
+            }
+            for row in &page.rows {
+                self.records_of(snapshot, log, row.seq, &mut found)?;
+            }
+            look.next = page.last.and_then(Seq::next).filter(|_| page.is_cut).map(|next| next.0);
+        } else if let Some(number) = look.next_stray {
             let limits = PageLimits { rows_max: STRAYS_MAX, bytes_max: LOOK_BYTES_MAX };
-            for stray in round.snapshot.strays(log, limits)?.rows {
+            let strays = snapshot.strays(log, limits)?.rows;
+            let next = number as usize + LOOK_ENTRIES_MAX;
+            for stray in strays.iter().take(next).skip(number as usize) {
                 if !look.end.covers(stray.seq, stray.hash) {
-                    self.records_of(&round.snapshot, stray_log(log, stray.hash), stray.seq, &mut found)?;
+                    self.records_of(snapshot, stray_log(log, stray.hash), stray.seq, &mut found)?;
                 }
             }
+            look.next_stray = u32::try_from(next).ok().filter(|next| (*next as usize) < strays.len());
         }
-        let next = page.last.and_then(Seq::next).filter(|_| page.is_cut);
-        Ok((Look { next: next.map(|next| next.0), ..look }, found))
+        Ok((look, found))
     }
 
     /// Adds the records of an entry that is past the end of its log.
@@ -218,22 +241,18 @@ impl Projector {
                 turn = Turn::Unfinished;
                 continue;
             }
+            // Who was told of it is told that it is no more, though what is left may not pass the same filter.
             let summary = summary_of(row)?;
-            let (kind, (summary, bytes)) = (
-                retraction_of(&summary),
-                match &view {
-                    Some(view) => (view.summary(), view.canonical_bytes().into()),
-                    None => (summary, no_view(record, &summary)),
-                },
-            );
+            let (kind, bytes) = (retraction_of(&summary), retraction_data(record, &summary, view.as_ref()));
             working.id.latest = round.emit(decoded, row.change_index, record, kind, summary, bytes);
             round.retracted += 1;
         }
         if let (true, None, Some(last)) = (was_shown, &view, told.last()) {
             uncount(&mut round.out.state, summary_of(&last.row)?.record_kind);
         }
-        if view.is_none() {
-            round.out.hidden.push(record);
+        match &view {
+            Some(view) => round.out.noted.push((record, working.id.latest, view.summary())),
+            None => round.out.hidden.push(record),
         }
         tracing::debug!(%record, shown = view.is_some(), "a record was made anew without changes of a revoked key");
         round.working.insert(record, working);

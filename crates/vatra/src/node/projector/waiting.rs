@@ -137,8 +137,12 @@ impl Projector {
 
     fn work_off_one(&mut self, round: &mut Round<'_>, record: RecordId, lack: Lack) -> anyhow::Result<()> {
         let mut working = self.take_working(round, record)?;
-        let result = match working.record.as_ref().and_then(Record::view) {
-            // What was shown once is shown for good, and nothing else is in the backlog.
+        let has_come = |record: &&Record| match lack {
+            Lack::Change(id) => record.has_change(&id),
+            Lack::Create => true,
+        };
+        let result = match working.record.as_ref().filter(has_come).and_then(Record::view) {
+            // A revocation took back what had come.
             None => Ok(()),
             Some(_) => self.unlock(round, &mut working, record, vec![lack]).map(|unlocked| {
                 let view = working.record.as_ref().and_then(Record::view);

@@ -7,10 +7,11 @@ use anyhow::Context;
 use vatra_api::{HistoryItem, HistoryOp, HistoryQuery, ListQuery, Page, ViewJson};
 use vatra_model::{Change, Position, RecordId, RecordKind, SectionId};
 use vatra_store::Snapshot;
+use vatra_stream::EventType;
 
 use super::Inner;
 use crate::node::listing::{ListRow, Listing};
-use crate::node::views::{Views, all_positions, is_of_the_disk};
+use crate::node::views::{Views, all_positions, event_type, is_of_the_disk};
 
 /// Views that one list reads when a condition can only be judged from views: bounds the time of a rare search.
 const VIEWS_READ_MAX: usize = 50_000;
@@ -161,7 +162,8 @@ pub(super) fn history(
     for position in positions.iter().take(query.limit) {
         let row = snapshot.stream_row(*position)?.with_context(|| format!("position {position} is gone"))?;
         let decoded = inner.shared.views.entry(&snapshot, row.log, row.seq)?;
-        if inner.shared.views.is_past_end(&decoded) {
+        let is_retraction = event_type(row.kind).is_some_and(EventType::is_retraction);
+        if is_retraction || inner.shared.views.is_past_end(&decoded) {
             continue;
         }
         let change = decoded.change(row.change_index)?;
@@ -189,8 +191,27 @@ pub(super) fn history(
         });
     }
     let next = if positions.len() > query.limit { positions.get(query.limit - 1).copied() } else { None };
-    let total = all_positions(&snapshot, record)?.len() as u64;
+    let total = changes_in_force(&inner.shared.views, &snapshot, record)?;
     Ok(Some(Page { items, next, total }))
+}
+
+/// How many changes of a record were told and not taken back.
+fn changes_in_force(views: &Views, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<u64> {
+    let positions = all_positions(snapshot, record)?;
+    if !views.origins.any_ended() {
+        return Ok(positions.len() as u64);
+    }
+    let mut in_force = BTreeSet::new();
+    for position in positions {
+        let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
+        let place = (row.log, row.seq, row.change_index);
+        if event_type(row.kind).is_some_and(EventType::is_retraction) {
+            in_force.remove(&place);
+        } else if !views.is_without_effect(snapshot, &row)? {
+            in_force.insert(place);
+        }
+    }
+    Ok(in_force.len() as u64)
 }
 
 #[cfg(test)]

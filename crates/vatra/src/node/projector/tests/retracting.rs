@@ -360,3 +360,74 @@ fn a_record_that_cannot_be_read_is_made_anew_after_its_repair() {
     desk.finish();
     assert_eq!((desk.seen(), desk.alert(records[0]).title.as_str()), (before, "t"));
 }
+
+/// Whoever was told of a change by a filter is told that it is no more, by the same filter.
+#[test]
+fn a_retraction_passes_the_filters_that_its_change_passed() {
+    let mut desk = Desk::new();
+    let shared = Create { writers: vec![member(LT), member(UA)], ..create(1) };
+    let record = record_id(member(UA), &shared);
+    let created = desk.entry(UA, &[Change::Create(shared)]);
+    let kept = desk.entry(LT, &[answer(record, "in time")]);
+    let raised = edit(record, SectionId::Core, vec![id_of(&created)], text("severity", "extreme"));
+    let raised = desk.entry(LT, &[raised]);
+    desk.take(vec![created, kept.clone(), raised]);
+    let told = desk.stream().pop().expect("events").summary.severity;
+    let before = desk.alert(record).severity;
+    let retraction = desk.take_charter(&revoking(LT, Some(&kept))).remove(0);
+    assert_eq!((retraction.summary.severity, before), (told, told), "it was raised");
+    assert_ne!(told, desk.alert(record).severity, "and is not any more");
+    let read = desk.stream().pop().expect("events");
+    assert_eq!((read.summary, read.view), (retraction.summary, retraction.view));
+    let listed = Listing::load(&desk.store.reader()).expect("readable").oldest_first(None).next().expect("one").summary;
+    assert_eq!(listed.severity, desk.alert(record).severity, "lists know what it is now");
+}
+
+/// A document that is damaged when the charter comes was counted with what is to be taken back.
+#[test]
+fn a_record_whose_document_is_gone_is_taken_back_from_the_digest_too() {
+    let mut desk = Desk::new();
+    let created = desk.entry(UA, &[Change::Create(create(1))]);
+    let record = record_id(member(UA), &create(1));
+    let first = desk.entry(LT, &[answer(record, "in time")]);
+    let mine = desk.entry(LT, &[by_lt(Change::Create(create(2)))]);
+    let edited = desk.entry(UA, &[answer_of_ua(record_id(member(LT), &create(2)))]);
+    desk.take(vec![created, first.clone()]);
+    let before = desk.seen();
+    let lied = desk.entry(LT, &[answer(record, "a lie")]);
+    desk.take(vec![mine, edited.clone(), lied]);
+    for record in [record, record_id(member(LT), &create(2))] {
+        let documents = vec![(record, b"short".to_vec())];
+        desk.store.commit(&Commit { documents, ..Commit::default() }).expect("memory has room");
+    }
+    desk.take_charter(&revoking(LT, Some(&first)));
+    let mut other = Desk { heads: desk.heads.clone(), ..Desk::new() };
+    other.take(vec![edited]);
+    assert_eq!((desk.seen().0, desk.seen().1), (before.0, before.1));
+    assert_eq!(other.seen().1, 0);
+}
+
+fn answer_of_ua(record: RecordId) -> Change {
+    edit(record, SectionId::Response(member(UA)), Vec::new(), text("note", "seen"))
+}
+
+/// A charter that is not on disk yet leaves no mark that its work was done.
+#[test]
+fn nothing_is_noted_before_the_charter_is_on_disk() {
+    let mut desk = Desk::new();
+    let kept = desk.entry(LT, &[by_lt(Change::Create(create(1)))]);
+    desk.take(vec![kept.clone()]);
+    let before = desk.seen();
+    let past = desk.entry(LT, &[by_lt(Change::Create(create(2)))]);
+    desk.take(vec![past]);
+    let charter = revoking(LT, Some(&kept));
+    let batch = Batch { charter: Some(charter.encode()), ..Batch::default() };
+    // Its batch fails, and others are written before it is tried again.
+    drop(desk.projector.project(&batch, 0, log_of(UA), desk.store.next_position()).expect("a part"));
+    assert!(!desk.projector.has_work(), "it does not spin meanwhile");
+    desk.part(&Batch::default());
+    desk.restart(&unrevoking());
+    assert_ne!(desk.seen(), before);
+    assert_eq!(desk.take_charter(&charter).len(), 1);
+    assert_eq!(desk.seen(), before);
+}
