@@ -1,5 +1,8 @@
 //! What the invariants remember while a world runs. Each keeps its own part; this file hands them what happens.
 
+use std::collections::BTreeSet;
+
+use crate::sim::checks::acknowledged::Place;
 use crate::sim::checks::{
     l1_local_writes, l3_no_storm, o1_damage, r1_memory, r2_disk, r3_queues, s6_session, s8_stream,
 };
@@ -17,6 +20,8 @@ pub struct Watch {
     pub storm: Vec<l3_no_storm::Load>,
     /// S6.
     pub sessions: Vec<s6_session::Session>,
+    /// S11: what lay past the end of its log, and stays as evidence.
+    pub evidence: Vec<BTreeSet<Place>>,
     /// S8.
     pub subscribers: Vec<s8_stream::Subscriber>,
     /// R1: the most bytes that a core held.
@@ -32,6 +37,7 @@ impl Watch {
         let count = node + 1;
         self.writes.resize_with(count.max(self.writes.len()), Default::default);
         self.storm.resize_with(count.max(self.storm.len()), Default::default);
+        self.evidence.resize_with(count.max(self.evidence.len()), Default::default);
         self.sessions.resize_with(count.max(self.sessions.len()), Default::default);
         self.subscribers.resize_with(count.max(self.subscribers.len()), Default::default);
     }
@@ -78,18 +84,25 @@ impl World {
 
     /// A node is about to stop: what it showed is remembered.
     pub(crate) fn remember_shown(&mut self, node: usize) {
-        if let Some(replica) = self.nodes[node].replica.as_ref().filter(|_| self.setup.views) {
-            let (session, views) = (&mut self.watch.sessions[node], &self.nodes[node].views);
-            session.remember(views, replica.trust().charter().current().epoch);
+        if self.setup.views && self.nodes[node].replica.is_some() {
+            let (session, stopped) = (&mut self.watch.sessions[node], &self.nodes[node]);
+            session.remember(&stopped.views, stopped.disk.durable().past_end().count());
         }
+    }
+
+    /// A node goes by a newer charter: what that leaves past the ends of logs stays on its disk.
+    pub(crate) fn remember_evidence(&mut self, node: usize) {
+        let past_end = self.nodes[node].disk.durable().past_end();
+        let places = past_end.map(|entry| (entry.header().log, entry.header().seq.0, entry.hash()));
+        self.watch.evidence[node].extend(places);
     }
 
     /// A node has started from its disk.
     pub(crate) fn check_start(&mut self, node: usize) {
         let mut found = Vec::new();
-        if let Some(replica) = self.nodes[node].replica.as_ref().filter(|_| self.setup.views) {
-            let (session, views) = (&mut self.watch.sessions[node], &self.nodes[node].views);
-            found.extend(session.compare(node, views, replica.trust().charter().current().epoch));
+        if self.setup.views {
+            let (session, started) = (&mut self.watch.sessions[node], &self.nodes[node]);
+            found.extend(session.compare(node, &started.views, started.disk.durable().past_end().count()));
         }
         found.into_iter().for_each(|what| self.violation(what));
     }
@@ -104,5 +117,6 @@ impl World {
     /// A node's store was replaced: what it showed before need not come back by itself.
     pub(crate) fn forget_shown(&mut self, node: usize) {
         self.watch.sessions[node] = Default::default();
+        self.watch.evidence[node].clear();
     }
 }

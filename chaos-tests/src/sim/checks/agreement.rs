@@ -21,7 +21,7 @@ fn running(world: &World) -> impl Iterator<Item = (usize, &Node)> {
     world.nodes.iter().enumerate().filter(|(index, node)| node.replica.is_some() && world.is_honest(*index))
 }
 
-/// Whether all running nodes hold the same entries and nobody waits for an answer. A gap may stay where every
+/// Whether all running nodes hold and tell the same entries and nobody waits for an answer. A gap may stay where every
 /// disk that held what is missing was lost or put back.
 #[must_use]
 pub fn all_hold_the_same(world: &World) -> bool {
@@ -41,7 +41,8 @@ pub fn these_hold_the_same(world: &World, chosen: impl Fn(usize) -> bool) -> boo
             None => first = Some(node),
             Some(first) => {
                 let theirs = first.disk.durable();
-                if theirs.frontier() != disk.frontier() || held(theirs) != held(disk) {
+                let told = |node: &Node| node.replica.as_ref().map(vatra_replica::Replica::frontier);
+                if theirs.frontier() != disk.frontier() || told(first) != told(node) || held(theirs) != held(disk) {
                     return false;
                 }
             }

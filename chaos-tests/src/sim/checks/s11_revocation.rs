@@ -6,10 +6,14 @@ use vatra_model::change::record_id;
 
 use crate::sim::world::World;
 
-/// Changes past the ends of their logs that take effect.
+/// Changes past the ends of their logs that take effect, and evidence that is gone.
 #[must_use]
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
+    for (index, (node, evidence)) in world.nodes.iter().zip(&world.watch.evidence).enumerate() {
+        let lost = evidence.iter().filter(|(log, seq, hash)| node.disk.durable().entry(*log, *seq, *hash).is_none());
+        found.extend(lost.map(|(log, seq, _)| format!("node {index} lost the evidence {log} {seq} (S11)")));
+    }
     for (index, node) in world.nodes.iter().enumerate().filter(|(index, _)| world.is_honest(*index)) {
         if node.replica.is_none() || !world.setup.views {
             continue;

@@ -12,8 +12,8 @@ use crate::sim::records::Views;
 #[derive(Debug, Default)]
 pub struct Session {
     records: BTreeMap<RecordId, Shown>,
-    /// The charter's epoch then: a newer one may take things back.
-    epoch: u64,
+    /// How many entries lay past the ends of their logs: where more do, records may have been taken back.
+    past_end: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +30,17 @@ fn shown(views: &Views, id: &RecordId) -> Option<Shown> {
 
 impl Session {
     /// Remembers what is shown now.
-    pub fn remember(&mut self, views: &Views, epoch: u64) {
-        self.epoch = epoch;
+    pub fn remember(&mut self, views: &Views, past_end: usize) {
+        self.past_end = past_end;
         self.records = views.ids().iter().filter_map(|id| Some((*id, shown(views, id)?))).collect();
     }
 
     /// What is shown less, or differently, than before the restart.
     #[must_use]
-    pub fn compare(&mut self, node: usize, views: &Views, epoch: u64) -> Vec<String> {
+    pub fn compare(&mut self, node: usize, views: &Views, past_end: usize) -> Vec<String> {
         let mut found = Vec::new();
         let records = std::mem::take(&mut self.records);
-        for (id, before) in records.into_iter().filter(|_| self.epoch == epoch) {
+        for (id, before) in records.into_iter().filter(|_| self.past_end == past_end) {
             let Some(now) = shown(views, &id) else {
                 found.push(format!("node {node} no longer shows {id} after a restart (S6)"));
                 continue;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vatra_model::wire::Message;
-use vatra_model::{CheckedEntry, LogId};
+use vatra_model::{CheckedEntry, Head, LogId};
 
 use crate::sim::node::Node;
 
@@ -29,10 +29,15 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
         }
         Message::Hello(hello) => {
             let durable = disk.frontier();
-            // Of a log whose fork was just proved nothing is told until the proof is durable: less than there is.
+            // Of a log whose fork was just proved nothing is told until the proof is durable, and of one whose last valid
+            // entry cannot be read what lies before that: less than there is.
             let told = node.replica.as_ref().map(vatra_replica::Replica::frontier);
+            let is_held = |log: &LogId, head: &Head| {
+                let last = head.height.checked_sub(1);
+                durable.0.get(log) == Some(head) || last.is_some_and(|seq| disk.hash(*log, seq) == Some(head.head))
+            };
             let is_less = told.is_some_and(|told| {
-                hello.frontier_hash == told.hash() && told.0.iter().all(|(log, head)| durable.0.get(log) == Some(head))
+                hello.frontier_hash == told.hash() && told.0.iter().all(|(log, head)| is_held(log, head))
             });
             let is_durable = is_less || hello.frontier_hash == durable.hash();
             (!is_durable).then(|| "a frontier that is not the disk's".to_owned())

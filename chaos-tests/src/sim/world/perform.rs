@@ -97,6 +97,7 @@ impl World {
                 Effect::TrustChanged => {
                     let retracted = self.nodes[index].heed(&self.setup);
                     self.tally.bite_times("retracted", retracted as u64);
+                    self.remember_evidence(index);
                     self.close_strangers(index);
                 }
                 Effect::Event(event) => self.note(index, event),
