@@ -117,6 +117,8 @@ pub(crate) struct Driver {
     pub(crate) is_told_writable: bool,
     /// Portions of files that wait for the end of the round.
     pub(crate) portions: Vec<PendingPortion>,
+    /// What was left for later failed last time, and is tried again then.
+    pub(crate) rests_until: Option<Instant>,
     /// Looks at events that readers went past.
     pub(crate) looks: Looks,
     /// A batch of this round was not stored.
@@ -189,12 +191,13 @@ impl Driver {
     }
 
     fn deadline(&self) -> Instant {
-        let works_off = self.projector.has_work() && self.is_writable();
-        if !self.deferred.is_empty() || !self.recalled.is_empty() || works_off {
+        if !self.deferred.is_empty() || !self.recalled.is_empty() {
             return Instant::now();
         }
-        let due = self.clock.instant(self.replica.deadline());
-        due.min(Instant::now() + PROBE_EVERY)
+        let now = Instant::now();
+        let works_off = self.projector.has_work() && self.is_writable();
+        let due = self.clock.instant(self.replica.deadline()).min(now + PROBE_EVERY);
+        if works_off { due.min(self.rests_until.map_or(now, |until| until.max(now))) } else { due }
     }
 
     fn take(&mut self, now: Now, item: Item, effects: &mut Vec<Effect>) {

@@ -252,6 +252,7 @@ impl Node {
             last_probe: None,
             is_told_writable: true,
             portions: Vec::new(),
+            rests_until: None,
             looks: Looks::begin(),
             has_lost_batch: false,
             leaves_log: false,

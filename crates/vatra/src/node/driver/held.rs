@@ -2,6 +2,7 @@
 //! has come.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use vatra_model::pack::Packer;
@@ -12,6 +13,9 @@ use super::Driver;
 use crate::node::packing::unpack_entry;
 use crate::node::pending::Place;
 use crate::node::quarantine;
+
+/// Time after a failure before what was left for later is tried again.
+const REST: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Tries what another version held back, once.
@@ -44,12 +48,15 @@ impl Driver {
     /// Goes on with changes that waited for what has come and found no room in its commit, and with what revocations
     /// take back.
     pub(super) fn work_off(&mut self) {
-        if !self.projector.has_work() || !self.is_writable() {
+        let rests = self.rests_until.is_some_and(|until| until > Instant::now());
+        if !self.projector.has_work() || !self.is_writable() || rests {
             return;
         }
+        self.rests_until = None;
         let batch = Batch { hlc: self.projector.state.hlc, ..Batch::default() };
         if let Err(error) = self.bring_part(&batch, None) {
             self.shared.metrics.commits_failed.inc();
+            self.rests_until = Some(Instant::now() + REST);
             tracing::error!(error = format!("{error:#}"), "changes that waited were not stored");
         }
     }
