@@ -62,7 +62,9 @@ impl LogState {
             fork.end_at(&end);
         }
         let last = end.last.map(|(seq, _)| seq.0);
-        let is_other = |(seq, ahead): (&u64, &Ahead)| Some(*seq) == last && !end.covers(Seq(*seq), ahead.hash);
+        // What is only staged is dropped, and was never on disk.
+        let is_other =
+            |(seq, ahead): (&u64, &Ahead)| ahead.durable && Some(*seq) == last && !end.covers(Seq(*seq), ahead.hash);
         let is_other = self.ahead.iter().any(is_other);
         self.ahead.retain(|seq, ahead| end.covers(Seq(*seq), ahead.hash));
         self.broken = self.broken.filter(|broken| *broken < place);

@@ -298,6 +298,20 @@ fn a_damaged_last_entry_costs_no_other() {
     assert_eq!(node.replica.frontier(), told(&entries[2]));
 }
 
+/// The same, but both came in one round, so that the other entry was never on disk: it stands in nobody's way.
+#[test]
+fn another_entry_that_was_only_staged_is_forgotten() {
+    let root = chain(0, EntryHash::ZERO, &["root"]);
+    let a = chain(1, root[0].hash(), &["a1"]);
+    let b = chain(1, root[0].hash(), &["b1"]);
+    let mut node = fresh();
+    let charter = revoking(node.replica.trust().charter(), Some(&a[0]));
+    let input = pushed(&node, 1, &b);
+    node.act([input, Input::Charter { bytes: charter.encode() }]);
+    give(&mut node, 1, &[root, a.clone()].concat());
+    assert_eq!(node.replica.frontier(), told(&a[0]));
+}
+
 mod trees {
     use proptest::prelude::*;
 

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use vatra_model::charter::{
-    CHARTER_BYTES_MAX, Charter, CharterEpoch, CharterMember, MemberRole, Revocation, SignedEpoch,
+    CHARTER_BYTES_MAX, Charter, CharterEpoch, CharterMember, MemberRole, REVOCATIONS_MAX, Revocation, SignedEpoch,
 };
 use vatra_model::{EntryHash, LogId, MemberCode, NodeKey, RootKey, Seq};
 
@@ -176,6 +176,7 @@ impl CharterDraft {
             );
         }
         self.revocations.retain(|known| known.key != revocation.key);
+        anyhow::ensure!(self.revocations.len() < REVOCATIONS_MAX, "an epoch revokes at most {REVOCATIONS_MAX} keys");
         let place = self.revocations.partition_point(|known| known.key < revocation.key);
         self.revocations.insert(place, revocation);
         Ok(())

@@ -194,8 +194,8 @@ impl Projector {
         self.views.origins.set_forks(&batch.forks);
         if let Some(charter) = &batch.charter {
             let charter = Charter::decode(charter).context("the core verified the charter")?;
-            self.heed(&charter, &round.snapshot)?;
             self.awaits_charter = true;
+            self.heed(&charter, &round.snapshot)?;
         }
         self.retract(&mut round)?;
         self.work_off(&mut round)?;

@@ -79,42 +79,44 @@ impl Views {
         };
         tracing::warn!(%record, error = format!("{problem:#}"), "a record is made anew from its changes");
         let rebuilt = self.rebuild(snapshot, record)?;
-        let counted = if self.awaits_retraction(snapshot, record)? {
-            self.rebuild_with(snapshot, record, |_| true)?.view()
-        } else {
+        let left = self.not_taken_back(snapshot, record)?;
+        let counted = if left.is_empty() {
             rebuilt.view()
+        } else {
+            let counts = |place: &Place, decoded: &DecodedEntry| !self.is_past_end(decoded) || left.contains(place);
+            self.rebuild_with(snapshot, record, counts)?.view()
         };
         Ok((counted.map(|view| view.digest_item()), rebuilt))
     }
 
-    /// Whether a change of a record lies past the end of its log and is not taken back yet: the digest counts it.
-    fn awaits_retraction(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<bool> {
-        if !self.origins.any_ended() {
-            return Ok(false);
-        }
+    /// Changes of a record that lie past the ends of their logs and are not taken back yet: the digest counts them.
+    fn not_taken_back(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<BTreeSet<Place>> {
         let mut open = BTreeSet::new();
+        if !self.origins.any_ended() {
+            return Ok(open);
+        }
         for position in all_positions(snapshot, record)? {
             let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
-            let place = (row.log, row.seq, row.change_index);
+            let place = Place { log: row.log, seq: row.seq, index: row.change_index };
             if event_type(row.kind).is_some_and(EventType::is_retraction) {
                 open.remove(&place);
             } else if self.is_without_effect(snapshot, &row)? {
                 open.insert(place);
             }
         }
-        Ok(!open.is_empty())
+        Ok(open)
     }
 
     /// The record from all its changes that have an effect: those in the stream and those that wait.
     fn rebuild(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<Record> {
-        self.rebuild_with(snapshot, record, |decoded| !self.is_past_end(decoded))
+        self.rebuild_with(snapshot, record, |_, decoded| !self.is_past_end(decoded))
     }
 
     fn rebuild_with(
         &self,
         snapshot: &Snapshot,
         record: RecordId,
-        counts: impl Fn(&DecodedEntry) -> bool,
+        counts: impl Fn(&Place, &DecodedEntry) -> bool,
     ) -> anyhow::Result<Record> {
         let mut places: Vec<Place> = Vec::new();
         for position in all_positions(snapshot, record)? {
@@ -125,7 +127,7 @@ impl Views {
         let mut changes = Vec::with_capacity(places.len());
         for place in places {
             let decoded = self.entry(snapshot, place.log, place.seq)?;
-            if counts(&decoded) {
+            if counts(&place, &decoded) {
                 let change = decoded.change(place.index)?;
                 changes.push((decoded, place.index, change));
             }

@@ -75,8 +75,12 @@ pub(super) fn run(args: &RevokeArgs, target: &Target, out: &mut Printer) -> anyh
     draft.revoke(Revocation { key, last_valid })?;
     draft.replace(&args.draft)?;
     if !out.is_json() {
+        // What the draft says now, which may be less than was asked for.
+        let drafted = draft.revocations().iter().find(|revocation| revocation.key == key);
+        let valid = drafted.map_or(&[][..], |revocation| &revocation.last_valid);
         let rows = held.iter().map(|held| {
-            let kept = held.last.map_or_else(|| "nothing".to_owned(), |(seq, _)| format!("0 to {seq}"));
+            let kept = valid.iter().find(|(log, _, _)| *log == held.log);
+            let kept = kept.map_or_else(|| "nothing".to_owned(), |(_, seq, _)| format!("0 to {seq}"));
             vec![held.log.to_string(), kept]
         });
         out.line(&format!("revokes node key {key}; of its logs stay valid:"))?;
@@ -93,8 +97,11 @@ fn logs_of(api: &Api, node: &str) -> anyhow::Result<(NodeKey, Vec<Held>)> {
     let answer = api.get("/api/v1/logs")?;
     let all = answer["logs"].as_array().context("the node's answer names no logs")?;
     let named: Option<NodeKey> = node.parse().ok();
-    let is_key = |log: &Value| named.is_some_and(|key| text(log, "node") == key.to_string());
-    let logs: Vec<&Value> = all.iter().filter(|log| text(log, "name") == node || is_key(log)).collect();
+    let is_asked = |log: &&Value| match named {
+        Some(key) => text(log, "node") == key.to_string(),
+        None => text(log, "name") == node,
+    };
+    let logs: Vec<&Value> = all.iter().filter(is_asked).collect();
     let mut keys: Vec<NodeKey> = Vec::new();
     for log in &logs {
         let key = text(log, "node").parse().context("the node's answer has a log without a key")?;

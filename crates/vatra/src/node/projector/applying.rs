@@ -140,6 +140,7 @@ impl Projector {
         }
         working.id.latest = position;
         if !was_shown {
+            round.out.hidden.retain(|hidden| *hidden != record_id);
             // One that was shown before a revocation took it back keeps its first place.
             if working.id.created == Position(0) {
                 working.id.created = position;

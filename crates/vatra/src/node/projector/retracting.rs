@@ -208,17 +208,17 @@ impl Projector {
         let (told, whole) = match made {
             Ok(made) => made,
             Err(error) if is_of_the_disk(&error) => return Err(error),
-            Err(error) => {
-                self.metrics.put_off.inc();
-                let error = format!("{error:#}");
-                tracing::error!(%record, error, "a record keeps changes of a revoked key until it can be read");
-                return Ok(Turn::Unreadable);
-            }
+            Err(error) => return Ok(self.leave_unread(record, &error)),
         };
         if round.snapshot.id(record)?.is_none() {
             return Ok(Turn::Done);
         }
-        let mut working = self.take_working(round, record)?;
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take_working(round, record)));
+        let mut working = match taken.unwrap_or_else(|_| Err(anyhow!("reading it makes this program panic"))) {
+            Ok(working) => working,
+            Err(error) if is_of_the_disk(&error) => return Err(error),
+            Err(error) => return Ok(self.leave_unread(record, &error)),
+        };
         (working.is_edited, working.is_changed) = (true, true);
         working.record = Some(whole);
         let was_shown = working.item.is_some();
@@ -257,6 +257,13 @@ impl Projector {
         tracing::debug!(%record, shown = view.is_some(), "a record was made anew without changes of a revoked key");
         round.working.insert(record, working);
         Ok(turn)
+    }
+
+    fn leave_unread(&self, record: RecordId, error: &anyhow::Error) -> Turn {
+        self.metrics.put_off.inc();
+        let error = format!("{error:#}");
+        tracing::error!(%record, error, "a record keeps changes of a revoked key until it can be read");
+        Turn::Unreadable
     }
 
     /// What readers were told of a record, and the record without what lies past the ends of logs.

@@ -24,22 +24,24 @@ impl NodeService {
             }
         }
         let entry = query.entry;
-        self.read(move |inner| asked.iter().map(|status| head(inner, status, entry)).collect()).await
+        self.read(move |inner| asked.iter().filter_map(|status| head(inner, status, entry).transpose()).collect()).await
     }
 }
 
-fn head(inner: &Inner, status: &LogStatus, entry: Option<(LogId, Seq)>) -> anyhow::Result<LogHead> {
+/// `None` for a log of which nothing is on disk yet.
+fn head(inner: &Inner, status: &LogStatus, entry: Option<(LogId, Seq)>) -> anyhow::Result<Option<LogHead>> {
     let views = &inner.shared.views;
-    let descriptor = views.origins.descriptor(&status.log).context("a log that is held has no descriptor")?;
+    let Some(descriptor) = views.origins.descriptor(&status.log) else { return Ok(None) };
     let signed = SignedCertificate::decode(&descriptor.certificate)?;
-    let last = match entry {
-        Some((log, seq)) => {
-            let bytes = views.reader.entry(log, seq)?.with_context(|| format!("entry {seq} of log {log} is gone"))?;
-            Some(LogEntry { seq, hash: unpack_header(&bytes)?.1 })
-        }
-        None => status.head.height.checked_sub(1).map(|seq| LogEntry { seq: Seq(seq), hash: status.head.head }),
-    };
-    Ok(LogHead {
+    // From the disk: the core may be looking up which entry the log ends with.
+    let seq = entry.map(|(_, seq)| seq).or(status.head.height.checked_sub(1).map(Seq));
+    let last = seq.map(|seq| -> anyhow::Result<LogEntry> {
+        let bytes = views.reader.entry(status.log, seq)?;
+        let bytes = bytes.with_context(|| format!("entry {seq} of log {} is gone", status.log))?;
+        Ok(LogEntry { seq, hash: unpack_header(&bytes)?.1 })
+    });
+    let last = last.transpose()?;
+    Ok(Some(LogHead {
         log: status.log,
         node: status.origin,
         name: signed.certificate().node.clone(),
@@ -48,5 +50,5 @@ fn head(inner: &Inner, status: &LogStatus, entry: Option<(LogId, Seq)>) -> anyho
         entries: status.head.height,
         last,
         ended: views.origins.end_of(&status.log).map(|end| end.place()),
-    })
+    }))
 }

@@ -431,3 +431,20 @@ fn nothing_is_noted_before_the_charter_is_on_disk() {
     assert_eq!(desk.take_charter(&charter).len(), 1);
     assert_eq!(desk.seen(), before);
 }
+
+/// A create past the end is damaged, and an edit of its record waits for its repair: that fails no commit.
+#[test]
+fn a_record_of_which_nothing_can_be_read_blocks_nobody() {
+    let mut desk = Desk::new();
+    let created = desk.entry(UA, &[Change::Create(create(1))]);
+    let record = record_id(member(UA), &create(1));
+    desk.take(vec![created]);
+    desk.damage_first_of_ua();
+    let edited = desk.entry(UA, &[retitled(record, Vec::new(), "a lie")]);
+    desk.take(vec![edited]);
+    desk.take_charter(&revoking(UA, None));
+    assert!(!desk.projector.has_work(), "it does not spin");
+    assert_eq!(desk.publish(LT, by_lt(Change::Create(create(9)))), [EventType::AlertCreated], "others are taken");
+    desk.restart(&revoking(UA, None));
+    desk.finish();
+}
