@@ -6,30 +6,22 @@
 //! so commits are refused while some space is left. After another failure the old handle goes on reading, as far
 //! as sled lets it, until the next commit is tried: then it is opened again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+mod files;
+
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
 use std::ops::{Bound, ControlFlow};
-use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
-use crate::durable_file;
+use self::files::{SyncedFiles, allocated_bytes, check_free_space, open_database};
 use crate::engine::fault::{from_io, guarded, reason};
 use crate::engine::gate::Gate;
 use crate::engine::undo::Undo;
 use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, Visitor};
 use crate::space::Space;
 
-/// A node that would take more than a quarter of a segment spills into a blob file; few of ours do.
-const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
-/// Free space below which commits are refused. A sled that really meets a full disk can neither write nor read
-/// reliably nor open again, so it is kept from meeting one.
-const FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// Rows read at a time, so that a long scan does not hold up a commit.
 const SCAN_CHUNK_ROWS: usize = 256;
 
@@ -178,50 +170,6 @@ impl Writer {
     }
 }
 
-/// The files that sled leaves to the kernel, kept open to sync them.
-struct SyncedFiles {
-    log: File,
-    blobs: BTreeSet<OsString>,
-    blobs_changed: Option<SystemTime>,
-}
-
-impl SyncedFiles {
-    /// Opens the log and syncs once what sled never syncs: configuration, blobs and names.
-    fn open(path: &Path) -> io::Result<SyncedFiles> {
-        let mut files = SyncedFiles { log: File::open(path.join("db"))?, blobs: BTreeSet::new(), blobs_changed: None };
-        File::open(path.join("conf"))?.sync_all()?;
-        files.sync(path)?;
-        durable_file::sync_directory(path)?;
-        durable_file::sync_parent(path)?;
-        Ok(files)
-    }
-
-    /// Blobs first: the log refers to them.
-    fn sync(&mut self, path: &Path) -> io::Result<()> {
-        let blobs = path.join("blobs");
-        let changed = blobs.metadata()?.modified()?;
-        if self.blobs_changed != Some(changed) {
-            let mut present = BTreeSet::new();
-            for blob in fs::read_dir(&blobs)? {
-                let name = blob?.file_name();
-                if !self.blobs.contains(&name) {
-                    match File::open(blobs.join(&name)) {
-                        Ok(file) => file.sync_all()?,
-                        // sled removed it meanwhile.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                        Err(error) => return Err(error),
-                    }
-                }
-                present.insert(name);
-            }
-            durable_file::sync_directory(&blobs)?;
-            self.blobs = present;
-            self.blobs_changed = Some(changed);
-        }
-        self.log.sync_data()
-    }
-}
-
 struct SledSnapshot {
     shared: Arc<Mutex<Shared>>,
     generation: u64,
@@ -343,27 +291,6 @@ impl Drop for SledSnapshot {
     }
 }
 
-fn open_database(path: &Path, cache_bytes: usize) -> Result<(sled::Db, SyncedFiles), EngineError> {
-    let database = guarded("the whole directory", || {
-        sled::Config::new()
-            .path(path)
-            .cache_capacity(cache_bytes as u64)
-            .segment_size(SEGMENT_BYTES)
-            .flush_every_ms(None)
-            .open()
-            .map_err(classify)
-    })?;
-    let files = SyncedFiles::open(path).map_err(from_io)?;
-    Ok((database, files))
-}
-
-/// Refuses while there is still room, because of what sled does when there is none.
-fn check_free_space(path: &Path) -> Result<(), EngineError> {
-    let space = rustix::fs::statvfs(path).map_err(|error| from_io(error.into()))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    if free >= FREE_BYTES_MIN { Ok(()) } else { Err(from_io(io::ErrorKind::StorageFull.into())) }
-}
-
 fn tagged(space: Space, key: &[u8]) -> Vec<u8> {
     let mut tagged = Vec::with_capacity(key.len() + 1);
     tagged.push(space as u8);
@@ -376,12 +303,6 @@ fn classify(error: sled::Error) -> EngineError {
         sled::Error::Io(error) => from_io(error),
         other => EngineError::Damaged { place: "the whole directory", why: other.to_string() },
     }
-}
-
-fn allocated_bytes(directory: &Path) -> u64 {
-    const BLOCK_BYTES: u64 = 512;
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * BLOCK_BYTES).sum()
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
