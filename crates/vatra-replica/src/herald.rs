@@ -172,7 +172,7 @@ impl Replica {
         self.peers.values().any(|peer| peer.greeted && peer.version < 2)
     }
 
-    /// Says what is due of this node; [`Replica::show_due`] passes it on.
+    /// Says what is due of this node; [`Replica::show`] passes it on.
     pub(crate) fn run_herald(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.beacon_at() <= now.mono {
             self.send_beacon(now, effects);

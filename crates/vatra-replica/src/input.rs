@@ -106,7 +106,7 @@ pub enum Input {
     /// A fork whose proof was checked came in a file; those from peers come as messages.
     Fork {
         /// The log.
-        log: CheckedLog,
+        log: Box<CheckedLog>,
         /// The proof.
         fork: Box<CheckedFork>,
     },
@@ -121,7 +121,7 @@ pub enum Input {
         /// Signed headers of the log in their order.
         headers: Vec<SignedHeader>,
         /// The stray's signed header, if one was asked for and is kept beside the log.
-        stray: Option<SignedHeader>,
+        stray: Option<Box<SignedHeader>>,
     },
     /// Entries that the store holds can no longer be read. They are fetched again; what is told of the log stays.
     Damaged {

@@ -263,6 +263,15 @@ impl Peer {
     }
 }
 
+/// Who is to be told something now, and when the next is due.
+pub(crate) struct Split {
+    /// Beacons and pulses of other nodes.
+    pub(crate) shows: Vec<NodeKey>,
+    /// Heights.
+    pub(crate) announces: Vec<NodeKey>,
+    pub(crate) later: PeersDue,
+}
+
 /// When something is due with any peer, without a look at all of them at every step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeersDue {
@@ -280,10 +289,24 @@ impl PeersDue {
     }
 
     /// As it is with these peers.
-    pub(crate) fn of(peers: &Peers) -> PeersDue {
-        let said = peers.values().filter_map(|peer| sooner(peer.announce_at, peer.show_at)).min();
-        let asks = peers.values().any(|peer| !peer.wants.is_empty() || peer.rests_until.is_some());
-        PeersDue { said: said.unwrap_or(PeersDue::NEVER), asks }
+    fn of(peers: &Peers) -> PeersDue {
+        PeersDue::split(peers, MonoMs(0)).later
+    }
+
+    /// What is to be said to whom now, and what is due after that.
+    pub(crate) fn split(peers: &Peers, now: MonoMs) -> Split {
+        let mut split = Split { shows: Vec::new(), announces: Vec::new(), later: PeersDue::new() };
+        for (key, peer) in peers {
+            for (due, list) in [(peer.show_at, &mut split.shows), (peer.announce_at, &mut split.announces)] {
+                match due {
+                    Some(at) if at <= now => list.push(*key),
+                    Some(at) => split.later.by(at),
+                    None => {}
+                }
+            }
+            split.later.asks |= !peer.wants.is_empty() || peer.rests_until.is_some();
+        }
+        split
     }
 
     /// Something is to be said by then.
@@ -301,13 +324,6 @@ impl PeersDue {
     pub(crate) fn covers(self, peers: &Peers) -> bool {
         let exact = PeersDue::of(peers);
         self.said <= exact.said && (self.asks || !exact.asks)
-    }
-}
-
-fn sooner(a: Option<MonoMs>, b: Option<MonoMs>) -> Option<MonoMs> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -57,14 +57,6 @@ impl Replica {
         }
     }
 
-    /// Passes on what is due to each peer.
-    pub(crate) fn show_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let due = self.peers.iter().filter(|(_, peer)| peer.show_at.is_some_and(|at| at <= now.mono));
-        for peer in due.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.show(now, peer, effects);
-        }
-    }
-
     /// Passes on what was noted for a peer and it does not have.
     pub(crate) fn show(&mut self, now: Now, peer: NodeKey, effects: &mut Vec<Effect>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };

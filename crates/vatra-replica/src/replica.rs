@@ -287,7 +287,7 @@ impl Replica {
             Input::Shed { peer } => self.announce_everything(now, peer),
             Input::Charter { bytes } => self.take_charter(None, &bytes, effects),
             Input::Fork { log, fork } => {
-                if let Err(reject) = self.take_fork(log, *fork, effects) {
+                if let Err(reject) = self.take_fork(*log, *fork, effects) {
                     effects.push(Effect::Event(Event::Rejected { peer: None, reject }));
                 }
             }
@@ -296,7 +296,7 @@ impl Replica {
                 self.learn_expected(now, log, from, &headers, effects);
                 // One header alone settles nothing between neighbours, and those in doubt wait for their own look.
                 if count_max > 1 || self.inquiries.searches(&log) {
-                    self.recalled(now, (log, from, count_max), &headers, stray.as_ref(), effects);
+                    self.recalled(now, (log, from, count_max), &headers, stray.as_deref(), effects);
                 }
             }
             Input::Damaged { log, places } => self.take_damage(now, log, &places, effects),

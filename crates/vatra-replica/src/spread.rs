@@ -92,17 +92,17 @@ impl Replica {
         // An urgent entry that was fetched is pushed on past what lies below it, which is only announced.
         let is_along_tree = matches!(came, Came::Local | Came::Pushed(_));
         for (key, peer) in &mut self.peers {
-            let is_pushed = pushed.contains(key);
-            if !peer.greeted || Some(*key) == from || (is_pushed && is_along_tree) {
-                continue;
-            }
             let tells = match came {
                 Came::Pushed(_) => peer.is_watched,
                 Came::Fetched(sender) => peer.is_watched || !self.topology.linked(&sender, key),
                 // Nobody else has it yet: a child that keeps it to itself must not hide it from our neighbours.
                 Came::Local | Came::File => true,
             };
-            if (tells || peer.version < 2) && peer.known(&log) < height {
+            if !peer.greeted || !(tells || peer.version < 2) || Some(*key) == from {
+                continue;
+            }
+            let is_pushed = pushed.contains(key);
+            if !(is_pushed && is_along_tree) && peer.known(&log) < height {
                 let class = if is_pushed { Class::Routine } else { class };
                 peer.to_announce.insert(log);
                 let due = now.mono.plus(announce_ms(class, peer.cost()));
@@ -135,29 +135,38 @@ impl Replica {
         self.peers_due.by(now.mono.plus(wait));
     }
 
-    fn send_announcements(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.announce_at.is_some_and(|at| at <= now.mono)) {
-            peer.announce_at = None;
-            let logs = std::mem::take(&mut peer.to_announce);
-            let height = |log: &LogId| self.logs.get(log).map_or(0, |state| state.durable().height);
-            let lacks = logs.into_iter().map(|log| (log, height(&log))).filter(|(log, h)| *h > peer.known(log));
-            let lacks: Vec<_> = lacks.collect();
-            for heights in lacks.chunks(ANNOUNCE_LOGS_MAX) {
-                let message = Message::Have { heights: heights.to_vec() };
-                effects.push(Effect::Send { peer: *key, message });
-            }
+    fn send_announcements(&mut self, peer: NodeKey, effects: &mut Vec<Effect>) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.announce_at = None;
+        let logs = std::mem::take(&mut state.to_announce);
+        let height = |log: &LogId| self.logs.get(log).map_or(0, |state| state.durable().height);
+        let lacks = logs.into_iter().map(|log| (log, height(&log))).filter(|(log, h)| *h > state.known(log));
+        let lacks: Vec<_> = lacks.collect();
+        for heights in lacks.chunks(ANNOUNCE_LOGS_MAX) {
+            effects.push(Effect::Send { peer, message: Message::Have { heights: heights.to_vec() } });
         }
+    }
+
+    /// Says to peers what is due, and looks whether one lets requests go.
+    fn run_peer_timers(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.peers_due.at(&self.peers) > now.mono {
+            return;
+        }
+        let due = PeersDue::split(&self.peers, now.mono);
+        self.peers_due = due.later;
+        for peer in due.shows {
+            self.show(now, peer, effects);
+        }
+        for peer in due.announces {
+            self.send_announcements(peer, effects);
+        }
+        self.plan_stale |= self.peers_due.asks && self.next_stall().is_some_and(|due| due <= now.mono);
     }
 
     /// Does what is due.
     pub(crate) fn run_timers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.run_herald(now, effects);
-        if self.peers_due.at(&self.peers) <= now.mono {
-            self.show_due(now, effects);
-            self.send_announcements(now, effects);
-            self.plan_stale |= self.next_stall().is_some_and(|due| due <= now.mono);
-            self.peers_due = PeersDue::of(&self.peers);
-        }
+        self.run_peer_timers(now, effects);
         if self.timers.retry.is_some_and(|due| due <= now.mono) {
             self.timers.retry = None;
             self.plan_stale = true;

@@ -104,9 +104,7 @@ impl Replica {
                 Err(Reject::Full { what: "logs of an announcement", limit: MESSAGE_LOGS_MAX })
             }
             Message::Have { heights } => {
-                for (log, height) in heights {
-                    self.learn_height(now, peer, log, height, effects);
-                }
+                self.learn_peers_heights(now, peer, heights, effects);
                 Ok(())
             }
             Message::Want(want) => self.serve(now, peer, want, effects),

@@ -64,7 +64,7 @@ impl World {
                     let disk = &self.nodes[index].disk;
                     let headers = disk.recall(log, from, count_max, &self.nodes[index].damaged);
                     let stray = stray.and_then(|(seq, hash)| disk.durable().entry(log, seq, hash));
-                    let stray = stray.map(|entry| SignedHeader::of(entry.entry()));
+                    let stray = stray.map(|entry| Box::new(SignedHeader::of(entry.entry())));
                     self.inbox.push_back((index, Input::Recalled { log, from, count_max, headers, stray }));
                 }
                 Effect::Published { token, log, places } => {

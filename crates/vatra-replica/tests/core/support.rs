@@ -185,7 +185,8 @@ impl Node {
     fn recall(&self, log: LogId, from: u64, count_max: usize, stray: Option<(u64, EntryHash)>) -> Input {
         let signed = |entry: &Arc<CheckedEntry>| SignedHeader::of(entry.entry());
         let headers = self.entries.range((log, from)..=(log, u64::MAX)).map(|(_, entry)| signed(entry));
-        let stray = stray.and_then(|(seq, hash)| self.strays.get(&(log, seq, hash))).map(signed);
+        let stray =
+            stray.and_then(|(seq, hash)| self.strays.get(&(log, seq, hash))).map(|entry| Box::new(signed(entry)));
         Input::Recalled { log, from, count_max, headers: headers.take(count_max).collect(), stray }
     }
 

@@ -253,7 +253,7 @@ impl Round<'_> {
         for proof in proofs {
             // The reader has checked it; what this version keeps no log of, it needs no proof of either.
             let Ok((log, fork)) = self.trust.check_fork(proof) else { continue };
-            let item = Item::Core(Input::Fork { log, fork: Box::new(fork) });
+            let item = Item::Core(Input::Fork { log: Box::new(log), fork: Box::new(fork) });
             let weight = Weight::small(self.source);
             if !self.bundles.shared.mailbox.post(Urgency::Control, weight, item) {
                 return Err(stopping());

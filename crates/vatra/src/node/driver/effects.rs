@@ -85,7 +85,7 @@ impl Driver {
         let found = headers(reader, log, from, count_max);
         let found = found.and_then(|headers| {
             let bytes = stray.map(|(seq, hash)| stray_bytes(reader, log, Seq(seq), hash)).transpose()?;
-            Ok((headers, bytes.flatten().and_then(|bytes| signed_header(&bytes))))
+            Ok((headers, bytes.flatten().and_then(|bytes| signed_header(&bytes)).map(Box::new)))
         });
         match found {
             Ok((headers, stray)) => self.recalled.push(Input::Recalled { log, from, count_max, headers, stray }),
