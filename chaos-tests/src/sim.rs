@@ -22,6 +22,9 @@ pub mod sizes;
 pub mod spans;
 pub mod workload;
 
+mod lately;
+mod readings;
+
 pub mod checks;
 pub mod kept;
 pub mod tally;

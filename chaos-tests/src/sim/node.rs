@@ -13,6 +13,7 @@ use crate::sim::disk::Disk;
 use crate::sim::federation::Site;
 use crate::sim::network::LANES;
 use crate::sim::planted::Bug;
+use crate::sim::readings::Readings;
 use crate::sim::records::Views;
 use crate::sim::world::{Event, Setup};
 
@@ -133,7 +134,7 @@ impl Node {
     ///
     /// # Panics
     /// If the core cannot be made from the disk: a node that does not start is a failure of the run.
-    pub fn start(&mut self, world_us: u64, setup: &Setup, sites: &[Site]) {
+    pub(crate) fn start(&mut self, world_us: u64, setup: &Setup, sites: &[Site], readings: &mut Readings) {
         let seed = setup.seed;
         self.run += 1;
         let name = format!("{} run {}", self.site.key, self.run);
@@ -172,14 +173,14 @@ impl Node {
             // In any order: views must not depend on it.
             let mut entries = self.disk.durable().all();
             chance.shuffle(&mut entries);
-            self.show_all(&entries);
+            self.show_all(&entries, readings);
         }
         self.views.is_rebuilding = false;
     }
 
     /// Goes by the charter that its core has now: what that takes back is no longer shown. The number of entries that
     /// it takes back.
-    pub fn heed(&mut self, setup: &Setup) -> usize {
+    pub(crate) fn heed(&mut self, setup: &Setup, readings: &mut Readings) -> usize {
         let Some(replica) = &self.replica else { return 0 };
         let charter = replica.trust().charter();
         let before = self.disk.durable().past_end().count();
@@ -188,15 +189,15 @@ impl Node {
             if setup.views && !setup.is_planted(Bug::RevokedStaysShown) {
                 self.views = Views::default();
                 self.views.planted = setup.planted_in_views();
-                self.show_all(&self.disk.durable().all());
+                self.show_all(&self.disk.durable().all(), readings);
             }
         }
         self.disk.durable().past_end().count().saturating_sub(before)
     }
 
-    fn show_all(&mut self, entries: &[Arc<CheckedEntry>]) {
+    fn show_all(&mut self, entries: &[Arc<CheckedEntry>], readings: &mut Readings) {
         for entry in entries {
-            self.show(entry);
+            self.show(entry, readings);
         }
     }
 
@@ -243,12 +244,12 @@ impl Node {
     }
 
     /// Shows a durable entry, unless a revocation ends its log before it.
-    pub fn show(&mut self, entry: &CheckedEntry) {
+    pub(crate) fn show(&mut self, entry: &CheckedEntry, readings: &mut Readings) {
         let (header, disk) = (entry.header(), self.disk.durable());
         if let Some((member, origin)) = disk.origin(&header.log)
             && disk.covers(&header.log, header.seq.0, entry.hash())
         {
-            self.views.apply(entry, member, origin);
+            readings.of(entry, member, origin).iter().for_each(|reading| self.views.apply(reading));
         }
     }
 

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use vatra_model::change::record_id;
 use vatra_model::schema::words::AlertStatus;
 use vatra_model::view::{Digest, View};
-use vatra_model::{Change, ChangeId, CheckedEntry, Edit, Hlc, MemberCode, NodeKey, RecordId, SectionId};
-use vatra_record::{Applied, AuthoredChange, Record, view_of_create};
+use vatra_model::{Change, ChangeId, Edit, MemberCode, RecordId, SectionId};
+use vatra_record::{Applied, Record};
 
 use crate::sim::planted::Bug;
+use crate::sim::readings::Reading;
 
 /// Everything that a node shows.
 #[derive(Default)]
@@ -29,59 +30,44 @@ pub struct Views {
 
 /// A record as a node keeps it: most have a create and no edit, and need no document.
 enum Kept {
-    Unedited(Unedited),
+    Unedited(Arc<Reading>),
     Edited(Box<Record>),
 }
 
-/// A create that can be shown as it is.
-struct Unedited {
-    id: ChangeId,
-    author: MemberCode,
-    origin: NodeKey,
-    hlc: Hlc,
-    change: Change,
-}
-
-impl Unedited {
-    /// The change, if it is one.
-    fn of(record: RecordId, authored: AuthoredChange<'_>) -> Option<Unedited> {
-        let AuthoredChange { id, author, origin, hlc, change } = authored;
-        let unedited = Unedited { id, author, origin, hlc, change: change.clone() };
-        unedited.view(record).is_some().then_some(unedited)
-    }
-
-    fn view(&self, record: RecordId) -> Option<View> {
-        let Change::Create(create) = &self.change else { return None };
-        view_of_create(record, self.id, self.author, self.hlc, create)
-    }
-
-    fn record(&self, record: RecordId) -> Record {
-        let Unedited { id, author, origin, hlc, change } = self;
-        let mut made = Record::new(record);
-        made.apply(AuthoredChange { id: *id, author: *author, origin: *origin, hlc: *hlc, change });
-        made
-    }
+/// The record that a create makes.
+fn made(create: &Reading) -> Record {
+    let mut made = Record::new(create.record);
+    made.apply(create.authored(&create.change));
+    made
 }
 
 impl Kept {
-    fn view(&self, record: RecordId) -> Option<View> {
+    fn view(&self) -> Option<Cow<'_, View>> {
         match self {
-            Kept::Unedited(unedited) => unedited.view(record),
-            Kept::Edited(edited) => edited.view(),
+            Kept::Unedited(create) => create.unedited.as_ref().map(|(view, _)| Cow::Borrowed(view)),
+            Kept::Edited(edited) => edited.view().map(Cow::Owned),
         }
     }
 
-    fn record(&self, record: RecordId) -> Cow<'_, Record> {
+    /// What it adds to the digest.
+    fn item(&self) -> Option<[u8; 32]> {
         match self {
-            Kept::Unedited(unedited) => Cow::Owned(unedited.record(record)),
+            Kept::Unedited(create) => create.unedited.as_ref().map(|(_, item)| *item),
+            Kept::Edited(edited) => edited.view().map(|view| Digest::item(view.id(), &view.canonical_bytes())),
+        }
+    }
+
+    fn record(&self) -> Cow<'_, Record> {
+        match self {
+            Kept::Unedited(create) => Cow::Owned(made(create)),
             Kept::Edited(edited) => Cow::Borrowed(edited),
         }
     }
 
     /// With a document, whatever it had.
-    fn edited(&mut self, record: RecordId) -> &mut Record {
-        if let Kept::Unedited(unedited) = self {
-            *self = Kept::Edited(Box::new(unedited.record(record)));
+    fn edited(&mut self) -> &mut Record {
+        if let Kept::Unedited(create) = self {
+            *self = Kept::Edited(Box::new(made(create)));
         }
         match self {
             Kept::Edited(edited) => edited,
@@ -91,37 +77,32 @@ impl Kept {
 }
 
 impl Views {
-    /// Takes an entry whose log is this origin's.
-    pub fn apply(&mut self, entry: &CheckedEntry, member: MemberCode, origin: NodeKey) {
-        for (id, _, bytes) in entry.changes() {
-            let Some(Ok(mut change)) = bytes.map(Change::decode) else { continue };
-            let record = match &change {
-                Change::Create(create) => record_id(member, create),
-                Change::Edit(edit) => edit.record,
-                Change::Open(_) | Change::Unknown { .. } => continue,
-            };
-            if let Change::Edit(edit) = &mut change {
-                self.deps.insert(id, edit.deps.clone());
-                self.authors.insert(id, (member, edit.section));
-                self.spoil(edit);
+    /// Takes a change of an entry that is shown.
+    pub(crate) fn apply(&mut self, reading: &Arc<Reading>) {
+        let Reading { id, record, author, .. } = **reading;
+        if reading.unedited.is_some() && !self.records.contains_key(&record) {
+            self.records.insert(record, Kept::Unedited(reading.clone()));
+            return;
+        }
+        let mut change = Cow::Borrowed(&reading.change);
+        if let Change::Edit(edit) = &reading.change {
+            self.deps.insert(id, edit.deps.clone());
+            self.authors.insert(id, (author, edit.section));
+            if self.planted.is_some() {
+                let mut edit = edit.clone();
+                self.spoil(&mut edit);
+                change = Cow::Owned(Change::Edit(edit));
             }
-            let authored = AuthoredChange { id, author: member, origin, hlc: entry.header().hlc, change: &change };
-            if !self.records.contains_key(&record)
-                && let Some(unedited) = Unedited::of(record, authored)
-            {
-                self.records.insert(record, Kept::Unedited(unedited));
-                continue;
-            }
-            let kept = self.records.entry(record).or_insert_with(|| Kept::Edited(Box::new(Record::new(record))));
-            let known = kept.edited(record);
-            let before = (self.planted == Some(Bug::CancelForgotten) && self.is_rebuilding).then(|| known.clone());
-            let verdict = known.apply(authored);
-            if !matches!(verdict, Applied::Applied | Applied::Waiting | Applied::Duplicate) {
-                self.refused += 1;
-            }
-            if let Some(before) = before.filter(|_| is_cancelled(known)) {
-                *known = before;
-            }
+        }
+        let kept = self.records.entry(record).or_insert_with(|| Kept::Edited(Box::new(Record::new(record))));
+        let known = kept.edited();
+        let before = (self.planted == Some(Bug::CancelForgotten) && self.is_rebuilding).then(|| known.clone());
+        let verdict = known.apply(reading.authored(&change));
+        if !matches!(verdict, Applied::Applied | Applied::Waiting | Applied::Duplicate) {
+            self.refused += 1;
+        }
+        if let Some(before) = before.filter(|_| is_cancelled(known)) {
+            *known = before;
         }
     }
 
@@ -161,21 +142,21 @@ impl Views {
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut digest = Digest::ZERO;
-        for view in self.shown() {
-            digest.add(&Digest::item(view.id(), &view.canonical_bytes()));
+        for item in self.records.values().filter_map(Kept::item) {
+            digest.add(&item);
         }
         digest
     }
 
     /// All views.
-    pub fn shown(&self) -> impl Iterator<Item = View> + '_ {
-        self.records.iter().filter_map(|(id, kept)| kept.view(*id))
+    pub fn shown(&self) -> impl Iterator<Item = Cow<'_, View>> {
+        self.records.values().filter_map(Kept::view)
     }
 
     /// The view of a record, if it is shown.
     #[must_use]
-    pub fn view(&self, id: &RecordId) -> Option<View> {
-        self.records.get(id)?.view(*id)
+    pub fn view(&self, id: &RecordId) -> Option<Cow<'_, View>> {
+        self.records.get(id)?.view()
     }
 
     /// Changes that are part of a record or wait to be.
@@ -193,7 +174,7 @@ impl Views {
     pub fn applies(&self, record: &RecordId, change: &ChangeId) -> bool {
         match self.records.get(record) {
             None => false,
-            Some(Kept::Unedited(unedited)) => unedited.id == *change,
+            Some(Kept::Unedited(create)) => create.id == *change,
             Some(Kept::Edited(edited)) => edited.derived_hashes().contains_key(change),
         }
     }
@@ -209,7 +190,7 @@ impl Views {
     /// A record, if anything is known of it.
     #[must_use]
     pub fn record(&self, id: &RecordId) -> Option<Cow<'_, Record>> {
-        Some(self.records.get(id)?.record(*id))
+        Some(self.records.get(id)?.record())
     }
 
     /// Ids of records, shown or not.

@@ -61,7 +61,8 @@ fn edit(
     id: RecordId,
     number: u64,
 ) -> Option<Deed> {
-    let View::Alert(view) = views.view(&id)? else { return None };
+    let view = views.view(&id)?;
+    let View::Alert(view) = &*view else { return None };
     let (section, class, ops) = if view.writers.contains(&member) {
         let json = match chance.below(4) {
             0 => format!(r#"{{"title":"Title {number}"}}"#),
@@ -70,7 +71,7 @@ fn edit(
             _ => r#"{"status":"cancelled"}"#.to_owned(),
         };
         let patch = AlertPatch::from_json(json.as_bytes()).ok()?;
-        (SectionId::Core, patch.class(&view), patch.into_ops(&view).ok()?)
+        (SectionId::Core, patch.class(view), patch.into_ops(view).ok()?)
     } else {
         let json = format!(r#"{{"note":"Note {number} of {member}"}}"#);
         let draft = ResponseDraft::from_json(json.as_bytes()).ok()?;

@@ -28,6 +28,7 @@ use crate::sim::network::{Flying, Shape};
 use crate::sim::node::Node;
 use crate::sim::places::Places;
 use crate::sim::planted::Bug;
+use crate::sim::readings::Readings;
 use crate::sim::signatures::Fidelity;
 use crate::sim::tally::{History, Tally};
 use crate::sim::watch::Watch;
@@ -153,6 +154,7 @@ pub struct World {
     pub(crate) packer: Packer,
     pub(crate) beacons: CheckedBeacons,
     pub(crate) checked: CheckedEntries,
+    pub(crate) readings: Readings,
     pub(crate) works: u64,
     /// Acknowledged on a store that was replaced since, and held elsewhere then.
     pub(crate) owed: BTreeSet<(LogId, u64, EntryHash)>,
@@ -195,6 +197,7 @@ impl World {
             packer: Packer::new(),
             beacons: CheckedBeacons::new(setup.fidelity),
             checked: CheckedEntries::new(setup.fidelity),
+            readings: Readings::new(setup.fidelity),
             works: 0,
             owed: BTreeSet::new(),
             backups: BTreeMap::new(),

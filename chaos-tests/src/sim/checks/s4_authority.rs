@@ -13,7 +13,7 @@ pub fn check(world: &World) -> Vec<String> {
         let charter = replica.trust().charter();
         let is_member = |code| charter.epochs().iter().any(|epoch| epoch.epoch().member(code).is_some());
         for view in node.views.shown() {
-            let View::Alert(alert) = view else { continue };
+            let View::Alert(alert) = &*view else { continue };
             if !is_member(alert.owner) || !alert.writers.contains(&alert.owner) {
                 found.push(format!("node {index} shows {} as {}'s, who may not own it (S4)", alert.id, alert.owner));
             }

@@ -23,7 +23,8 @@ struct Shown {
 }
 
 fn shown(views: &Views, id: &RecordId) -> Option<Shown> {
-    let View::Alert(alert) = views.view(id)? else { return None };
+    let view = views.view(id)?;
+    let View::Alert(alert) = &*view else { return None };
     let cancelled = alert.status == AlertStatus::Cancelled && !alert.cancel_disputed;
     Some(Shown { changes: views.change_count(id), cancelled })
 }

@@ -1,12 +1,13 @@
 //! What was checked once in a fast world and is not checked again by every node, as the verdict would be the same.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vatra_model::wire::SignedBeacon;
 use vatra_model::{CheckedEntry, SignatureBytes};
 use vatra_replica::{CheckedBeacon, Reject, Trust};
 
+use crate::sim::lately::Lately;
 use crate::sim::signatures::Fidelity;
 
 /// Beacons that are remembered.
@@ -44,11 +45,9 @@ impl CheckedBeacons {
 }
 
 /// Entries that their writers signed lately. Who gets the very same one, byte for byte, shares it.
-#[derive(Default)]
 pub(crate) struct CheckedEntries {
     is_used: bool,
-    entries: BTreeMap<u64, Arc<CheckedEntry>>,
-    order: VecDeque<u64>,
+    lately: Lately<u64, Arc<CheckedEntry>>,
 }
 
 /// A signature in short; two of the same hide each other, and are checked then.
@@ -58,22 +57,16 @@ fn short(signature: &SignatureBytes) -> u64 {
 
 impl CheckedEntries {
     pub(crate) fn new(fidelity: Fidelity) -> CheckedEntries {
-        CheckedEntries { is_used: fidelity == Fidelity::Fast, ..CheckedEntries::default() }
+        CheckedEntries { is_used: fidelity == Fidelity::Fast, lately: Lately::new(CHECKED_ENTRIES_MAX) }
     }
 
     pub(crate) fn note(&mut self, entry: &Arc<CheckedEntry>) {
-        let short = short(&entry.entry().signature);
-        if self.is_used && self.entries.insert(short, entry.clone()).is_none() {
-            self.order.push_back(short);
-        }
-        if self.order.len() > CHECKED_ENTRIES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
+        if self.is_used {
+            self.lately.insert(short(&entry.entry().signature), entry.clone());
         }
     }
 
     pub(crate) fn get(&self, signature: &SignatureBytes) -> Option<Arc<CheckedEntry>> {
-        self.entries.get(&short(signature)).cloned()
+        self.lately.get(&short(signature)).cloned()
     }
 }

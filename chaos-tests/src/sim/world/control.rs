@@ -157,7 +157,7 @@ impl World {
         }
         self.history.note(self.now_us, node, b"start");
         self.drop_damaged(node);
-        self.nodes[node].start(self.now_us, &self.setup, &self.sites);
+        self.nodes[node].start(self.now_us, &self.setup, &self.sites, &mut self.readings);
         self.resume_subscriber(node);
         self.check_start(node);
         self.violations.extend(checks::acknowledged::at_start(node, &self.nodes[node]));

@@ -95,7 +95,7 @@ impl World {
                     self.side_down(index, to);
                 }
                 Effect::TrustChanged => {
-                    let retracted = self.nodes[index].heed(&self.setup);
+                    let retracted = self.nodes[index].heed(&self.setup, &mut self.readings);
                     self.tally.bite_times("retracted", retracted as u64);
                     self.remember_evidence(index);
                     self.close_strangers(index);
@@ -175,7 +175,7 @@ impl World {
                 self.violation(format!("node {index} lost {log} {seq} between write and sync"));
             }
             if self.setup.views {
-                self.nodes[index].show(entry);
+                self.nodes[index].show(entry, &mut self.readings);
             }
         }
         self.watch.subscribers[index].read(self.nodes[index].disk.durable());
