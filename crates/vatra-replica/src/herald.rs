@@ -289,7 +289,7 @@ impl Replica {
         };
         self.herald.pulse = Some(SignedPulse::sign(&pulse, &self.secret));
         let me = self.me;
-        for child in self.topology.children(&me, &me).iter() {
+        for child in self.topology.children(&me).iter() {
             self.pass_on(now, *child, 0, |state| state.version >= 2 && state.to_pulse.insert(me));
         }
     }

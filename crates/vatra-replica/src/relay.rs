@@ -1,8 +1,6 @@
 //! Beacons and pulses of all nodes on their way: taken in, passed on to peers that lack them, and the map that
 //! they add up to.
 
-use std::collections::BTreeMap;
-
 use vatra_model::wire::{Beacon, FRAME_ENTRIES_BYTES, Message, PULSES_MAX, SignedBeacon, SignedPulse};
 use vatra_model::{LogId, NodeKey};
 
@@ -11,7 +9,7 @@ use crate::input::{Effect, Now, Reject};
 use crate::memory::Shown;
 use crate::peers::Peer;
 use crate::replica::Replica;
-use crate::topology::Cost;
+use crate::topology::{Cost, Reported};
 use crate::trust::CheckedBeacon;
 
 /// Time for which others' beacons and pulses are collected before they are passed on, in milliseconds.
@@ -154,8 +152,7 @@ impl Replica {
             let is_news = !heights.is_empty() || !pulse.writable;
             self.beacons.take_pulse(pulse, signed, now.mono);
             self.refresh_topology();
-            let me = self.me;
-            for child in self.topology.children(&node, &me).iter() {
+            for child in self.topology.children(&node).iter() {
                 // Over a metered link nobody is told that nothing happened.
                 let wants = |state: &Peer| state.version >= 2 && (is_news || state.cost() != Cost::Metered);
                 if *child != peer {
@@ -182,7 +179,7 @@ impl Replica {
         if !std::mem::take(&mut self.topology_stale) {
             return;
         }
-        let mut reported = BTreeMap::new();
+        let mut reported = Reported::new();
         for (node, heard) in self.beacons.iter() {
             let links = &heard.beacon.neighbours;
             let links = links.iter().map(|link| (link.node, (link.rtt_ms, Cost::from_u8(link.cost))));
@@ -193,7 +190,7 @@ impl Replica {
         };
         let ours = self.peers.iter().filter(|(_, peer)| peer.greeted);
         reported.insert(self.me, ours.map(|(key, peer)| (*key, told(key, peer))).collect());
-        self.topology.rebuild(self.me, &reported);
+        self.topology.rebuild(self.me, reported);
         for (key, peer) in &mut self.peers {
             peer.is_watched = self.topology.watches(key);
         }

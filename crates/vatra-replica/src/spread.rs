@@ -76,7 +76,7 @@ impl Replica {
             let state = self.peers.get(peer);
             Some(*peer) != from && state.is_some_and(|s| s.greeted && s.known(&header.log) <= header.seq.0)
         };
-        let children = self.topology.children(&origin, &self.me);
+        let children = self.topology.children(&origin);
         children.iter().filter(|child| wants(child)).copied().collect()
     }
 

@@ -34,26 +34,33 @@ impl Cost {
     }
 }
 
-/// An undirected, weighted graph of live links.
+/// An undirected, weighted graph of live links, as one node sees it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Topology {
-    edges: BTreeMap<NodeKey, BTreeMap<NodeKey, Edge>>,
-    /// Children of each node in the tree of an origin; computed on demand.
-    trees: BTreeMap<NodeKey, Tree>,
-    /// Neighbours of this node that it watches over.
-    watched: BTreeSet<NodeKey>,
+    /// All nodes of the map in order; everything else names them by their places here.
+    nodes: Vec<NodeKey>,
+    /// The links of each node, in the order of their other ends.
+    edges: Vec<Vec<Edge>>,
+    /// The node whose map it is.
+    me: Option<usize>,
+    /// Neighbours of that node that it watches over.
+    watched: Vec<usize>,
+    /// To whom that node forwards entries of an origin; computed on demand.
+    children: BTreeMap<NodeKey, Arc<[NodeKey]>>,
 }
 
-/// Children of each node, in order.
-type Tree = BTreeMap<NodeKey, Arc<[NodeKey]>>;
+/// The links that nodes report: to whom, with which round trip in milliseconds, at which cost. What is named twice
+/// counts as it was named last.
+pub(crate) type Reported = BTreeMap<NodeKey, Vec<(NodeKey, (u32, Cost))>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Edge {
+    to: usize,
     weight: u64,
     cost: Cost,
 }
 
-/// Trees kept before the oldest are thrown away: one per origin of a full federation.
+/// Origins whose trees are remembered before all are forgotten: those of a full federation.
 const TREES_MAX: usize = 256;
 /// Neighbours of a node that tell it heights beside the tree: enough that one that lies and one that is cut off
 /// hide nothing, and few, so that this costs the same in a mesh of any size.
@@ -62,92 +69,121 @@ const WATCHERS: usize = 3;
 impl Topology {
     /// Takes the links that nodes report. A link counts if both ends report it, or if one end is `me` and
     /// the other has not spoken yet; its weight is the worse of the two.
-    pub(crate) fn rebuild(&mut self, me: NodeKey, reported: &BTreeMap<NodeKey, BTreeMap<NodeKey, (u32, Cost)>>) {
-        self.trees.clear();
-        self.edges.clear();
-        for (a, links) in reported {
-            for (b, (rtt, cost)) in links {
-                let back = reported.get(b);
-                let (rtt, cost) = match (back.and_then(|links| links.get(a)), back.is_none() && *a == me) {
-                    (Some((other_rtt, other_cost)), _) => ((*rtt).max(*other_rtt), (*cost).max(*other_cost)),
-                    (None, true) => (*rtt, *cost),
-                    (None, false) => continue,
-                };
-                let edge = Edge { weight: weight(rtt, cost), cost };
-                self.edges.entry(*a).or_default().insert(*b, edge);
-                self.edges.entry(*b).or_default().insert(*a, edge);
+    pub(crate) fn rebuild(&mut self, me: NodeKey, mut reported: Reported) {
+        self.children.clear();
+        for (node, links) in &mut reported {
+            links.retain(|(to, _)| to != node);
+            links.sort_by_key(|(to, _)| *to);
+            links.dedup_by(|later, kept| {
+                let is_same = later.0 == kept.0;
+                if is_same {
+                    *kept = *later;
+                }
+                is_same
+            });
+        }
+        let silent = reported.get(&me).into_iter().flatten().map(|(to, _)| *to);
+        let silent: Vec<NodeKey> = silent.filter(|to| !reported.contains_key(to)).collect();
+        self.nodes = reported.keys().copied().chain(silent).collect();
+        self.nodes.sort_unstable();
+        self.me = self.place(&me);
+        self.edges = vec![Vec::new(); self.nodes.len()];
+        for (from, links) in &reported {
+            let Some(at) = self.place(from) else { continue };
+            for (to, (rtt, cost)) in links {
+                let Some(other) = self.place(to) else { continue };
+                match reported.get(to) {
+                    Some(back) => {
+                        let Ok(back) = back.binary_search_by_key(from, |(to, _)| *to).map(|found| back[found].1) else {
+                            continue;
+                        };
+                        let cost = (*cost).max(back.1);
+                        self.edges[at].push(Edge { to: other, weight: weight((*rtt).max(back.0), cost), cost });
+                    }
+                    None if *from == me => {
+                        let edge = Edge { to: other, weight: weight(*rtt, *cost), cost: *cost };
+                        self.edges[at].push(edge);
+                        self.edges[other].push(Edge { to: at, ..edge });
+                    }
+                    None => {}
+                }
             }
         }
-        let own: BTreeSet<NodeKey> = self.edges.get(&me).into_iter().flat_map(BTreeMap::keys).copied().collect();
-        self.watched = own.into_iter().filter(|node| self.watchers(node).contains(&me)).collect();
+        let own = self.me.map_or(&[][..], |me| &self.edges[me]);
+        self.watched =
+            own.iter().map(|edge| edge.to).filter(|to| self.watchers(*to).any(|w| Some(w) == self.me)).collect();
     }
 
-    /// Those of `of`'s neighbours to which it forwards entries of `origin`.
-    pub(crate) fn children(&mut self, origin: &NodeKey, of: &NodeKey) -> Arc<[NodeKey]> {
-        if let Some(tree) = self.trees.get(origin) {
-            return tree.get(of).cloned().unwrap_or_default();
+    fn place(&self, node: &NodeKey) -> Option<usize> {
+        self.nodes.binary_search(node).ok()
+    }
+
+    /// The neighbours to which this node forwards entries of `origin`.
+    pub(crate) fn children(&mut self, origin: &NodeKey) -> Arc<[NodeKey]> {
+        if let Some(children) = self.children.get(origin) {
+            return children.clone();
         }
-        if self.trees.len() >= TREES_MAX {
-            self.trees.clear();
+        if self.children.len() >= TREES_MAX {
+            self.children.clear();
         }
-        let mut children: BTreeMap<NodeKey, Vec<NodeKey>> = BTreeMap::new();
-        for (child, parent) in self.parents(origin) {
-            children.entry(parent).or_default().push(child);
-        }
-        let tree: Tree = children.into_iter().map(|(parent, children)| (parent, children.into())).collect();
-        let own = tree.get(of).cloned().unwrap_or_default();
-        self.trees.insert(*origin, tree);
-        own
+        let parents = self.place(origin).map(|origin| self.parents(origin)).unwrap_or_default();
+        let of_me = parents.iter().zip(&self.nodes).filter(|(parent, _)| parent.is_some() && **parent == self.me);
+        let children: Arc<[NodeKey]> = of_me.map(|(_, child)| *child).collect();
+        self.children.insert(*origin, children.clone());
+        children
     }
 
     /// Whether this node tells a neighbour of heights that it does not push to it. One that is not on the map is
     /// told by everybody.
     pub(crate) fn watches(&self, neighbour: &NodeKey) -> bool {
-        self.watched.contains(neighbour) || !self.edges.contains_key(neighbour)
+        self.place(neighbour).is_none_or(|place| self.edges[place].is_empty() || self.watched.contains(&place))
     }
 
     /// Whether two nodes have a link.
     pub(crate) fn linked(&self, a: &NodeKey, b: &NodeKey) -> bool {
-        self.edges.get(a).is_some_and(|edges| edges.contains_key(b))
+        let (Some(a), Some(b)) = (self.place(a), self.place(b)) else { return false };
+        self.edges[a].binary_search_by_key(&b, |edge| edge.to).is_ok()
     }
 
     /// The other nodes to which any path leads.
     pub(crate) fn reachable(&self, from: &NodeKey) -> BTreeSet<NodeKey> {
-        self.parents(from).into_keys().collect()
+        let parents = self.place(from).map(|from| self.parents(from)).unwrap_or_default();
+        parents.iter().zip(&self.nodes).filter(|(parent, _)| parent.is_some()).map(|(_, node)| *node).collect()
     }
 
     /// The near neighbours of a node that watch over it; over metered links only if there are no others.
-    fn watchers(&self, node: &NodeKey) -> BTreeSet<NodeKey> {
-        let Some(edges) = self.edges.get(node) else { return BTreeSet::new() };
-        let thin = edges.values().all(|edge| edge.cost == Cost::Metered);
-        let eligible = edges.iter().filter(|(_, edge)| thin || edge.cost != Cost::Metered);
+    fn watchers(&self, node: usize) -> impl Iterator<Item = usize> + use<> {
+        let edges = &self.edges[node];
+        let thin = edges.iter().all(|edge| edge.cost == Cost::Metered);
+        let eligible = edges.iter().filter(|edge| thin || edge.cost != Cost::Metered);
         // Among about equally near ones chance decides, so that nobody watches over a whole mesh.
-        let mut ranked: Vec<_> = eligible
-            .map(|(neighbour, edge)| (edge.weight.next_power_of_two(), mix(node, neighbour), *neighbour))
-            .collect();
+        let chance = |edge: &Edge| mix(&self.nodes[node], &self.nodes[edge.to]);
+        let mut ranked: Vec<_> =
+            eligible.map(|edge| (edge.weight.next_power_of_two(), chance(edge), edge.to)).collect();
         ranked.sort_unstable();
-        ranked.into_iter().take(WATCHERS).map(|(_, _, neighbour)| neighbour).collect()
+        ranked.into_iter().take(WATCHERS).map(|(_, _, neighbour)| neighbour)
     }
 
-    /// Dijkstra's shortest paths; equal ones are decided by the smaller parent key, so that all nodes agree.
-    fn parents(&self, origin: &NodeKey) -> BTreeMap<NodeKey, NodeKey> {
-        let mut parents: BTreeMap<NodeKey, NodeKey> = BTreeMap::new();
-        let mut distances: BTreeMap<NodeKey, u64> = BTreeMap::from([(*origin, 0)]);
-        let mut queue = BinaryHeap::from([Reverse((0_u64, *origin))]);
+    /// Dijkstra's shortest paths: the parent of each node; equal paths are decided by the smaller parent key, so that
+    /// all nodes agree.
+    fn parents(&self, origin: usize) -> Vec<Option<usize>> {
+        let mut parents: Vec<Option<usize>> = vec![None; self.nodes.len()];
+        let mut distances = vec![u64::MAX; self.nodes.len()];
+        distances[origin] = 0;
+        let mut queue = BinaryHeap::from([Reverse((0_u64, origin))]);
         while let Some(Reverse((distance, node))) = queue.pop() {
-            if distances.get(&node).is_some_and(|best| *best < distance) {
+            if distances[node] < distance {
                 continue;
             }
-            for (next, edge) in self.edges.get(&node).into_iter().flatten() {
-                let through = distance + edge.weight;
-                let known = distances.get(next).copied().unwrap_or(u64::MAX);
-                let tie = through == known && parents.get(next).is_some_and(|parent| node < *parent);
+            for edge in &self.edges[node] {
+                let (through, known) = (distance + edge.weight, distances[edge.to]);
+                let tie = through == known && parents[edge.to].is_some_and(|parent| node < parent);
                 if through < known || tie {
-                    parents.insert(*next, node);
-                    distances.insert(*next, through);
-                    if through < known {
-                        queue.push(Reverse((through, *next)));
-                    }
+                    parents[edge.to] = Some(node);
+                    distances[edge.to] = through;
+                }
+                if through < known {
+                    queue.push(Reverse((through, edge.to)));
                 }
             }
         }
@@ -182,42 +218,63 @@ mod tests {
         NodeKey([number; 32])
     }
 
-    fn map(links: &[(u8, u8, u32)]) -> BTreeMap<NodeKey, BTreeMap<NodeKey, (u32, Cost)>> {
-        let mut reported: BTreeMap<NodeKey, BTreeMap<NodeKey, (u32, Cost)>> = BTreeMap::new();
+    fn map(links: &[(u8, u8, u32)]) -> Reported {
+        let mut reported = Reported::new();
         for &(a, b, rtt) in links {
-            reported.entry(key(a)).or_default().insert(key(b), (rtt, Cost::Wan));
-            reported.entry(key(b)).or_default().insert(key(a), (rtt, Cost::Wan));
+            reported.entry(key(a)).or_default().push((key(b), (rtt, Cost::Wan)));
+            reported.entry(key(b)).or_default().push((key(a), (rtt, Cost::Wan)));
         }
         reported
     }
 
+    /// To whom a node forwards what an origin wrote.
+    fn children(reported: &Reported, origin: u8, of: u8) -> Vec<NodeKey> {
+        let mut topology = Topology::default();
+        topology.rebuild(key(of), reported.clone());
+        topology.children(&key(origin)).to_vec()
+    }
+
     #[test]
     fn a_ring_is_covered_once() {
-        let mut topology = Topology::default();
-        topology.rebuild(key(1), &map(&[(1, 2, 5), (2, 3, 5), (3, 4, 5), (4, 1, 5)]));
-        assert_eq!(*topology.children(&key(1), &key(1)), [key(2), key(4)]);
-        assert_eq!(*topology.children(&key(1), &key(2)), [key(3)]);
-        assert_eq!(*topology.children(&key(1), &key(4)), []);
+        let ring = map(&[(1, 2, 5), (2, 3, 5), (3, 4, 5), (4, 1, 5)]);
+        assert_eq!(children(&ring, 1, 1), [key(2), key(4)]);
+        assert_eq!(children(&ring, 1, 2), [key(3)]);
+        assert_eq!(children(&ring, 1, 4), []);
     }
 
     #[test]
     fn a_detour_beats_a_metered_link() {
         let mut reported = map(&[(1, 2, 300), (1, 3, 20), (3, 2, 20)]);
-        reported.get_mut(&key(1)).expect("there").insert(key(2), (300, Cost::Metered));
-        let mut topology = Topology::default();
-        topology.rebuild(key(9), &reported);
-        assert_eq!(*topology.children(&key(1), &key(3)), [key(2)]);
+        reported.get_mut(&key(1)).expect("there").push((key(2), (300, Cost::Metered)));
+        assert_eq!(children(&reported, 1, 3), [key(2)]);
+        assert_eq!(children(&reported, 1, 1), [key(3)]);
     }
 
     #[test]
     fn links_that_one_end_denies_do_not_count() {
         let mut reported = map(&[(1, 2, 5)]);
-        reported.entry(key(1)).or_default().insert(key(3), (5, Cost::Wan));
+        reported.entry(key(1)).or_default().push((key(3), (5, Cost::Wan)));
         let mut topology = Topology::default();
-        topology.rebuild(key(2), &reported);
+        topology.rebuild(key(2), reported.clone());
         assert!(!topology.reachable(&key(1)).contains(&key(3)));
-        topology.rebuild(key(1), &reported);
+        topology.rebuild(key(1), reported);
         assert!(topology.reachable(&key(1)).contains(&key(3)), "our own link counts before the other end has spoken");
+    }
+
+    #[test]
+    fn links_to_oneself_do_not_count_and_of_two_of_a_name_the_last_does() {
+        let plain = map(&[(1, 2, 5), (2, 3, 5), (1, 3, 9)]);
+        let mut odd = plain.clone();
+        odd.entry(key(1)).or_default().push((key(1), (1, Cost::Lan)));
+        odd.entry(key(1)).or_default().insert(0, (key(2), (5_000, Cost::Metered)));
+        for (origin, of) in [(1, 1), (1, 2), (2, 2), (3, 2)] {
+            assert_eq!(children(&odd, origin, of), children(&plain, origin, of), "{of} of {origin}'s");
+        }
+        let mut topology = Topology::default();
+        topology.rebuild(key(1), Reported::from([(key(1), vec![(key(1), (1, Cost::Lan))])]));
+        assert!(
+            topology.watches(&key(1)) && topology.reachable(&key(1)).is_empty() && !topology.linked(&key(1), &key(1))
+        );
     }
 
     #[test]
@@ -227,7 +284,7 @@ mod tests {
         let mut watchers = BTreeMap::new();
         for me in 0..60 {
             let mut topology = Topology::default();
-            topology.rebuild(key(me), &links);
+            topology.rebuild(key(me), links.clone());
             let watched = (0..60).filter(|node| *node != me && topology.watches(&key(*node))).count();
             assert!(watched <= 12, "{me} watches over {watched}");
             for node in (0..60).filter(|node| *node != me && topology.watches(&key(*node))) {
@@ -242,31 +299,32 @@ mod tests {
     fn nobody_watches_over_a_metered_link_unless_there_is_no_other() {
         let mut reported = map(&[(1, 2, 300), (1, 3, 20), (3, 2, 500), (3, 4, 300)]);
         for (a, b) in [(1, 2), (2, 1), (3, 4), (4, 3)] {
-            reported.get_mut(&key(a)).expect("there").insert(key(b), (300, Cost::Metered));
+            reported.get_mut(&key(a)).expect("there").push((key(b), (300, Cost::Metered)));
         }
         let mut topology = Topology::default();
-        topology.rebuild(key(1), &reported);
+        topology.rebuild(key(1), reported.clone());
         assert_eq!((topology.watches(&key(2)), topology.watches(&key(3))), (false, true));
-        topology.rebuild(key(3), &reported);
+        topology.rebuild(key(3), reported);
         assert_eq!((topology.watches(&key(2)), topology.watches(&key(4))), (true, true));
     }
 
     proptest! {
         #[test]
         fn every_reachable_node_has_exactly_one_parent(links in prop::collection::vec((0..8_u8, 0..8_u8, 1..100_u32), 0..20)) {
-            let links: Vec<_> = links.into_iter().filter(|(a, b, _)| a != b).collect();
+            let reported = map(&links);
             let mut topology = Topology::default();
-            topology.rebuild(key(9), &map(&links));
+            topology.rebuild(key(9), reported.clone());
             for origin in 0..8 {
                 let mut covered = BTreeMap::new();
                 for parent in 0..8 {
-                    for child in topology.children(&key(origin), &key(parent)).iter() {
-                        prop_assert_eq!(covered.insert(*child, parent), None);
+                    for child in children(&reported, origin, parent) {
+                        prop_assert_eq!(covered.insert(child, parent), None);
                     }
                 }
                 for node in 0..8 {
                     let reachable = topology.reachable(&key(origin)).contains(&key(node));
                     prop_assert_eq!(covered.contains_key(&key(node)), reachable);
+                    prop_assert!(!reachable || node != origin);
                 }
             }
         }
