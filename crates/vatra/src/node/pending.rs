@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use vatra_model::{ChangeId, LogId, RecordId, SectionId, Seq};
 use vatra_record::Lack;
-use vatra_store::{ReadError, Snapshot};
+use vatra_store::{ReadError, Snapshot, StreamRow};
 
 use crate::node::views::{DecodedEntry, Views};
 
@@ -38,6 +38,13 @@ pub(crate) struct Place {
     pub(crate) log: LogId,
     pub(crate) seq: Seq,
     pub(crate) index: u16,
+}
+
+impl Place {
+    /// Of what a row of the stream tells.
+    pub(crate) fn of(row: &StreamRow) -> Place {
+        Place { log: row.log, seq: row.seq, index: row.change_index }
+    }
 }
 
 impl Pending {

@@ -2,7 +2,7 @@
 
 mod carrying;
 mod doctor;
-mod lists;
+pub(in crate::node) mod lists;
 mod logs;
 mod members;
 mod reach;

@@ -97,7 +97,7 @@ impl Views {
         }
         for position in all_positions(snapshot, record)? {
             let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
-            let place = Place { log: row.log, seq: row.seq, index: row.change_index };
+            let place = Place::of(&row);
             if event_type(row.kind).is_some_and(EventType::is_retraction) {
                 open.remove(&place);
             } else if self.is_without_effect(snapshot, &row)? {
@@ -121,7 +121,7 @@ impl Views {
         let mut places: Vec<Place> = Vec::new();
         for position in all_positions(snapshot, record)? {
             let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
-            places.push(Place { log: row.log, seq: row.seq, index: row.change_index });
+            places.push(Place::of(&row));
         }
         places.extend(pending::places(snapshot, record)?);
         let mut changes = Vec::with_capacity(places.len());
@@ -183,7 +183,17 @@ impl Views {
 
     /// Whether a revocation took the effect of a stream row's change away.
     pub(crate) fn is_without_effect(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<bool> {
-        Ok(self.origins.any_ended() && self.is_past_end(&*self.entry(snapshot, row.log, row.seq)?))
+        if !self.origins.any_ended() {
+            return Ok(false);
+        }
+        match self.origins.end_of(&row.log) {
+            // Whether it can be read or not.
+            Some(end) if row.seq.0 >= end.place() => Ok(true),
+            Some(end) if end.last.is_some_and(|(last, _)| row.seq < last) => Ok(false),
+            None if self.origins.get(&row.log).is_some() => Ok(false),
+            // In the last valid place, and of what is stored beside a log, the hash decides.
+            _ => Ok(self.is_past_end(&*self.entry(snapshot, row.log, row.seq)?)),
+        }
     }
 
     /// Whether a revocation ends the log of an entry before it: it has no effect.

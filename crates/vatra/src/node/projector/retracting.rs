@@ -287,7 +287,7 @@ impl Projector {
         for position in all_positions(snapshot, record)? {
             let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
             let is_retracted = event_type(row.kind).is_some_and(EventType::is_retraction);
-            let place = Place { log: row.log, seq: row.seq, index: row.change_index };
+            let place = Place::of(&row);
             match places.get(&place) {
                 // What was taken back may have got its turn again, and the other way round.
                 Some(known) => (told[*known].row, told[*known].is_retracted) = (row, is_retracted),

@@ -11,6 +11,7 @@ use vatra_stream::EventType;
 
 use super::Inner;
 use crate::node::listing::{ListRow, Listing};
+use crate::node::pending::Place;
 use crate::node::views::{Views, all_positions, event_type, is_of_the_disk};
 
 /// Views that one list reads when a condition can only be judged from views: bounds the time of a rare search.
@@ -149,11 +150,21 @@ pub(super) fn history(
     record: RecordId,
     query: HistoryQuery,
 ) -> anyhow::Result<Option<Page<HistoryItem>>> {
-    let snapshot = inner.shared.views.reader.snapshot()?;
+    history_page(&inner.shared.views, record, query)
+}
+
+/// The same, with nothing but what views are made from.
+pub(in crate::node) fn history_page(
+    views: &Views,
+    record: RecordId,
+    query: HistoryQuery,
+) -> anyhow::Result<Option<Page<HistoryItem>>> {
+    let snapshot = views.reader.snapshot()?;
     let is_told = snapshot.id(record)?.is_some_and(|id| id.created > Position(0));
-    if !is_told || !inner.shared.views.is_shown(&snapshot, record)? {
+    if !is_told || !views.is_shown(&snapshot, record)? {
         return Ok(None);
     }
+    let (in_force, total) = changes_in_force(views, &snapshot, record)?;
     let after = query.after.unwrap_or(Position(0));
     let positions = snapshot.history(record, after, query.limit + 1)?;
     let mut items = Vec::with_capacity(positions.len());
@@ -161,11 +172,11 @@ pub(super) fn history(
     let mut seen = BTreeSet::new();
     for position in positions.iter().take(query.limit) {
         let row = snapshot.stream_row(*position)?.with_context(|| format!("position {position} is gone"))?;
-        let decoded = inner.shared.views.entry(&snapshot, row.log, row.seq)?;
         let is_retraction = event_type(row.kind).is_some_and(EventType::is_retraction);
-        if is_retraction || inner.shared.views.is_past_end(&decoded) {
+        if is_retraction || in_force.as_ref().is_some_and(|in_force| !in_force.contains(&Place::of(&row))) {
             continue;
         }
+        let decoded = views.entry(&snapshot, row.log, row.seq)?;
         let change = decoded.change(row.change_index)?;
         let (section, action, ops) = match &change {
             Change::Create(create) => (SectionId::Core, "create", &create.ops),
@@ -191,27 +202,31 @@ pub(super) fn history(
         });
     }
     let next = if positions.len() > query.limit { positions.get(query.limit - 1).copied() } else { None };
-    let total = changes_in_force(&inner.shared.views, &snapshot, record)?;
     Ok(Some(Page { items, next, total }))
 }
 
-/// How many changes of a record were told and not taken back.
-fn changes_in_force(views: &Views, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<u64> {
+/// The changes of a record that were told and not taken back, and how many these are; `None` for all while no
+/// revocation ends any log.
+fn changes_in_force(
+    views: &Views,
+    snapshot: &Snapshot,
+    record: RecordId,
+) -> anyhow::Result<(Option<BTreeSet<Place>>, u64)> {
     let positions = all_positions(snapshot, record)?;
     if !views.origins.any_ended() {
-        return Ok(positions.len() as u64);
+        return Ok((None, positions.len() as u64));
     }
     let mut in_force = BTreeSet::new();
     for position in positions {
         let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
-        let place = (row.log, row.seq, row.change_index);
         if event_type(row.kind).is_some_and(EventType::is_retraction) {
-            in_force.remove(&place);
+            in_force.remove(&Place::of(&row));
         } else if !views.is_without_effect(snapshot, &row)? {
-            in_force.insert(place);
+            in_force.insert(Place::of(&row));
         }
     }
-    Ok(in_force.len() as u64)
+    let count = in_force.len() as u64;
+    Ok((Some(in_force), count))
 }
 
 #[cfg(test)]

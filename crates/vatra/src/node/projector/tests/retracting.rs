@@ -8,7 +8,7 @@ use crate::node::listing::Listing;
 use crate::node::projector::retracting::RETRACTED_MAX;
 
 /// A charter that revokes a writer's key after the entry of its log at a place; all of it, if none is given.
-fn revoking(writer: u8, last: Option<&CheckedEntry>) -> Charter {
+pub(super) fn revoking(writer: u8, last: Option<&CheckedEntry>) -> Charter {
     let listed = |writer: u8| CharterMember {
         code: member(writer),
         name: "Centre".into(),
@@ -49,7 +49,7 @@ enum Coming {
 
 impl Desk {
     /// Takes a charter, and does all that it makes necessary; what readers are told.
-    fn take_charter(&mut self, charter: &Charter) -> Vec<StoredEvent> {
+    pub(super) fn take_charter(&mut self, charter: &Charter) -> Vec<StoredEvent> {
         let batch = Batch { charter: Some(charter.encode()), ..Batch::default() };
         let mut told = self.part(&batch);
         told.extend(self.finish());
@@ -85,7 +85,7 @@ impl Desk {
     }
 
     /// The process ends and starts again from its store.
-    fn restart(&mut self, charter: &Charter) {
+    pub(super) fn restart(&mut self, charter: &Charter) {
         self.projector = projector(&self.store, self.projector.state);
         let snapshot = self.store.reader().snapshot().expect("memory");
         self.projector.heed(charter, &snapshot).expect("readable");
@@ -107,11 +107,11 @@ fn kinds(events: &[StoredEvent]) -> Vec<(EventType, RecordId)> {
     events.iter().map(|event| (event.event_type, event.record)).collect()
 }
 
-fn id_of(entry: &CheckedEntry) -> ChangeId {
+pub(super) fn id_of(entry: &CheckedEntry) -> ChangeId {
     ChangeId::derive(&entry.hash(), 0)
 }
 
-fn retitled(record: RecordId, deps: Vec<ChangeId>, title: &str) -> Change {
+pub(super) fn retitled(record: RecordId, deps: Vec<ChangeId>, title: &str) -> Change {
     edit(record, SectionId::Core, deps, text("title", title))
 }
 
