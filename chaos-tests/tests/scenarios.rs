@@ -144,6 +144,7 @@ library!(
     newcomer_passes "newcomer",
     revoked_key_passes "revoked-key",
     stolen_key_passes "stolen-key",
+    hostile_hollow_passes "hostile-hollow",
     hostile_lies_passes "hostile-lies",
     hostile_equivocates_passes "hostile-equivocates",
     hostile_flood_passes "hostile-flood",

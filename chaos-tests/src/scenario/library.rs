@@ -35,6 +35,7 @@ library!(
     "newcomer",
     "revoked-key",
     "stolen-key",
+    "hostile-hollow",
     "hostile-lies",
     "hostile-equivocates",
     "hostile-flood",

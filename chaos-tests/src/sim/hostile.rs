@@ -9,7 +9,8 @@ mod lies;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use vatra_model::wire::{Message, SignedBeacon};
+use sha2::{Digest, Sha256};
+use vatra_model::wire::{EntriesFrame, Message, SignedBeacon, WireSlot};
 use vatra_model::{CheckedEntry, LogId, Secret};
 
 use crate::sim::chance::Chance;
@@ -58,6 +59,8 @@ pub enum Act {
     WriteOthers,
     /// It passes nothing of others on (T19).
     Withhold,
+    /// It passes others' entries on without their changes, as if these had been erased (T14, T19).
+    HollowOut,
     /// Beacons from long ago (T2).
     StaleBeacons,
     /// Certificates that nobody entitled signed (T1, T15).
@@ -68,7 +71,7 @@ pub enum Act {
 
 impl Act {
     /// All acts.
-    pub const ALL: [Act; 20] = [
+    pub const ALL: [Act; 21] = [
         Act::Equivocate,
         Act::ForkChain,
         Act::Malformed,
@@ -86,6 +89,7 @@ impl Act {
         Act::Flood,
         Act::WriteOthers,
         Act::Withhold,
+        Act::HollowOut,
         Act::StaleBeacons,
         Act::WrongCertificates,
         Act::WriteOn,
@@ -112,6 +116,7 @@ impl Act {
             Act::Flood => "flood",
             Act::WriteOthers => "write_others",
             Act::Withhold => "withhold",
+            Act::HollowOut => "hollow_out",
             Act::StaleBeacons => "stale_beacons",
             Act::WrongCertificates => "wrong_certificates",
             Act::WriteOn => "write_on",
@@ -241,6 +246,26 @@ impl World {
         kept
     }
 
+    /// Takes the changes out of others' entries that a hostile node passes on.
+    pub(crate) fn hollow_out(&mut self, node: usize, frame: &mut EntriesFrame) {
+        if !self.hostile.get(&node).is_some_and(|hostile| hostile.acts.contains(&Act::HollowOut)) {
+            return;
+        }
+        let own = self.nodes[node].replica.as_ref().map(vatra_replica::Replica::own_log);
+        for run in frame.runs.iter_mut().filter(|run| Some(run.log) != own) {
+            for entry in &mut run.entries {
+                let len = |slot: &WireSlot| if let WireSlot::Present(bytes) = slot { bytes.len() } else { 0 };
+                entry.changes_len = u32::try_from(entry.changes.iter().map(len).sum::<usize>()).ok();
+                for slot in &mut entry.changes {
+                    if let WireSlot::Present(bytes) = slot {
+                        *slot = WireSlot::Erased(Sha256::digest(&*bytes).into());
+                    }
+                }
+                self.tally.bite(Act::HollowOut.name());
+            }
+        }
+    }
+
     fn perform_act(&mut self, node: usize, hostile: &mut Hostile, act: Act) {
         match act {
             Act::Equivocate => self.equivocate(node, hostile),
@@ -260,7 +285,7 @@ impl World {
             Act::WrongCertificates => self.send_wrong_certificates(node, hostile),
             Act::WriteOn => self.write_on(node, hostile),
             // These only rewrite or swallow what the replica says.
-            Act::ClaimNothing | Act::NeverAnswer | Act::Withhold | Act::StaleBeacons => return,
+            Act::ClaimNothing | Act::NeverAnswer | Act::Withhold | Act::HollowOut | Act::StaleBeacons => return,
         }
         self.tally.bite(act.name());
     }

@@ -1,9 +1,10 @@
-//! Changes as nodes read them: decoded, and shown if they are creates. In a fast world an entry is read once for
-//! all nodes that show it, as all would read the same.
+//! Changes as nodes read them: decoded, and shown if they are creates. In a fast world the very same entry is read
+//! once for all nodes that show it, and now and then again, to see that it reads the same.
 
 use std::sync::Arc;
 
 use vatra_model::change::record_id;
+use vatra_model::entry::Slot;
 use vatra_model::view::{Digest, View};
 use vatra_model::{Change, ChangeId, CheckedEntry, EntryHash, Hlc, MemberCode, NodeKey, RecordId};
 use vatra_record::{AuthoredChange, view_of_create};
@@ -13,8 +14,11 @@ use crate::sim::signatures::Fidelity;
 
 /// Entries that are remembered.
 const ENTRIES_MAX: usize = 8_192;
+/// One in so many that could be shared is read again.
+const AGAIN_ONE_IN: u64 = 64;
 
 /// A change of a record that this version can read.
+#[derive(PartialEq)]
 pub(crate) struct Reading {
     pub(crate) id: ChangeId,
     pub(crate) record: RecordId,
@@ -55,26 +59,40 @@ fn read(entry: &CheckedEntry, author: MemberCode, origin: NodeKey) -> Vec<Arc<Re
     entry.changes().filter_map(read).collect()
 }
 
-/// Entries that were read lately.
+/// The changes of one entry.
+type Read = Arc<[Arc<Reading>]>;
+
+/// Entries that were read lately, with their changes as they came: a header's hash alone does not tell whether an entry
+/// is whole.
 pub(crate) struct Readings {
     is_used: bool,
-    lately: Lately<EntryHash, Arc<[Arc<Reading>]>>,
+    lately: Lately<EntryHash, (Vec<Slot>, Read)>,
+    shared: u64,
 }
 
 impl Readings {
     pub(crate) fn new(fidelity: Fidelity) -> Readings {
-        Readings { is_used: fidelity == Fidelity::Fast, lately: Lately::new(ENTRIES_MAX) }
+        Readings { is_used: fidelity == Fidelity::Fast, lately: Lately::new(ENTRIES_MAX), shared: 0 }
     }
 
     /// The changes of an entry whose log is this origin's.
-    pub(crate) fn of(&mut self, entry: &CheckedEntry, author: MemberCode, origin: NodeKey) -> Arc<[Arc<Reading>]> {
+    ///
+    /// # Panics
+    /// If the very same entry reads otherwise than before.
+    pub(crate) fn of(&mut self, entry: &CheckedEntry, author: MemberCode, origin: NodeKey) -> Read {
         let is_same = |reading: &Arc<Reading>| (reading.author, reading.origin) == (author, origin);
-        if let Some(known) = self.lately.get(&entry.hash()).filter(|known| known.iter().all(is_same)) {
+        let known = self.lately.get(&entry.hash()).filter(|(slots, _)| *slots == entry.entry().changes);
+        if let Some(known) = known.map(|(_, known)| known).filter(|known| known.iter().all(is_same)) {
+            self.shared += 1;
+            if self.shared.is_multiple_of(AGAIN_ONE_IN) {
+                let again = read(entry, author, origin);
+                assert!(again[..] == known[..], "entry {:?} reads otherwise than before (S2)", entry.header());
+            }
             return known.clone();
         }
-        let read: Arc<[Arc<Reading>]> = read(entry, author, origin).into();
+        let read: Read = read(entry, author, origin).into();
         if self.is_used {
-            self.lately.insert(entry.hash(), read.clone());
+            self.lately.insert(entry.hash(), (entry.entry().changes.clone(), read.clone()));
         }
         read
     }

@@ -66,6 +66,11 @@ pub enum EntryError {
         /// Bytes found.
         bytes: usize,
     },
+    /// A change is missing and only its hash is there. The signature holds without it, so whoever passes an entry on
+    /// could leave out what it says; what may be left out is for an erase statement of the record's owner to say, and
+    /// this version knows of none (ADR 0032).
+    #[error("a change is left out as erased, and this version knows of no statement that erases changes")]
+    Erased,
     /// The changes are not those that were signed.
     #[error("the changes are not those that the header names")]
     Root,
@@ -151,7 +156,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 pub enum Slot {
     /// Its bytes, shared by all copies of the entry in memory.
     Present(Arc<[u8]>),
-    /// Erased by its record's owner: only SHA-256 of its bytes is left.
+    /// Erased by its record's owner: only SHA-256 of its bytes is left. No entry with one passes [`Entry::check`] yet.
     Erased([u8; 32]),
 }
 
@@ -254,10 +259,11 @@ impl Entry {
     pub fn check(self, origin: &Public) -> Result<CheckedEntry, EntryError> {
         check_sizes(&self.changes)?;
         let header = &self.header;
+        if self.changes.iter().any(|slot| slot.bytes().is_none()) {
+            return Err(EntryError::Erased);
+        }
         let len: usize = self.changes.iter().filter_map(Slot::bytes).map(<[u8]>::len).sum();
-        let erased = self.changes.iter().any(|slot| slot.bytes().is_none());
-        let len_holds = if erased { len <= header.changes_len as usize } else { len == header.changes_len as usize };
-        if usize::from(header.change_count) != self.changes.len() || !len_holds {
+        if usize::from(header.change_count) != self.changes.len() || len != header.changes_len as usize {
             return Err(EntryError::Root);
         }
         if changes_root(&self.changes) != header.changes_root {

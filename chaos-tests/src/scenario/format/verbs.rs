@@ -181,6 +181,7 @@ pub const ACTS: &[&str] = &[
     "flood",
     "write_others",
     "withhold",
+    "hollow_out",
     "stale_beacons",
     "wrong_certificates",
     "write_on",

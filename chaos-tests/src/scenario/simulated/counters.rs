@@ -77,6 +77,7 @@ pub const COUNTERS: &[Counter] = &[
     bites!("flood", "times that a hostile member did this"),
     bites!("write_others", "times that a hostile member did this"),
     bites!("withhold", "times that a hostile member did this"),
+    bites!("hollow_out", "others' entries that a hostile member passed on without their changes"),
     bites!("stale_beacons", "times that a hostile member did this"),
     bites!("wrong_certificates", "times that a hostile member did this"),
     bites!("write_on", "times that a hostile member did this"),

@@ -1,10 +1,12 @@
-//! S3, S4: whatever lies on a disk was signed by the core of the node whose log it is in.
+//! S3, S4: whatever lies on a disk was signed by the core of the node whose log it is in, and nothing of it is left out.
 
 use vatra_model::Public;
+use vatra_model::entry::Slot;
 
 use crate::sim::world::World;
 
-/// Every entry on a disk is in the ledger of what cores signed, and verifies under its log's origin.
+/// Every entry on a disk is in the ledger of what cores signed, has all its changes, and verifies under its log's
+/// origin.
 #[must_use]
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
@@ -13,6 +15,11 @@ pub fn check(world: &World) -> Vec<String> {
         for ((log, seq), entry) in disk.entries.iter() {
             if !world.ledger.get((log, seq)).is_some_and(|signed| signed.contains(&entry.hash())) {
                 found.push(format!("node {index} holds {log} {seq}, which nobody signed (S3)"));
+            }
+            let changes: Option<Vec<&[u8]>> = entry.entry().changes.iter().map(Slot::bytes).collect();
+            let len = changes.map(|changes| changes.into_iter().map(<[u8]>::len).sum::<usize>());
+            if len != Some(entry.header().changes_len as usize) {
+                found.push(format!("node {index} holds {log} {seq} without all that it says (S3)"));
             }
             if disk.origin(&log).is_none() {
                 found.push(format!("node {index} holds {log} {seq} of a log that it cannot name (S4)"));

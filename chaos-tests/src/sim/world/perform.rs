@@ -268,12 +268,13 @@ impl World {
         let Some(replica) = &node.replica else { return false };
         let told = node.told.entry((to, lane)).or_default();
         let plain = entries.iter().map(|entry| entry.entry());
-        let frame = told.frame(request, plain, |log| replica.descriptor(log).cloned());
+        let mut frame = told.frame(request, plain, |log| replica.descriptor(log).cloned());
         let after = frame.runs.iter().any(|run| !told.knows(&run.log)).then(|| {
             let mut after = told.clone();
             after.sent(&frame);
             after
         });
+        self.hollow_out(index, &mut frame);
         let frame = self.encode(Message::Entries(frame));
         if !self.send_frame(index, to, lane, frame) {
             return false;
