@@ -65,12 +65,13 @@ impl SledEngine {
 
     /// Opens the database again after a failure and takes back what a failed commit may have left.
     fn heal(&self, writer: &mut Writer) -> Result<(), EngineError> {
-        let mut shared = self.lock();
-        let old = shared.database.take();
-        // Closing makes sled write and possibly panic.
+        let old = self.lock().database.take();
+        // Closing makes sled write and possibly panic. Readers are told meanwhile that it is closed: nobody has to wait
+        // for what may take seconds.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
         let (database, files) = open_database(&writer.path, writer.cache_bytes)?;
         writer.files = files;
+        let mut shared = self.lock();
         let mut inverse = sled::Batch::default();
         for (key, before) in shared.undo.unpublished() {
             match before {

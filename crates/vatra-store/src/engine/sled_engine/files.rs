@@ -70,7 +70,7 @@ impl SyncedFiles {
 
 /// Opens the database, or creates it, and its files to sync.
 pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<(sled::Db, SyncedFiles), EngineError> {
-    await_lock(&path.join("db"), || thread::sleep(LOCK_RETRY)).map_err(from_io)?;
+    await_lock(&path.join("db"), || thread::sleep(LOCK_RETRY));
     let database = guarded("the whole directory", || {
         sled::Config::new()
             .path(path)
@@ -84,24 +84,17 @@ pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<(sled::Db
     Ok((database, files))
 }
 
-/// Waits until nobody holds the lock that sled takes and does not wait for itself. Other processes are kept out by
+/// Waits until nobody holds the lock that sled takes and does not wait for itself, as far as that can be seen. Other processes are kept out by
 /// the directory's own lock, so only what is left of an earlier sled of this process can hold it. After
-/// [`LOCK_TRIES_MAX`] it is sled's to say that it is locked.
-fn await_lock(log: &Path, mut rest: impl FnMut()) -> io::Result<()> {
+/// [`LOCK_TRIES_MAX`], and of a file that cannot be tried, it is sled's to say what is wrong.
+fn await_lock(log: &Path, mut rest: impl FnMut()) {
     for _ in 0..LOCK_TRIES_MAX {
         // A new handle each time: the lock goes with it, whatever became of the file.
-        let file = match File::open(log) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => rest(),
-            Err(TryLockError::Error(error)) => return Err(error),
+        match File::open(log).map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => rest(),
+            _ => return,
         }
     }
-    Ok(())
 }
 
 /// Refuses while there is still room, because of what sled does when there is none.
@@ -127,8 +120,12 @@ mod tests {
     fn a_sled_that_is_still_closing_is_waited_for_but_not_for_ever() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("sled");
-        drop(SledEngine::open(&path, 1 << 20).unwrap());
         let log = path.join("db");
+        let open = SledEngine::open(&path, 1 << 20).unwrap();
+        let mut rests = 0;
+        await_lock(&log, || rests += 1);
+        assert_eq!(rests, LOCK_TRIES_MAX, "it is this file that sled locks");
+        drop(open);
         let take = || {
             let held = File::open(&log).unwrap();
             held.lock().unwrap();
@@ -141,17 +138,16 @@ mod tests {
             if rests == 3 {
                 held = None;
             }
-        })
-        .unwrap();
+        });
         assert_eq!(rests, 3);
 
         let held = take();
         let mut rests = 0;
-        await_lock(&log, || rests += 1).unwrap();
+        await_lock(&log, || rests += 1);
         assert_eq!(rests, LOCK_TRIES_MAX);
         drop(held);
-        await_lock(&log, || panic!("nobody holds it")).unwrap();
-        await_lock(&path.join("not there"), || panic!("nobody holds it")).unwrap();
+        await_lock(&log, || panic!("nobody holds it"));
+        await_lock(&path.join("not there"), || panic!("nobody holds it"));
         SledEngine::open(&path, 1 << 20).unwrap();
     }
 }
