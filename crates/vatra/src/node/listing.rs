@@ -10,6 +10,7 @@ use vatra_model::{Position, RecordId};
 use vatra_store::{PAGE_ROWS_MAX, Reader};
 use vatra_stream::EventType;
 
+use crate::node::projector::ended_places;
 use crate::node::views::{DocumentRow, event_type};
 
 /// One record.
@@ -38,6 +39,7 @@ impl Listing {
         let mut listing = Listing::default();
         let mut retracted = BTreeSet::new();
         let snapshot = reader.snapshot()?;
+        let ends = ended_places(&snapshot)?;
         let mut after = Position(0);
         loop {
             let page = snapshot.stream_after(after, PAGE_ROWS_MAX)?;
@@ -47,7 +49,9 @@ impl Listing {
             for row in &page.rows {
                 let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
                 listing.note(row.record, row.position, summary);
-                if event_type(row.kind).is_some_and(EventType::is_retraction) {
+                // What is past the end of its log and cannot be read was taken back without a word.
+                let is_past = || ends.get(&row.log).is_some_and(|place| row.seq.0 >= *place);
+                if event_type(row.kind).is_some_and(EventType::is_retraction) || is_past() {
                     retracted.insert(row.record);
                 }
             }

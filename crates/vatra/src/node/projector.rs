@@ -35,6 +35,7 @@ use crate::node::quarantine::{Quarantine, QuarantinedChange, Reason, WHOLE_ENTRY
 use crate::node::strays::stray_row;
 use crate::node::views::{DecodedEntry, Views};
 
+pub(crate) use retracting::ended_places;
 use retracting::{RETRACTED_MAX, Retracting};
 use round::Round;
 

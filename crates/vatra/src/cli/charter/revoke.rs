@@ -94,9 +94,12 @@ pub(super) fn run(args: &RevokeArgs, target: &Target, out: &mut Printer) -> anyh
 
 /// The key of a node, and the logs of it that the asked node holds.
 fn logs_of(api: &Api, node: &str) -> anyhow::Result<(NodeKey, Vec<Held>)> {
-    let answer = api.get("/api/v1/logs")?;
-    let all = answer["logs"].as_array().context("the node's answer names no logs")?;
     let named: Option<NodeKey> = node.parse().ok();
+    let answer = match named {
+        Some(key) => api.get(&format!("/api/v1/logs?node={key}"))?,
+        None => api.get("/api/v1/logs")?,
+    };
+    let all = answer["logs"].as_array().context("the node's answer names no logs")?;
     let is_asked = |log: &&Value| match named {
         Some(key) => text(log, "node") == key.to_string(),
         None => text(log, "name") == node,

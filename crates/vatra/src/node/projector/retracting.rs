@@ -14,7 +14,7 @@ use vatra_model::limits::STRAYS_MAX;
 use vatra_model::view::Summary;
 use vatra_model::{Change, LogId, RecordId, RecordKind, Seq, codec};
 use vatra_record::{Lack, Record};
-use vatra_store::{PageLimits, ReadError, Snapshot, StreamRow};
+use vatra_store::{PAGE_ROWS_MAX, PageLimits, ReadError, Snapshot, StreamRow};
 use vatra_stream::EventType;
 
 use super::Projector;
@@ -51,6 +51,27 @@ impl Look {
 
     fn is_open(&self) -> bool {
         self.next.is_some() || self.next_stray.is_some()
+    }
+}
+
+/// Where logs end, as far as they were looked through.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) fn ended_places(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<LogId, u64>> {
+    let (mut places, mut after) = (BTreeMap::new(), None);
+    loop {
+        let page = snapshot.index_with_prefix(ENDED_PREFIX, after.as_deref(), PAGE_ROWS_MAX)?;
+        for (key, row) in &page.rows {
+            let log = key.strip_prefix(ENDED_PREFIX).and_then(|log| log.try_into().ok()).map(LogId);
+            // One that is damaged says nothing: the log is looked through anew.
+            let look = codec::decode::<Look>(row, "an ended log's row").ok();
+            places.extend(log.zip(look.map(|look| look.end.place())));
+        }
+        match page.last {
+            Some(last) if page.is_cut => after = Some(last),
+            _ => return Ok(places),
+        }
     }
 }
 
@@ -205,7 +226,7 @@ impl Projector {
             self.metrics.panics.inc();
             Err(anyhow!("making it anew makes this program panic"))
         });
-        let (told, whole) = match made {
+        let (told, whole, kind) = match made {
             Ok(made) => made,
             Err(error) if is_of_the_disk(&error) => return Err(error),
             Err(error) => return Ok(self.leave_unread(record, &error)),
@@ -247,8 +268,8 @@ impl Projector {
             working.id.latest = round.emit(decoded, row.change_index, record, kind, summary, bytes);
             round.retracted += 1;
         }
-        if let (true, None, Some(last)) = (was_shown, &view, told.last()) {
-            uncount(&mut round.out.state, summary_of(&last.row)?.record_kind);
+        if let (true, None, Some(kind)) = (was_shown, &view, kind) {
+            uncount(&mut round.out.state, kind);
         }
         match &view {
             Some(view) => round.out.noted.push((record, working.id.latest, view.summary())),
@@ -266,8 +287,13 @@ impl Projector {
         Turn::Unreadable
     }
 
-    /// What readers were told of a record, and the record without what lies past the ends of logs.
-    fn make_anew(&self, snapshot: &Snapshot, record: RecordId) -> anyhow::Result<(Vec<Told>, Record)> {
+    /// What readers were told of a record, the record without what lies past the ends of logs, and as what it was told
+    /// last, if that can be read.
+    fn make_anew(
+        &self,
+        snapshot: &Snapshot,
+        record: RecordId,
+    ) -> anyhow::Result<(Vec<Told>, Record, Option<RecordKind>)> {
         let mut told = self.told_changes(snapshot, record)?;
         let valid = told.iter().filter(|told| !self.views.is_past_end(&told.decoded));
         let authored = valid.map(|told| told.decoded.authored(told.row.change_index, &told.change));
@@ -277,7 +303,10 @@ impl Projector {
             told.lack = lacking.get(&told.decoded.change_id(told.row.change_index)).copied();
             summary_of(&told.row)?;
         }
-        Ok((told, whole))
+        let last = all_positions(snapshot, record)?.last().copied();
+        let last = last.map(|position| snapshot.stream_row(position)).transpose()?.flatten();
+        let kind = last.map(|row| summary_of(&row)).transpose()?.map(|summary| summary.record_kind);
+        Ok((told, whole, kind))
     }
 
     /// The changes of a record that readers were told of, each once, in the order in which they were first told.
@@ -292,10 +321,9 @@ impl Projector {
                 // What was taken back may have got its turn again, and the other way round.
                 Some(known) => (told[*known].row, told[*known].is_retracted) = (row, is_retracted),
                 None => {
-                    let is_past = || self.views.origins.end_of(&row.log).is_some_and(|end| row.seq.0 >= end.place());
                     let decoded = match self.views.entry(snapshot, row.log, row.seq) {
                         // What it did is gone without it; only nobody can be told of that.
-                        Err(error) if !is_of_the_disk(&error) && is_past() => {
+                        Err(error) if !is_of_the_disk(&error) && self.is_past_unread(snapshot, &row)? => {
                             tracing::error!(log = %row.log, seq = row.seq.0, error = format!("{error:#}"),
                                 "an entry past the end of its log cannot be read, so nobody is told what it did");
                             continue;
@@ -309,6 +337,28 @@ impl Projector {
             }
         }
         Ok(told)
+    }
+}
+
+impl Projector {
+    /// Whether the entry of a row, which cannot be read, is past the end of its log; if it lies beside a log, the rows of
+    /// strays tell of which.
+    fn is_past_unread(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<bool> {
+        let origins = &self.views.origins;
+        if let Some(end) = origins.end_of(&row.log) {
+            return Ok(row.seq.0 >= end.place());
+        }
+        if origins.get(&row.log).is_some() {
+            return Ok(false);
+        }
+        for (log, end) in origins.ended() {
+            let limits = PageLimits { rows_max: STRAYS_MAX, bytes_max: LOOK_BYTES_MAX };
+            let strays = snapshot.strays(log, limits)?.rows;
+            if let Some(stray) = strays.iter().find(|stray| stray_log(log, stray.hash) == row.log) {
+                return Ok(!end.covers(stray.seq, stray.hash));
+            }
+        }
+        Ok(false)
     }
 }
 

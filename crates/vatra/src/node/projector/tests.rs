@@ -16,6 +16,7 @@ use crate::node::origins::Origins;
 use crate::node::pending;
 use crate::node::views::DocumentRow;
 
+mod evidence;
 mod histories;
 mod hostile;
 mod retracting;

@@ -30,11 +30,11 @@ impl NodeService {
         let (replica, health) = self.replica_status().await?;
         let shared = &self.inner.shared;
         let state = *shared.state.borrow();
-        let reader = &shared.views.reader;
         let behind = replica.behind.iter().map(|(member, lag)| (*member, behind(lag)));
         let members = self.members(&replica);
-        let lives = crate::node::lives::read(reader).unwrap_or_else(|error| {
-            tracing::error!(error = format!("{error:#}"), "the lives of the store cannot be read");
+        let lives = self.read(|inner| crate::node::lives::read(&inner.shared.views.reader)).await;
+        let lives = lives.unwrap_or_else(|error| {
+            tracing::error!(?error, "the lives of the store cannot be read");
             Vec::new()
         });
         let heights = replica.logs.iter().map(|log| log.head.height);

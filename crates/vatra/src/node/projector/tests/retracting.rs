@@ -56,7 +56,7 @@ impl Desk {
         told
     }
 
-    fn part(&mut self, batch: &Batch) -> Vec<StoredEvent> {
+    pub(super) fn part(&mut self, batch: &Batch) -> Vec<StoredEvent> {
         let part = self.projector.project(batch, 0, log_of(UA), self.store.next_position()).expect("a part");
         self.store.commit(&part.commit).expect("memory has room");
         self.projector.settle(&part);
@@ -92,7 +92,7 @@ impl Desk {
     }
 
     /// Digest, counts, and the records that a list shows.
-    fn seen(&self) -> ([u8; 32], u64, BTreeSet<RecordId>) {
+    pub(super) fn seen(&self) -> ([u8; 32], u64, BTreeSet<RecordId>) {
         let listing = Listing::load(&self.store.reader()).expect("readable");
         let records = listing.oldest_first(None).map(|row| row.record).collect();
         (self.projector.state.digest, self.projector.state.alerts, records)

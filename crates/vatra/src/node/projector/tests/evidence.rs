@@ -1,0 +1,56 @@
+//! Damage among what lies past the ends of logs: it keeps nothing else there from being taken back.
+
+use vatra_model::fork::stray_log;
+
+use super::retracting::{id_of, retitled, revoking};
+use super::*;
+
+impl Desk {
+    /// An entry cannot be read any more, by a node that starts anew and so remembers nothing decoded.
+    fn damage(&mut self, stored: LogId, entry: &CheckedEntry) {
+        let row = EntryRow { log: stored, seq: entry.header().seq, bytes: b"damaged".to_vec() };
+        self.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
+        self.projector = projector(&self.store, self.projector.state);
+    }
+}
+
+#[test]
+fn a_damaged_stray_keeps_no_lie_of_its_writer_in_force() {
+    let mut desk = Desk::new();
+    let shared = Create { writers: vec![member(LT), member(UA)], ..create(1) };
+    let record = record_id(member(UA), &shared);
+    let created = desk.entry(UA, &[Change::Create(shared)]);
+    let answered = desk.entry(LT, &[answer(record, "in time")]);
+    desk.take(vec![created.clone(), answered.clone()]);
+    let before = desk.seen();
+    let lied = desk.entry(LT, &[retitled(record, vec![id_of(&created)], "a lie")]);
+    let mut twin = Desk { heads: desk.heads.clone(), ..Desk::new() };
+    twin.heads.insert(LT, (1, answered.hash()));
+    let stray = twin.entry(LT, &[retitled(record, vec![id_of(&created)], "another lie")]);
+    desk.take(vec![lied]);
+    desk.part(&Batch { entries: vec![stray.clone()], strays: [stray.hash()].into(), ..Batch::default() });
+    assert_ne!(desk.seen(), before);
+    desk.damage(stray_log(log_of(LT), stray.hash()), &stray);
+    let told = desk.take_charter(&revoking(LT, Some(&answered)));
+    assert_eq!(told.len(), 1, "nobody can be told of the one that cannot be read");
+    assert_eq!(desk.seen(), before);
+    assert_eq!(desk.alert(record).title, "t");
+}
+
+#[test]
+fn a_record_of_which_nothing_readable_is_left_is_neither_counted_nor_listed() {
+    let mut desk = Desk::new();
+    let created = desk.entry(UA, &[Change::Create(create(1))]);
+    let record = record_id(member(UA), &create(1));
+    let waits = desk.entry(UA, &[retitled(record, vec![ChangeId([7; 16])], "never")]);
+    desk.take(vec![created.clone(), waits]);
+    assert_eq!(desk.seen().1, 1);
+    desk.damage(log_of(UA), &created);
+    let charter = revoking(UA, None);
+    desk.take_charter(&charter);
+    let nothing = ([0; 32], 0, BTreeSet::new());
+    assert_eq!(desk.seen(), nothing);
+    desk.restart(&charter);
+    assert_eq!(desk.seen(), nothing);
+    assert!(!desk.projector.has_work(), "it does not spin");
+}
