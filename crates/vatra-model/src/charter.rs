@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::cbor;
 use crate::certificate::{CertificateError, SignedCertificate};
 use crate::change::ChangeError;
-use crate::ids::{LogId, MemberCode, NodeKey};
+use crate::ids::{LogId, MemberCode, NodeKey, RootKey};
 
 pub use ended::LogEnd;
 pub use epoch::{CharterEpoch, CharterMember, MemberRole, Revocation, SignedEpoch};
@@ -168,9 +168,9 @@ impl Charter {
         Ok(member.role)
     }
 
-    /// Checks that a certificate was signed by a member of this or an earlier epoch, and says what the member
-    /// may do. Logs of members that have left, and of revoked nodes, stay readable this way; a revocation says
-    /// up to where.
+    /// Checks that a certificate was signed by a member of this or an earlier epoch, and says what is of its nodes' logs.
+    /// Logs of members that have left, of revoked nodes, and of members that became observers, stay readable this way; a
+    /// revocation says up to where.
     ///
     /// # Errors
     /// [`AdmitError`] if no epoch names the member, or the root it had does not verify the certificate.
@@ -180,11 +180,21 @@ impl Charter {
         for epoch in self.epochs.iter().rev() {
             let Some(member) = epoch.epoch.member(code) else { continue };
             match certificate.verify(&member.root) {
-                Ok(()) => return Ok(member.role),
+                Ok(()) => return Ok(self.log_role(code, &member.root)),
                 Err(error) => refused = AdmitError::Certificate(error),
             }
         }
         Err(refused)
+    }
+
+    /// What a member's logs may hold whose certificates a root verifies: entries if any epoch has it as a full member
+    /// with that root. An entry does not tell of which epoch it is, so what is of a log must not depend on when it and
+    /// a later epoch came; as epochs are only added, all nodes that have the charter say the same.
+    #[must_use]
+    pub fn log_role(&self, member: MemberCode, root: &RootKey) -> MemberRole {
+        let of_root = self.epochs.iter().filter_map(|epoch| epoch.epoch.member(member)).filter(|m| m.root == *root);
+        let is_member = of_root.into_iter().any(|member| member.role == MemberRole::Member);
+        if is_member { MemberRole::Member } else { MemberRole::Observer }
     }
 
     /// Whether any epoch revokes any node key.

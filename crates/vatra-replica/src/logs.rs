@@ -7,6 +7,7 @@ mod offering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bincode::{Decode, Encode};
+use vatra_model::charter::MemberRole;
 use vatra_model::limits::{LOGS_MAX, MEMBER_LOGS_MAX, NODE_LOGS_MAX};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{EntryHash, Frontier, Head, LogId, MemberCode, MonoMs, NodeKey, Seq};
@@ -266,6 +267,19 @@ impl Logs {
         self.touched.insert(checked.id);
         self.logs.insert(checked.id, LogState::new(checked, Head::EMPTY, true));
         Ok(())
+    }
+
+    /// Logs of which no entry is taken, because no epoch had their member as a full one.
+    pub(crate) fn of_observers(&self) -> Vec<LogDescriptor> {
+        let observers = self.logs.values().filter(|state| state.checked.role == MemberRole::Observer);
+        observers.map(|state| state.checked.descriptor.clone()).collect()
+    }
+
+    /// What may be of a log is known anew.
+    pub(crate) fn describe_anew(&mut self, checked: CheckedLog) {
+        if let Some(state) = self.logs.get_mut(&checked.id) {
+            state.checked = checked;
+        }
     }
 
     pub(crate) fn get(&self, log: &LogId) -> Option<&LogState> {

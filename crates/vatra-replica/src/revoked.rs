@@ -27,6 +27,16 @@ impl Replica {
         self.logs.get(&header.log).is_none_or(|state| state.covers(header.seq.0, entry.hash()))
     }
 
+    /// A newer charter may make members of observers, whose logs are known already.
+    pub(crate) fn promote_logs(&mut self) {
+        for descriptor in self.logs.of_observers() {
+            if let Ok(checked) = self.trust.check_log(descriptor) {
+                self.logs.describe_anew(checked);
+            }
+        }
+        self.plan_stale = true;
+    }
+
     /// A newer charter is in force.
     pub(crate) fn end_logs(&mut self) {
         let logs: Vec<LogId> = self.known_logs().collect();

@@ -219,6 +219,7 @@ impl Replica {
         self.beacons.retain(|node| trust.node(node).is_some());
         self.unlinked.retain(|node, _| trust.node(node).is_some());
         self.paces.retain(|member| trust.charter().current().members.iter().any(|named| named.code == *member));
+        self.promote_logs();
         self.end_logs();
         self.new_charter = Some(bytes.to_vec());
         self.topology_stale = true;

@@ -39,7 +39,7 @@ pub struct CheckedLog {
     pub descriptor: LogDescriptor,
     /// Whose log it is.
     pub certificate: NodeCertificate,
-    /// What the member may do.
+    /// What may be of it: entries of members, and of those that were members in any epoch.
     pub role: MemberRole,
     /// The origin's key.
     pub public: Public,
@@ -165,7 +165,11 @@ impl Trust {
         let signed = SignedCertificate::decode(&descriptor.certificate).map_err(AdmitError::Certificate)?;
         let certificate = signed.certificate().clone();
         let (role, public) = match self.nodes.get(&certificate.key) {
-            Some(known) if known.signed == signed => (known.role, known.public.clone()),
+            Some(known) if known.signed == signed => {
+                let root = self.charter.current().member(certificate.member).map(|member| member.root);
+                let role = root.map_or(known.role, |root| self.charter.log_role(certificate.member, &root));
+                (role, known.public.clone())
+            }
             _ => {
                 let role = self.charter.admit_log(&signed)?;
                 let malformed = |e: VerifyError| Reject::Malformed { what: "node key", detail: e.to_string() };

@@ -37,7 +37,7 @@ impl Logs {
         let header = entry.header();
         let (log, seq) = (header.log, header.seq.0);
         let state = self.get_mut(&log).ok_or(Reject::UndescribedLog(log))?;
-        let is_observers = state.checked.role == MemberRole::Observer && seq > 0;
+        let is_observers = state.checked.role == MemberRole::Observer;
         if is_observers || !state.covers(seq, entry.hash()) {
             return Err(Reject::NotEntitled { log, seq });
         }

@@ -12,5 +12,6 @@ mod publishing;
 mod resuming;
 mod revoking;
 mod seen;
+mod spreading;
 mod trusting;
 mod writing;

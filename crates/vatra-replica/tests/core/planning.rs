@@ -62,6 +62,19 @@ fn no_range_is_asked_of_two_peers() {
 }
 
 #[test]
+fn a_silent_peer_is_asked_for_less() {
+    let (mut node, _, mut effects) = behind(&[1], 20_000);
+    let mut budgets = Vec::new();
+    for _ in 0..4 {
+        let asked = wants(&effects);
+        budgets.extend(asked.iter().filter(|(_, want)| !is_urgent(want)).map(|(_, want)| want.budget).min());
+        effects = node.run_for(30_000);
+    }
+    assert!(budgets.len() >= 3 && budgets.is_sorted_by(|a, b| a >= b), "{budgets:?}");
+    assert_eq!(budgets[1], budgets[0] / 2);
+}
+
+#[test]
 fn that_nothing_is_urgent_is_believed_of_two_members() {
     let flash_of = |asked: &[(vatra_model::NodeKey, Want)]| -> Vec<_> {
         let flash = asked.iter().filter(|(_, want)| want.classes == WantClasses::Flash);

@@ -127,6 +127,23 @@ fn another_entry_in_the_last_valid_place_gives_way_to_the_named_one() {
 }
 
 #[test]
+fn the_named_entry_is_not_written_over_the_other_in_its_place() {
+    let root = chain(0, EntryHash::ZERO, &["root"]);
+    let (a, b) = (chain(1, root[0].hash(), &["a1"]), chain(1, root[0].hash(), &["b1", "b2"]));
+    let mut node = fresh();
+    give(&mut node, 1, &root);
+    give(&mut node, 1, &b);
+    let charter = revoking(node.replica.trust().charter(), Some(&a[0]));
+    node.act([Input::Charter { bytes: charter.encode() }]);
+    assert_eq!(node.height(log()), 1, "what stands in the last valid place is not the named entry");
+    give(&mut node, 1, &a);
+    node.run_for(500);
+    let held = node.held();
+    assert!(b.iter().all(|entry| held.contains(&entry.hash())), "it stays as evidence");
+    assert!(held.contains(&a[0].hash()), "beside it");
+}
+
+#[test]
 fn a_fork_past_the_end_is_none() {
     let trunk = chain(0, EntryHash::ZERO, &["t0", "t1"]);
     let a = chain(2, trunk[1].hash(), &["a2"]);

@@ -88,6 +88,10 @@ pub(crate) struct Node {
     pub(crate) entries: BTreeMap<(LogId, u64), Arc<CheckedEntry>>,
     pub(crate) strays: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
     pub(crate) forks: BTreeMap<LogId, CheckedFork>,
+    /// The charter on disk, if one came.
+    pub(crate) charter: Option<Vec<u8>>,
+    /// Incarnations that were opened on disk.
+    pub(crate) opened: Vec<Incarnation>,
     pub(crate) writes_fail: bool,
     pub(crate) next_token: u64,
 }
@@ -120,6 +124,8 @@ impl Node {
             entries: BTreeMap::new(),
             strays: BTreeMap::new(),
             forks: BTreeMap::new(),
+            charter: None,
+            opened: Vec::new(),
             writes_fail: false,
             next_token: 1,
         }
@@ -169,6 +175,8 @@ impl Node {
         if self.writes_fail {
             return Input::PersistFailed { batch: batch.id, logs: self.disk() };
         }
+        self.charter = batch.charter.clone().or(self.charter.take());
+        self.opened.extend(batch.incarnation.map(|(incarnation, ..)| incarnation));
         self.rows.extend(batch.logs.iter().map(|(log, row)| (*log, row.clone())));
         for entry in &batch.entries {
             let (log, seq) = (entry.header().log, entry.header().seq.0);
@@ -209,7 +217,9 @@ impl Node {
         let replica = Replica::new(config, restored, self.now).expect("a member");
         let (rows, entries) = (self.rows.clone(), self.entries.clone());
         let (strays, forks) = (self.strays.clone(), self.forks.clone());
-        Node { replica, now: self.now, rows, entries, strays, forks, writes_fail: false, next_token: self.next_token }
+        let (charter, opened) = (self.charter.clone(), self.opened.clone());
+        let (now, next_token) = (self.now, self.next_token);
+        Node { replica, now, rows, entries, strays, forks, charter, opened, writes_fail: false, next_token }
     }
 
     pub(crate) fn disk(&self) -> Vec<RestoredLog> {

@@ -1,6 +1,6 @@
 //! Who may write and be linked: observers, revoked nodes, strangers, newcomers.
 
-use vatra_model::charter::{MemberRole, Revocation};
+use vatra_model::charter::{Charter, CharterEpoch, MemberRole, Revocation};
 use vatra_model::wire::{EntriesFrame, Message};
 use vatra_model::{Class, Frontier, Seq};
 use vatra_replica::{Effect, Event, Heard, Input, Reject, Told};
@@ -13,6 +13,60 @@ fn an_observer_is_refused_without_a_panic() {
     let mut node = Node::with_charter(2, charter);
     let effects = node.publish(Class::Flash, 2);
     assert_eq!((refused(&effects), published(&effects), node.entries.len()), (2, 0, 0));
+}
+
+/// Entries do not tell under which epoch they were written, so what is taken must not depend on when a charter came.
+#[test]
+fn what_a_member_wrote_before_it_became_an_observer_is_taken_by_all() {
+    let (old, new) = (charter(3), next_epoch(&charter(3), 3, |epoch| epoch.members[2].role = MemberRole::Observer));
+    let mut writer = Node::with_charter(2, old.clone());
+    writer.publish(Class::Routine, 3);
+    let log = writer.replica.own_log();
+    let places: Vec<_> = (0..4).map(|seq| (log, seq)).collect();
+    for before in 0..=4 {
+        let mut reader = Node::with_charter(0, old.clone());
+        reader.greet(1, &Frontier::default());
+        let first = writer.sent(&reader, 1, None, &places[..before]);
+        reader.act([first]);
+        reader.act([Input::Charter { bytes: new.encode() }]);
+        reader = reader.restarted(0);
+        reader.greet(1, &Frontier::default());
+        let rest = writer.sent(&reader, 1, None, &places[before..]);
+        reader.act([rest]);
+        assert_eq!(reader.height(log), 4, "{before} of 4 came before the charter");
+    }
+    assert_eq!(published(&writer.act([Input::Charter { bytes: new.encode() }])), 0);
+    assert_eq!(refused(&writer.publish(Class::Flash, 1)), 1, "its own node knows that it may not");
+}
+
+#[test]
+fn nothing_of_an_observer_is_taken_until_an_epoch_makes_it_a_member() {
+    let role = |index| if index == 2 { MemberRole::Observer } else { MemberRole::Member };
+    let epoch = CharterEpoch {
+        epoch: 1,
+        previous: [0; 32],
+        federation: "test".into(),
+        members: (0..3).map(|index| listed(index, role(index))).collect(),
+        revocations: vec![],
+    };
+    let observing = Charter::found(signed(epoch, 2)).expect("all full members have signed");
+    let promoting = next_epoch(&observing, 2, |epoch| epoch.members[2].role = MemberRole::Member);
+    // It has a key, and a core of its own that lets it write.
+    let mut writer = Node::with_charter(2, charter(3));
+    writer.publish(Class::Routine, 3);
+    let log = writer.replica.own_log();
+    let places: Vec<_> = (0..4).map(|seq| (log, seq)).collect();
+    let mut reader = Node::with_charter(0, observing);
+    reader.greet(1, &Frontier::default());
+    let all = writer.sent(&reader, 1, None, &places);
+    let refusals = events(&reader.act([all]));
+    let of_place = |seq| move |event: &Event| matches!(event, Event::Rejected { reject: Reject::NotEntitled { seq: s, .. }, .. } if *s == seq);
+    assert!((0..4).all(|seq| refusals.iter().any(of_place(seq))), "{refusals:?}");
+    assert_eq!((reader.height(log), reader.held().len()), (0, 0), "not even what would open its log");
+    reader.act([Input::Charter { bytes: promoting.encode() }]);
+    let all = writer.sent(&reader, 1, None, &places);
+    reader.act([all]);
+    assert_eq!(reader.height(log), 4, "its log was known as an observer's before");
 }
 
 #[test]

@@ -220,3 +220,22 @@ fn what_was_given_unasked_and_could_not_be_kept_is_asked_for() {
     assert_eq!(asked(&node.run_for(2_000)), [(key(2), 3, 4)], "once it works again");
     assert!(asked(&node.run_for(2_000)).is_empty(), "once");
 }
+
+#[test]
+fn a_charter_and_a_new_life_outlast_a_failed_write() {
+    let charter = next_epoch(&charter(MEMBERS), MEMBERS, |_| {});
+    let mut node = Node::new(0);
+    node.publish(Class::Routine, 2);
+    node.greet(1, &Frontier::default());
+    let own = node.replica.own_log();
+    node.writes_fail = true;
+    // A peer shows that this store is an old copy of itself, and a charter comes.
+    node.act([have(1, own, 9), Input::Charter { bytes: charter.encode() }]);
+    assert_eq!((node.charter.clone(), node.opened.clone()), (None, vec![]));
+    node.run_for(5_000);
+    node.writes_fail = false;
+    node.run_for(5_000);
+    assert_eq!(node.charter, Some(charter.encode()));
+    assert_eq!(node.opened, [node.replica.incarnation()]);
+    assert_ne!(node.replica.own_log(), own);
+}
