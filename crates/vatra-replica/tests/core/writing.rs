@@ -1,9 +1,10 @@
 //! Writes that fail, restarts, and waking up in time.
 
 use vatra_model::wire::{FrontierDigest, Message};
-use vatra_model::{Class, Frontier, Head, Hlc, Incarnation};
-use vatra_replica::{Effect, Input, LogRow, Replica, Restored, RestoredLog, UNASKED};
+use vatra_model::{Class, EntryHash, Frontier, Head, Hlc, Incarnation};
+use vatra_replica::{Effect, Event, Input, LogRow, NewLife, Replica, Restored, RestoredLog, UNASKED};
 
+use crate::liar::*;
 use crate::support::*;
 
 #[test]
@@ -238,4 +239,61 @@ fn a_charter_and_a_new_life_outlast_a_failed_write() {
     assert_eq!(node.charter, Some(charter.encode()));
     assert_eq!(node.opened, [node.replica.incarnation()]);
     assert_ne!(node.replica.own_log(), own);
+}
+
+/// An entry of one's own that the store lacks shows more surely than any height that the store is an old copy of itself,
+/// also after a peer's word was believed once.
+#[test]
+fn an_own_entry_from_elsewhere_opens_a_new_life() {
+    let mut node = Node::new(0);
+    node.publish(Class::Routine, 2);
+    let own = node.replica.own_log();
+    let mut old = node.restarted(0);
+    node.publish(Class::Routine, 2);
+    let frontier = old.replica.frontier();
+    old.greet(1, &frontier);
+    let newest = node.sent(&old, 1, None, &[(own, 4)]);
+    let effects = old.act([newest]);
+    assert_ne!(old.replica.own_log(), own);
+    let begun = |event: &Event| matches!(event, Event::NewIncarnation { why: NewLife::Revealed, .. });
+    assert_eq!(events(&effects).iter().filter(|event| begun(event)).count(), 1);
+    old.publish(Class::Flash, 1);
+    assert!(
+        (0..=4).all(|seq| old.entries.get(&(own, seq)).is_none_or(|e| e.hash() == node.entries[&(own, seq)].hash()))
+    );
+}
+
+/// What is written after something was read has the later stamp, whatever the clocks say.
+#[test]
+fn a_stamp_is_later_than_all_that_came_before() {
+    let mut ahead = Node::new(9);
+    ahead.now.wall = vatra_model::WallMs(ahead.now.wall.0 + 20_000);
+    ahead.publish(Class::Routine, 1);
+    let log = ahead.replica.own_log();
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    let theirs = ahead.sent(&node, 1, None, &[(log, 0), (log, 1)]);
+    node.act([theirs]);
+    node.publish(Class::Routine, 1);
+    let own = node.replica.own_log();
+    assert!(node.entries[&(own, 1)].header().hlc > ahead.entries[&(log, 1)].header().hlc);
+}
+
+#[test]
+fn a_stray_whose_write_failed_is_taken_when_it_comes_again() {
+    let root = chain(0, EntryHash::ZERO, &["root"]);
+    let (a, b) = (chain(1, root[0].hash(), &["a1"]), chain(1, root[0].hash(), &["b1", "b2"]));
+    let mut node = fresh();
+    for entries in [&root[..], &a, &b[..1]] {
+        give(&mut node, 1, entries);
+    }
+    node.run_for(500);
+    assert!(node.forks.contains_key(&log()), "both are signed, so the log is forked");
+    node.writes_fail = true;
+    give(&mut node, 1, &b[1..]);
+    assert!(!node.held().contains(&b[1].hash()));
+    node.writes_fail = false;
+    node.run_for(2_000);
+    give(&mut node, 1, &b[1..]);
+    assert!(node.held().contains(&b[1].hash()));
 }
