@@ -3,7 +3,7 @@
 use vatra_model::charter::{Charter, CharterEpoch, MemberRole, Revocation};
 use vatra_model::wire::{EntriesFrame, Message};
 use vatra_model::{Class, Frontier, Seq};
-use vatra_replica::{Effect, Event, Heard, Input, Reject, Told};
+use vatra_replica::{Effect, Event, Heard, Input, Reject, Told, Trust};
 
 use crate::support::*;
 
@@ -146,4 +146,37 @@ fn entries_of_a_newcomer_are_left_out_until_its_charter_comes() {
     let reader = Node::with_charter(0, new);
     let received = heard.open(reader.replica.trust(), frame(&[&newcomer], 1)).expect("now it is known");
     assert_eq!((received.logs.len(), received.entries.len(), received.left_out), (1, 1, None));
+}
+
+#[test]
+fn a_charter_that_is_known_goes_no_further() {
+    let newer = next_epoch(&charter(MEMBERS), MEMBERS, |_| {});
+    let mut node = Node::new(0);
+    for peer in [1, 2, 3] {
+        node.greet(peer, &Frontier::default());
+    }
+    let charters = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::Send { message: Message::Charter { .. }, .. })).count()
+    };
+    let bytes = newer.encode();
+    let first = node.act([message(1, Message::Charter { bytes: bytes.clone() })]);
+    assert_eq!(charters(&first), 2, "who brought it has it");
+    let again = node.act([message(2, Message::Charter { bytes })]);
+    assert_eq!((charters(&again), events(&again)), (0, vec![]));
+}
+
+#[test]
+fn of_two_certificates_of_a_node_the_newer_counts_in_any_order() {
+    let with_serial = |serial| {
+        let mut certificate = certificate(1).certificate().clone();
+        (certificate.serial, certificate.site) = (serial, format!("site-{serial}"));
+        certificate.sign(&root(1)).expect("good names")
+    };
+    for order in [[1, 2], [2, 1]] {
+        let mut trust = Trust::new(charter(3));
+        let news = order.map(|serial| trust.learn(&with_serial(serial)));
+        assert_eq!(news, [Ok(true), Ok(order == [1, 2])]);
+        assert_eq!(trust.node(&key(1)).map(|certificate| certificate.serial), Some(2));
+        assert_eq!(trust.learn(&with_serial(2)), Ok(false), "it is known");
+    }
 }
