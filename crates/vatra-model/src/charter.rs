@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::cbor;
 use crate::certificate::{CertificateError, SignedCertificate};
 use crate::change::ChangeError;
-use crate::ids::{LogId, MemberCode, NodeKey, RootKey};
+use crate::ids::{LogId, MemberCode, NodeKey};
 
 pub use ended::LogEnd;
 pub use epoch::{CharterEpoch, CharterMember, MemberRole, Revocation, SignedEpoch};
@@ -177,23 +177,25 @@ impl Charter {
     pub fn admit_log(&self, certificate: &SignedCertificate) -> Result<MemberRole, AdmitError> {
         let code = certificate.certificate().member;
         let mut refused = AdmitError::UnknownMember(code);
+        let mut tried = None;
         for epoch in self.epochs.iter().rev() {
-            let Some(member) = epoch.epoch.member(code) else { continue };
+            let Some(member) = epoch.epoch.member(code).filter(|member| tried != Some(member.root)) else { continue };
+            tried = Some(member.root);
             match certificate.verify(&member.root) {
-                Ok(()) => return Ok(self.log_role(code, &member.root)),
+                Ok(()) => return Ok(self.log_role(code)),
                 Err(error) => refused = AdmitError::Certificate(error),
             }
         }
         Err(refused)
     }
 
-    /// What a member's logs may hold whose certificates a root verifies: entries if any epoch has it as a full member
-    /// with that root. An entry does not tell of which epoch it is, so what is of a log must not depend on when it and
-    /// a later epoch came; as epochs are only added, all nodes that have the charter say the same.
+    /// What a member's logs may hold: entries if any epoch has it as a full member. An entry does not tell of which epoch
+    /// it is, so what is of a log must not depend on when it, its certificate and a later epoch came; as epochs are only
+    /// added, all nodes that have the charter say the same.
     #[must_use]
-    pub fn log_role(&self, member: MemberCode, root: &RootKey) -> MemberRole {
-        let of_root = self.epochs.iter().filter_map(|epoch| epoch.epoch.member(member)).filter(|m| m.root == *root);
-        let is_member = of_root.into_iter().any(|member| member.role == MemberRole::Member);
+    pub fn log_role(&self, member: MemberCode) -> MemberRole {
+        let named = self.epochs.iter().filter_map(|epoch| epoch.epoch.member(member));
+        let is_member = named.into_iter().any(|member| member.role == MemberRole::Member);
         if is_member { MemberRole::Member } else { MemberRole::Observer }
     }
 

@@ -25,6 +25,12 @@ impl Replica {
     ) {
         let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
         for log in logs {
+            let (id, owner) = (log.id, log.certificate.member);
+            if self.trust.member(&log.certificate.key).is_some_and(|member| member != owner) {
+                let detail = format!("{owner} gives the node of log {id}, which is another member's, to itself");
+                effects.push(reject(Reject::Malformed { what: "log descriptor", detail }));
+                continue;
+            }
             if let Ok(certificate) = SignedCertificate::decode(&log.descriptor.certificate)
                 && self.trust.learn(&certificate) == Ok(true)
             {

@@ -142,7 +142,11 @@ impl Heard {
                 self.logs.insert(id, log.clone());
                 received.logs.push(log);
             }
-            Err(reject @ (Reject::Admit(AdmitError::UnknownMember(_)) | Reject::ForeignLog(_))) => {
+            // A charter that is on its way may name the member, or its new root.
+            Err(
+                reject @ (Reject::Admit(AdmitError::UnknownMember(_) | AdmitError::Certificate(_))
+                | Reject::ForeignLog(_)),
+            ) => {
                 self.doubtful.insert(id, descriptor);
                 received.left_out.get_or_insert(reject);
             }

@@ -269,16 +269,10 @@ impl Logs {
         Ok(())
     }
 
-    /// Logs of which no entry is taken, because no epoch had their member as a full one.
-    pub(crate) fn of_observers(&self) -> Vec<LogDescriptor> {
-        let observers = self.logs.values().filter(|state| state.checked.role == MemberRole::Observer);
-        observers.map(|state| state.checked.descriptor.clone()).collect()
-    }
-
-    /// What may be of a log is known anew.
-    pub(crate) fn describe_anew(&mut self, checked: CheckedLog) {
-        if let Some(state) = self.logs.get_mut(&checked.id) {
-            state.checked = checked;
+    /// A newer charter is in force: what may be of each log, by the member whose it is.
+    pub(crate) fn set_roles(&mut self, role_of: impl Fn(MemberCode) -> MemberRole) {
+        for state in self.logs.values_mut() {
+            state.checked.role = role_of(state.checked.certificate.member);
         }
     }
 

@@ -29,11 +29,8 @@ impl Replica {
 
     /// A newer charter may make members of observers, whose logs are known already.
     pub(crate) fn promote_logs(&mut self) {
-        for descriptor in self.logs.of_observers() {
-            if let Ok(checked) = self.trust.check_log(descriptor) {
-                self.logs.describe_anew(checked);
-            }
-        }
+        let charter = self.trust.charter();
+        self.logs.set_roles(|member| charter.log_role(member));
         self.plan_stale = true;
     }
 

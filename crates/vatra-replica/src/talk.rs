@@ -211,7 +211,8 @@ impl Replica {
         }
         let epoch = theirs.current().epoch;
         self.trust.install(theirs);
-        for certificate in &self.configured {
+        // Ours was forgotten if an epoch named our member no more, and this one does again.
+        for certificate in std::iter::once(&self.certificate).chain(&self.configured) {
             // One that the charter still does not admit is simply not trusted.
             let _ = self.trust.learn(certificate);
         }

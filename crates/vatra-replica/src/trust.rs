@@ -79,7 +79,8 @@ impl Trust {
         &self.charter
     }
 
-    /// Remembers an admitted node; `true` if it was new or its certificate newer.
+    /// Remembers an admitted node; `true` if it was new or its certificate newer. A certificate shows nobody's consent
+    /// but its member's, so one that gives a known node to another member changes nothing.
     ///
     /// # Errors
     /// [`AdmitError`] if the charter does not admit it.
@@ -89,7 +90,10 @@ impl Trust {
             return Ok(false);
         }
         let role = self.charter.admit(signed)?;
-        let newer = |known: &KnownNode| known.signed.certificate().serial < signed.certificate().serial;
+        let newer = |known: &KnownNode| {
+            let (known, given) = (known.signed.certificate(), signed.certificate());
+            known.member == given.member && known.serial < given.serial
+        };
         let known = self.nodes.get(&key);
         if known.is_some_and(|known| !newer(known)) || (known.is_none() && !self.has_room(signed)) {
             return Ok(false);
@@ -165,11 +169,7 @@ impl Trust {
         let signed = SignedCertificate::decode(&descriptor.certificate).map_err(AdmitError::Certificate)?;
         let certificate = signed.certificate().clone();
         let (role, public) = match self.nodes.get(&certificate.key) {
-            Some(known) if known.signed == signed => {
-                let root = self.charter.current().member(certificate.member).map(|member| member.root);
-                let role = root.map_or(known.role, |root| self.charter.log_role(certificate.member, &root));
-                (role, known.public.clone())
-            }
+            Some(known) if known.signed == signed => (self.charter.log_role(certificate.member), known.public.clone()),
             _ => {
                 let role = self.charter.admit_log(&signed)?;
                 let malformed = |e: VerifyError| Reject::Malformed { what: "node key", detail: e.to_string() };
@@ -206,13 +206,15 @@ impl Trust {
             Some(bytes) => Some(SignedCertificate::decode(bytes).map_err(AdmitError::Certificate)?),
             None => None,
         };
+        if certificate.as_ref().is_some_and(|certificate| certificate.certificate().key != beacon.node) {
+            return Err(malformed("it brings another node's certificate".into()));
+        }
         let public = match (&certificate, self.nodes.get(&beacon.node)) {
             (_, Some(known)) => known.public.clone(),
-            (Some(certificate), None) if certificate.certificate().key == beacon.node => {
+            (Some(certificate), None) => {
                 self.charter.admit(certificate)?;
                 self.public(&beacon.node).map_err(|e| malformed(e.to_string()))?
             }
-            (Some(_), None) => return Err(malformed("it brings another node's certificate".into())),
             (None, None) => return Ok(None),
         };
         signed.verify(&public).map_err(|e| malformed(e.to_string()))?;

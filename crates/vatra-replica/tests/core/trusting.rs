@@ -180,3 +180,42 @@ fn of_two_certificates_of_a_node_the_newer_counts_in_any_order() {
         assert_eq!(trust.learn(&with_serial(2)), Ok(false), "it is known");
     }
 }
+
+/// A certificate needs no consent of the node that it names.
+#[test]
+fn nobody_takes_anothers_node_for_its_own() {
+    let mut stolen = certificate(1).certificate().clone();
+    (stolen.member, stolen.serial) = (code(2), u64::MAX);
+    let stolen = stolen.sign(&root(2)).expect("good names");
+    let mut trust = Trust::new(charter(3));
+    assert_eq!((trust.learn(&certificate(1)), trust.learn(&stolen)), (Ok(true), Ok(false)));
+    assert_eq!(trust.member(&key(1)), Some(code(1)));
+    // The same as the descriptor of its log, which comes before its own.
+    let mut writer = Node::with_charter(1, charter(3));
+    writer.publish(Class::Routine, 2);
+    let log = writer.replica.own_log();
+    let mut node = Node::with_charter(0, charter(3));
+    node.greet(2, &Frontier::default());
+    let honest = writer.replica.descriptor(&log).expect("it has written").clone();
+    let forged = vatra_model::wire::LogDescriptor { certificate: stolen.encode().into(), ..honest };
+    let forged = node.replica.trust().check_log(forged).expect("its member has signed it");
+    let input = Input::Entries { peer: Some(key(2)), request: None, logs: vec![forged], entries: vec![] };
+    let told = events(&node.act([input]));
+    assert!(matches!(told[..], [Event::Rejected { reject: Reject::Malformed { .. }, .. }]), "{told:?}");
+    let entries = writer.sent(&node, 2, None, &[(log, 0), (log, 1)]);
+    node.act([entries]);
+    assert_eq!(node.height(log), 2, "it stays its own");
+}
+
+#[test]
+fn a_member_that_comes_back_may_write_again() {
+    let first = charter(3);
+    let gone = next_epoch(&first, 3, |epoch| drop(epoch.members.remove(2)));
+    let back = next_epoch(&gone, 2, |epoch| epoch.members.push(listed(2, MemberRole::Member)));
+    let mut node = Node::with_charter(2, first);
+    assert_eq!(published(&node.publish(Class::Routine, 1)), 1);
+    node.act([Input::Charter { bytes: gone.encode() }]);
+    assert_eq!(refused(&node.publish(Class::Routine, 1)), 1);
+    node.act([Input::Charter { bytes: back.encode() }]);
+    assert_eq!(published(&node.publish(Class::Routine, 1)), 1);
+}

@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
+use vatra_model::fork::stray_log;
+use vatra_model::limits::STRAYS_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::view::{Summary, View};
 use vatra_model::{Change, ChangeId, Entry, EntryHash, LogId, Position, RecordId, RecordKind, Seq};
 use vatra_record::{AuthoredChange, LoadError, Record};
-use vatra_store::{PAGE_ROWS_MAX, ReadError, Reader, Snapshot, StreamRow};
+use vatra_store::{PAGE_ROWS_MAX, PageLimits, ReadError, Reader, Snapshot, StreamRow};
 use vatra_stream::{EventType, Origin, StoredEvent};
 
 use crate::node::missed::Missed;
@@ -192,8 +194,30 @@ impl Views {
             Some(end) if end.last.is_some_and(|(last, _)| row.seq < last) => Ok(false),
             None if self.origins.get(&row.log).is_some() => Ok(false),
             // In the last valid place, and of what is stored beside a log, the hash decides.
-            _ => Ok(self.is_past_end(&*self.entry(snapshot, row.log, row.seq)?)),
+            _ => match self.entry(snapshot, row.log, row.seq) {
+                Ok(decoded) => Ok(self.is_past_end(&decoded)),
+                Err(error) if !is_of_the_disk(&error) && self.is_past_unread(snapshot, row)? => Ok(true),
+                Err(error) => Err(error),
+            },
         }
+    }
+
+    /// Whether the entry of a row, which cannot be read, is past the end of its log; if it lies beside a log, the rows of
+    /// strays tell of which.
+    pub(crate) fn is_past_unread(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<bool> {
+        if let Some(end) = self.origins.end_of(&row.log) {
+            return Ok(row.seq.0 >= end.place());
+        }
+        if self.origins.get(&row.log).is_some() {
+            return Ok(false);
+        }
+        for (log, end) in self.origins.ended() {
+            let strays = snapshot.strays(log, PageLimits::rows(STRAYS_MAX))?.rows;
+            if let Some(stray) = strays.iter().find(|stray| stray_log(log, stray.hash) == row.log) {
+                return Ok(!end.covers(stray.seq, stray.hash));
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a revocation ends the log of an entry before it: it has no effect.

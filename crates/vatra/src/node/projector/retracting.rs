@@ -323,7 +323,7 @@ impl Projector {
                 None => {
                     let decoded = match self.views.entry(snapshot, row.log, row.seq) {
                         // What it did is gone without it; only nobody can be told of that.
-                        Err(error) if !is_of_the_disk(&error) && self.is_past_unread(snapshot, &row)? => {
+                        Err(error) if !is_of_the_disk(&error) && self.views.is_past_unread(snapshot, &row)? => {
                             tracing::error!(log = %row.log, seq = row.seq.0, error = format!("{error:#}"),
                                 "an entry past the end of its log cannot be read, so nobody is told what it did");
                             continue;
@@ -337,28 +337,6 @@ impl Projector {
             }
         }
         Ok(told)
-    }
-}
-
-impl Projector {
-    /// Whether the entry of a row, which cannot be read, is past the end of its log; if it lies beside a log, the rows of
-    /// strays tell of which.
-    fn is_past_unread(&self, snapshot: &Snapshot, row: &StreamRow) -> anyhow::Result<bool> {
-        let origins = &self.views.origins;
-        if let Some(end) = origins.end_of(&row.log) {
-            return Ok(row.seq.0 >= end.place());
-        }
-        if origins.get(&row.log).is_some() {
-            return Ok(false);
-        }
-        for (log, end) in origins.ended() {
-            let limits = PageLimits { rows_max: STRAYS_MAX, bytes_max: LOOK_BYTES_MAX };
-            let strays = snapshot.strays(log, limits)?.rows;
-            if let Some(stray) = strays.iter().find(|stray| stray_log(log, stray.hash) == row.log) {
-                return Ok(!end.covers(stray.seq, stray.hash));
-            }
-        }
-        Ok(false)
     }
 }
 

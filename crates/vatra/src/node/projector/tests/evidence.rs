@@ -35,6 +35,14 @@ fn a_damaged_stray_keeps_no_lie_of_its_writer_in_force() {
     assert_eq!(told.len(), 1, "nobody can be told of the one that cannot be read");
     assert_eq!(desk.seen(), before);
     assert_eq!(desk.alert(record).title, "t");
+    // With the fork known, what is shown looks at what lies past it.
+    let views = &desk.projector.views;
+    let header = |entry: &CheckedEntry| vatra_model::SignedHeader::of(entry.entry());
+    let log = log_row(LT, Head::EMPTY).descriptor;
+    let proof = vatra_model::ForkProof::new(log, header(&answered), header(&stray));
+    views.origins.set_forks([&vatra_replica::CheckedFork { log: log_of(LT), place: 1, proof }]);
+    let snapshot = desk.store.reader().snapshot().expect("memory");
+    assert!(views.is_forked(&snapshot, record).is_ok());
 }
 
 #[test]
