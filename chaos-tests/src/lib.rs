@@ -14,7 +14,7 @@ pub mod sim;
 
 pub mod scenario;
 
-/// Simulations make and drop many small things; they are a seventh faster with this one. Nodes of the lab are
-/// processes of their own and keep theirs.
+/// Simulations make and drop many small things, for which this one is faster. Nodes of the lab are processes of their
+/// own and keep theirs.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

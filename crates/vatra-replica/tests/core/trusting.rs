@@ -124,9 +124,20 @@ fn messages_before_the_hello_change_nothing() {
 /// A member's entries may come before the charter that names it; their log is told only once.
 #[test]
 fn entries_of_a_newcomer_are_left_out_until_its_charter_comes() {
-    let old = charter(3);
-    let new = next_epoch(&old, 3, |epoch| epoch.members.push(listed(3, MemberRole::Member)));
-    let mut newcomer = Node::with_charter(3, new.clone());
+    let new = next_epoch(&charter(3), 3, |epoch| epoch.members.push(listed(3, MemberRole::Member)));
+    waits_for_its_charter(Node::with_charter(3, new.clone()), new);
+}
+
+/// The same of a node whose certificate the member's next root has signed.
+#[test]
+fn entries_under_a_new_root_are_left_out_until_its_charter_comes() {
+    let new = next_epoch(&charter(3), 3, |epoch| epoch.members[2].root = root(50).root_key());
+    let renewed = certificate(2).certificate().clone().sign(&root(50)).expect("good names");
+    let config = vatra_replica::ReplicaConfig { certificate: renewed, ..bare(2, new.clone()) };
+    waits_for_its_charter(Node::with_config(2, config), new);
+}
+
+fn waits_for_its_charter(mut newcomer: Node, new: Charter) {
     newcomer.publish(Class::Routine, 1);
     let mut known = Node::with_charter(1, new.clone());
     known.publish(Class::Routine, 1);
@@ -139,11 +150,11 @@ fn entries_of_a_newcomer_are_left_out_until_its_charter_comes() {
         frame
     };
     let mut heard = Heard::default();
-    let reader = Node::with_charter(0, old);
+    let reader = Node::with_config(0, bare(0, charter(3)));
     let received = heard.open(reader.replica.trust(), frame(&[&newcomer, &known], 0)).expect("the rest is good");
     assert_eq!((received.logs.len(), received.entries.len()), (1, 1), "the known member's entry is not held up");
     assert!(received.left_out.is_some());
-    let reader = Node::with_charter(0, new);
+    let reader = Node::with_config(0, bare(0, new));
     let received = heard.open(reader.replica.trust(), frame(&[&newcomer], 1)).expect("now it is known");
     assert_eq!((received.logs.len(), received.entries.len(), received.left_out), (1, 1, None));
 }

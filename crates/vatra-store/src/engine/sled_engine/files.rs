@@ -84,9 +84,9 @@ pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<(sled::Db
     Ok((database, files))
 }
 
-/// Waits until nobody holds the lock that sled takes and does not wait for itself, as far as that can be seen. Other processes are kept out by
-/// the directory's own lock, so only what is left of an earlier sled of this process can hold it. After
-/// [`LOCK_TRIES_MAX`], and of a file that cannot be tried, it is sled's to say what is wrong.
+/// Waits until nobody holds the lock that sled takes and does not wait for itself, as far as that can be seen. Other
+/// processes are kept out by the directory's own lock, so only what is left of an earlier sled of this process can hold
+/// it. After [`LOCK_TRIES_MAX`], and of a file that cannot be tried, it is sled's to say what is wrong.
 fn await_lock(log: &Path, mut rest: impl FnMut()) {
     for _ in 0..LOCK_TRIES_MAX {
         // A new handle each time: the lock goes with it, whatever became of the file.
