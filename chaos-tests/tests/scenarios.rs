@@ -145,6 +145,7 @@ library!(
     revoked_key_passes "revoked-key",
     stolen_key_passes "stolen-key",
     hostile_hollow_passes "hostile-hollow",
+    hostile_claims_passes "hostile-claims",
     hostile_lies_passes "hostile-lies",
     hostile_equivocates_passes "hostile-equivocates",
     hostile_flood_passes "hostile-flood",

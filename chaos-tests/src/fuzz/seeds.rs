@@ -31,7 +31,7 @@ pub(super) fn node() -> Secret {
 }
 
 pub(super) fn log() -> LogId {
-    LogId::derive(&node().node_key(), LIFE, &AudienceId::FEDERATION)
+    LogId::derive(member(), &node().node_key(), LIFE, &AudienceId::FEDERATION)
 }
 
 pub(super) fn certificate() -> SignedCertificate {

@@ -36,6 +36,7 @@ library!(
     "revoked-key",
     "stolen-key",
     "hostile-hollow",
+    "hostile-claims",
     "hostile-lies",
     "hostile-equivocates",
     "hostile-flood",

@@ -65,13 +65,15 @@ pub enum Act {
     StaleBeacons,
     /// Certificates that nobody entitled signed (T1, T15).
     WrongCertificates,
+    /// It certifies others' nodes as its member's, passes their logs on as its own and their beacons not at all (T1, T13).
+    ClaimNodes,
     /// It signs on, whether it may or not (T15).
     WriteOn,
 }
 
 impl Act {
     /// All acts.
-    pub const ALL: [Act; 21] = [
+    pub const ALL: [Act; 22] = [
         Act::Equivocate,
         Act::ForkChain,
         Act::Malformed,
@@ -92,6 +94,7 @@ impl Act {
         Act::HollowOut,
         Act::StaleBeacons,
         Act::WrongCertificates,
+        Act::ClaimNodes,
         Act::WriteOn,
     ];
 
@@ -119,6 +122,7 @@ impl Act {
             Act::HollowOut => "hollow_out",
             Act::StaleBeacons => "stale_beacons",
             Act::WrongCertificates => "wrong_certificates",
+            Act::ClaimNodes => "claim_nodes",
             Act::WriteOn => "write_on",
         }
     }
@@ -158,6 +162,10 @@ pub struct Hostile {
     count: u64,
     /// The last entry of the chain that it makes by hand.
     last: Option<Arc<CheckedEntry>>,
+}
+
+fn is_of_another(beacon: &SignedBeacon, secret: &Secret) -> bool {
+    beacon.beacon().is_ok_and(|beacon| beacon.node != secret.node_key())
 }
 
 impl World {
@@ -211,6 +219,7 @@ impl World {
                 self.tally.bite(Act::StaleBeacons.name());
                 Message::Beacon(hostile.old_beacon.get_or_insert(signed).clone())
             }
+            Message::Beacon(signed) if has(Act::ClaimNodes) && is_of_another(&signed, &hostile.secret) => return None,
             Message::Frontier(mut digest) if has(Act::ClaimNothing) => {
                 self.tally.bite(Act::ClaimNothing.name());
                 digest.heads.clear();
@@ -283,6 +292,7 @@ impl World {
             Act::Flood => self.flood(node, hostile),
             Act::WriteOthers => self.write_others(node, hostile),
             Act::WrongCertificates => self.send_wrong_certificates(node, hostile),
+            Act::ClaimNodes => return self.claim_nodes(node),
             Act::WriteOn => self.write_on(node, hostile),
             // These only rewrite or swallow what the replica says.
             Act::ClaimNothing | Act::NeverAnswer | Act::Withhold | Act::HollowOut | Act::StaleBeacons => return,

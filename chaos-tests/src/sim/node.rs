@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::Charter;
 use vatra_model::wire::{FRAME_ENTRIES_BYTES, Message, PROTOCOL_VERSION, SignedPulse, Want};
 use vatra_model::{CheckedEntry, EntryHash, Hlc, Incarnation, LogId, MonoMs, NodeKey, Secret, SignatureBytes, WallMs};
@@ -134,7 +135,13 @@ impl Node {
     ///
     /// # Panics
     /// If the core cannot be made from the disk: a node that does not start is a failure of the run.
-    pub(crate) fn start(&mut self, world_us: u64, setup: &Setup, sites: &[Site], readings: &mut Readings) {
+    pub(crate) fn start(
+        &mut self,
+        world_us: u64,
+        setup: &Setup,
+        certificates: Vec<SignedCertificate>,
+        readings: &mut Readings,
+    ) {
         let seed = setup.seed;
         self.run += 1;
         let name = format!("{} run {}", self.site.key, self.run);
@@ -152,7 +159,7 @@ impl Node {
             secret: Secret::from_seed(&self.site.secret).with_scheme(setup.scheme()),
             certificate: self.site.certificate.clone(),
             charter,
-            certificates: sites.iter().map(|site| site.certificate.clone()).collect(),
+            certificates,
             software: "simulated".into(),
             protocol: self.protocol,
             seed: chance::bytes(seed, &format!("{name} core")),

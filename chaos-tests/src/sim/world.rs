@@ -135,7 +135,6 @@ pub struct World {
     pub ledger: Places<BTreeSet<EntryHash>>,
     /// What the invariants remember.
     pub watch: Watch,
-    pub(crate) sites: Vec<Site>,
     /// Nodes that share a key.
     pub(crate) twins: BTreeMap<NodeKey, Vec<usize>>,
     /// Nodes that hold a valid key and do as they like.
@@ -211,7 +210,6 @@ impl World {
             ledger: Places::default(),
             federation,
             nodes,
-            sites,
             setup,
         };
         for (a, b) in world.pairs() {

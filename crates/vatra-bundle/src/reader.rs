@@ -267,7 +267,7 @@ impl<R: Read> BundleReader<R> {
         let signed =
             SignedCertificate::decode(&descriptor.certificate).map_err(|error| malformed(error.to_string()))?;
         let certificate = signed.certificate().clone();
-        let id = LogId::derive(&certificate.key, descriptor.incarnation, &descriptor.audience);
+        let id = certificate.log(descriptor.incarnation, &descriptor.audience);
         let refused = |source: AdmitError| ReadError::Origin { log: id, source };
         self.in_force.admit_log(&signed).map_err(refused)?;
         let public = Public::new(&certificate.key.0).map_err(|error| malformed(error.to_string()))?;

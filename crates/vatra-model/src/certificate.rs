@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::cbor;
 use crate::change::ChangeError;
-use crate::ids::{MemberCode, NodeKey, RootKey};
+use crate::ids::{AudienceId, Incarnation, LogId, MemberCode, NodeKey, RootKey};
 use crate::keys::{LABEL_CERTIFICATE, Public, Secret, SignatureBytes, VerifyError};
 use crate::time::WallMs;
 
@@ -101,6 +101,12 @@ impl NodeCertificate {
         let body = self.encode_body();
         let signature = root.sign(LABEL_CERTIFICATE, &body);
         Ok(SignedCertificate { certificate: self, body, signature })
+    }
+
+    /// The log of one life of this node, for one audience.
+    #[must_use]
+    pub fn log(&self, incarnation: Incarnation, audience: &AudienceId) -> LogId {
+        LogId::derive(self.member, &self.key, incarnation, audience)
     }
 
     fn encode_body(&self) -> Vec<u8> {

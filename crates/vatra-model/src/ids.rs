@@ -137,7 +137,7 @@ byte_id!(
     RootKey, 32, "a root key"
 );
 byte_id!(
-    /// Names a log: the entries of one (origin, incarnation, audience). See [`LogId::derive`].
+    /// Names a log: the entries of one (member, origin, incarnation, audience). See [`LogId::derive`].
     LogId, 16, "a log id"
 );
 byte_id!(
@@ -190,10 +190,14 @@ pub(crate) fn digest16(label: &str, parts: &[&[u8]]) -> [u8; 16] {
 }
 
 impl LogId {
-    /// `SHA-256("vatra log v1" || origin || incarnation as u64 LE || audience)[..16]`.
+    /// `SHA-256("vatra log v2" || member code padded || origin || incarnation as u64 LE || audience)[..16]`.
+    ///
+    /// The member is a part of it, as a node signs this id with each entry and says by that whose node it is: a
+    /// certificate shows the consent of its member only.
     #[must_use]
-    pub fn derive(origin: &NodeKey, incarnation: Incarnation, audience: &AudienceId) -> LogId {
-        LogId(digest16("vatra log v1", &[&origin.0, &incarnation.0.to_le_bytes(), &audience.0]))
+    pub fn derive(member: MemberCode, origin: &NodeKey, incarnation: Incarnation, audience: &AudienceId) -> LogId {
+        let parts = [&member.padded()[..], &origin.0, &incarnation.0.to_le_bytes(), &audience.0];
+        LogId(digest16("vatra log v2", &parts))
     }
 }
 
@@ -339,7 +343,7 @@ mod tests {
 
     #[test]
     fn log_id_is_golden() {
-        let id = LogId::derive(&NodeKey([1; 32]), Incarnation(2), &AudienceId::FEDERATION);
-        assert_eq!(id.to_string(), "9195a2d4deab4746313bffe651f98134");
+        let id = LogId::derive("UA".parse().unwrap(), &NodeKey([1; 32]), Incarnation(2), &AudienceId::FEDERATION);
+        assert_eq!(id.to_string(), "090c579599fee88d14aee59713ef7f72");
     }
 }

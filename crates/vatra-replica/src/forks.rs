@@ -252,9 +252,9 @@ impl Replica {
 
     pub(crate) fn take_proof(&mut self, proof: ForkProof, effects: &mut Vec<Effect>) -> Result<(), Reject> {
         // Signatures are checked only of what would be news.
-        let key = vatra_model::certificate::SignedCertificate::decode(&proof.log.certificate);
-        let key = key.map_err(vatra_model::charter::AdmitError::Certificate)?.certificate().key;
-        let log = LogId::derive(&key, proof.log.incarnation, &proof.log.audience);
+        let signed = vatra_model::certificate::SignedCertificate::decode(&proof.log.certificate)
+            .map_err(vatra_model::charter::AdmitError::Certificate)?;
+        let log = signed.certificate().log(proof.log.incarnation, &proof.log.audience);
         let place = proof.place(log).map_err(|source| Reject::Fork { log, source })?;
         if self.logs.get(&log).is_some_and(|state| state.end() <= place) {
             return Ok(());

@@ -25,19 +25,12 @@ impl Replica {
     ) {
         let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
         for log in logs {
-            let (id, owner) = (log.id, log.certificate.member);
-            if self.trust.member(&log.certificate.key).is_some_and(|member| member != owner) {
-                let detail = format!("{owner} gives the node of log {id}, which is another member's, to itself");
-                effects.push(reject(Reject::Malformed { what: "log descriptor", detail }));
-                continue;
-            }
-            if let Ok(certificate) = SignedCertificate::decode(&log.descriptor.certificate)
-                && self.trust.learn(&certificate) == Ok(true)
-            {
-                effects.push(Effect::TrustChanged);
-            }
+            let (id, certificate) = (log.id, log.descriptor.certificate.clone());
             if let Err(refused) = self.describe(log) {
                 effects.push(reject(refused));
+            }
+            if self.has_written(&id) && self.learn_from(&certificate) {
+                effects.push(Effect::TrustChanged);
             }
         }
         if !self.takes_writes() {
@@ -104,6 +97,9 @@ impl Replica {
         if matches!(came, Came::Pushed(_)) && height(&self.logs) > before {
             self.logs.note_growth(&header.log, now.mono);
         }
+        if before == 0 && self.learn_writer(&header.log) {
+            effects.push(Effect::TrustChanged);
+        }
         match accepted {
             Accepted::New | Accepted::Stray => {
                 if header.log == self.own_log {
@@ -119,6 +115,23 @@ impl Replica {
         }
         self.look_into(&header.log);
         Ok(accepted)
+    }
+
+    /// Learns the node that writes a log, once it has written there. Before that somebody may have certified it without
+    /// asking; its entries name the log, and with that its member. `true` if this was news.
+    pub(crate) fn learn_writer(&mut self, log: &LogId) -> bool {
+        let Some(state) = self.logs.get(log) else { return false };
+        let certificate = state.checked.descriptor.certificate.clone();
+        self.has_written(log) && self.learn_from(&certificate)
+    }
+
+    fn has_written(&self, log: &LogId) -> bool {
+        self.logs.get(log).is_some_and(|state| state.accepted().height > 0)
+    }
+
+    fn learn_from(&mut self, certificate: &[u8]) -> bool {
+        let certificate = SignedCertificate::decode(certificate);
+        certificate.is_ok_and(|certificate| self.trust.learn_from_itself(&certificate) == Ok(true))
     }
 
     /// Takes a height that a peer announced. `own` heights above ours mean that this store was put back.

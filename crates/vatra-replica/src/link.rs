@@ -131,8 +131,7 @@ impl Heard {
 
     fn hear(&mut self, trust: &Trust, descriptor: LogDescriptor, received: &mut Received) -> Result<(), Reject> {
         let certificate = SignedCertificate::decode(&descriptor.certificate).map_err(AdmitError::Certificate)?;
-        let key = certificate.certificate().key;
-        let id = LogId::derive(&key, descriptor.incarnation, &descriptor.audience);
+        let id = certificate.certificate().log(descriptor.incarnation, &descriptor.audience);
         let known = self.logs.contains_key(&id) || self.doubtful.contains_key(&id);
         if !known && self.logs.len() + self.doubtful.len() >= LOGS_MAX {
             return Err(Reject::Full { what: "logs of a link", limit: LOGS_MAX });

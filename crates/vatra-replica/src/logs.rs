@@ -247,21 +247,21 @@ impl Logs {
 
     /// Adds a log if it is new. Others' logs leave room for those of `me`, so that nobody can mute a node by
     /// writing many.
-    pub(crate) fn describe(&mut self, checked: CheckedLog, me: &NodeKey) -> Result<(), Reject> {
+    pub(crate) fn describe(&mut self, checked: CheckedLog, me: (MemberCode, NodeKey)) -> Result<(), Reject> {
         if self.logs.contains_key(&checked.id) {
             return Ok(());
         }
-        let (node, member) = (checked.certificate.key, checked.certificate.member);
-        let limit = if node == *me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
+        let owner = (checked.certificate.member, checked.certificate.key);
+        let limit = if owner == me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
         if self.logs.len() >= limit {
             return Err(Reject::Full { what: "logs", limit });
         }
         // Lives of one node, or nodes of one member, leave room for those of others.
         let count = |is_counted: &dyn Fn(&LogState) -> bool| self.logs.values().filter(|log| is_counted(log)).count();
-        if count(&|log| log.origin() == node) >= NODE_LOGS_MAX {
+        if count(&|log| (log.member(), log.origin()) == owner) >= NODE_LOGS_MAX {
             return Err(Reject::Full { what: "logs of one node", limit: NODE_LOGS_MAX });
         }
-        if node != *me && count(&|log| log.member() == member) >= MEMBER_LOGS_MAX {
+        if owner != me && count(&|log| log.member() == owner.0) >= MEMBER_LOGS_MAX {
             return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
         }
         self.touched.insert(checked.id);

@@ -7,7 +7,7 @@ use vatra_model::wire::LogDescriptor;
 use vatra_model::{AudienceId, Change, Class, Entry, EntryDraft, Incarnation, LogId, Realm, Seq};
 
 use crate::input::{Effect, Event, NewLife, Now};
-use crate::logs::Accepted;
+use crate::logs::{Accepted, LogState};
 use crate::replica::{Came, Kept, Replica, Staged};
 
 /// Changes of one `flash` entry: few, so that an urgent alert never waits for the signing, checking and
@@ -202,7 +202,8 @@ impl Replica {
     /// The log of this node's life before, as far as it is held: the one of its logs with the latest entry 0
     /// is not known here, so the longest is named.
     fn previous_log(&self) -> Option<PreviousLog> {
-        let mine = self.logs.iter().filter(|(log, state)| **log != self.own_log && state.origin() == self.me);
+        let is_mine = |state: &LogState| (state.member(), state.origin()) == (self.member, self.me);
+        let mine = self.logs.iter().filter(|(log, state)| **log != self.own_log && is_mine(state));
         let (log, state) = mine.max_by_key(|(log, state)| (state.accepted().height, **log))?;
         let head = state.accepted();
         Some(PreviousLog { log: *log, height: Seq(head.height), head: head.head })
@@ -218,7 +219,7 @@ impl Replica {
     pub(crate) fn open_incarnation(&mut self, why: NewLife, effects: &mut Vec<Effect>) {
         self.incarnation = Incarnation(self.chance.next_u64());
         self.opened = self.hlc.wall().max(vatra_model::WallMs(self.opened.0 + 1));
-        self.own_log = LogId::derive(&self.me, self.incarnation, &AudienceId::FEDERATION);
+        self.own_log = LogId::derive(self.member, &self.me, self.incarnation, &AudienceId::FEDERATION);
         self.new_incarnation = Some(why);
         self.is_unconfirmed = false;
         effects.push(Effect::Event(Event::NewIncarnation { incarnation: self.incarnation, why }));

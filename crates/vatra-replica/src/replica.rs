@@ -187,17 +187,18 @@ impl Replica {
     /// cannot be read.
     pub fn new(config: ReplicaConfig, restored: Restored, now: Now) -> Result<Replica, Reject> {
         let mut trust = Trust::new(config.charter).with_scheme(config.secret.scheme());
-        trust.learn(&config.certificate)?;
+        trust.learn_from_itself(&config.certificate)?;
         for certificate in &config.certificates {
             // One that the charter no longer admits is simply not trusted.
             let _ = trust.learn(certificate);
         }
         let me = config.secret.node_key();
+        let member = config.certificate.certificate().member;
         let mut chance = Seeded::new(config.seed);
         let next_request = u32::try_from(chance.below(u64::from(u32::MAX))).unwrap_or(0).max(1);
         let mut replica = Replica {
             me,
-            member: config.certificate.certificate().member,
+            member,
             secret: config.secret,
             certificate: config.certificate,
             software: config.software,
@@ -209,7 +210,7 @@ impl Replica {
             opened: restored.opened,
             boot: restored.boot,
             hlc: restored.hlc,
-            own_log: LogId::derive(&me, restored.incarnation, &AudienceId::FEDERATION),
+            own_log: LogId::derive(member, &me, restored.incarnation, &AudienceId::FEDERATION),
             logs: Logs::default(),
             outbox: Outbox::default(),
             staged: Vec::new(),
@@ -251,10 +252,6 @@ impl Replica {
     pub(crate) fn restore_logs(&mut self, logs: Vec<RestoredLog>) -> Result<(), Reject> {
         for log in logs {
             let checked = self.trust.check_log(log.row.descriptor)?;
-            if let Ok(certificate) = SignedCertificate::decode(&checked.descriptor.certificate) {
-                // A revoked or departed origin keeps its log but is not admitted again.
-                let _ = self.trust.learn(&certificate);
-            }
             let id = checked.id;
             let fork = match log.fork {
                 Some(proof) => {
@@ -264,6 +261,8 @@ impl Replica {
                 None => None,
             };
             self.logs.restore(checked, log.row.head, log.ahead, fork);
+            // A revoked or departed origin keeps its log but is not admitted again.
+            self.learn_writer(&id);
             self.end_log(&id);
             self.look_into(&id);
         }
@@ -316,7 +315,7 @@ impl Replica {
             return effects.push(Effect::Event(Event::Rejected { peer: Some(peer), reject }));
         }
         if let Some(certificate) = &checked.certificate
-            && self.trust.learn(certificate) == Ok(true)
+            && self.trust.learn_from_itself(certificate) == Ok(true)
         {
             effects.push(Effect::TrustChanged);
         }

@@ -16,7 +16,7 @@ impl Replica {
     /// Takes a log in, and ends it if its key is revoked.
     pub(crate) fn describe(&mut self, log: CheckedLog) -> Result<(), Reject> {
         let id = log.id;
-        self.logs.describe(log, &self.me)?;
+        self.logs.describe(log, (self.member, self.me))?;
         self.end_log(&id);
         Ok(())
     }

@@ -151,7 +151,7 @@ impl Replica {
         if certificate.certificate().key != peer {
             return Err(Reject::Malformed { what: "hello", detail: "it brings another node's certificate".into() });
         }
-        if self.trust.learn(&certificate)? {
+        if self.trust.learn_from_itself(&certificate)? {
             effects.push(Effect::TrustChanged);
         }
         let frontier = self.frontier();
@@ -212,8 +212,9 @@ impl Replica {
         let epoch = theirs.current().epoch;
         self.trust.install(theirs);
         // Ours was forgotten if an epoch named our member no more, and this one does again.
-        for certificate in std::iter::once(&self.certificate).chain(&self.configured) {
-            // One that the charter still does not admit is simply not trusted.
+        // Those that the charter still does not admit are simply not trusted.
+        let _ = self.trust.learn_from_itself(&self.certificate);
+        for certificate in &self.configured {
             let _ = self.trust.learn(certificate);
         }
         let trust = &self.trust;

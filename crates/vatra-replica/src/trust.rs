@@ -28,6 +28,8 @@ struct KnownNode {
     signed: SignedCertificate,
     public: Public,
     role: MemberRole,
+    /// The node itself has shown the certificate, or signs what it writes for this member.
+    has_agreed: bool,
 }
 
 /// A log whose descriptor was checked against the charter.
@@ -79,23 +81,48 @@ impl Trust {
         &self.charter
     }
 
-    /// Remembers an admitted node; `true` if it was new or its certificate newer. A certificate shows nobody's consent
-    /// but its member's, so one that gives a known node to another member changes nothing.
+    /// Remembers the node of a certificate that somebody else than this node gave, such as an operator; `true` if it
+    /// was new or its certificate newer. A certificate shows nobody's consent but its member's, so one that gives a
+    /// known node to another member changes nothing.
     ///
     /// # Errors
     /// [`AdmitError`] if the charter does not admit it.
     pub fn learn(&mut self, signed: &SignedCertificate) -> Result<bool, AdmitError> {
-        let key = signed.certificate().key;
-        if self.nodes.get(&key).is_some_and(|known| known.signed == *signed) {
+        self.remember(signed, false)
+    }
+
+    /// The same of a certificate that the node itself has shown, or under which it writes. Where somebody else had
+    /// given it to another member, that counts no more; the first member that it agreed to stays its own.
+    ///
+    /// # Errors
+    /// [`AdmitError`] if the charter does not admit it.
+    pub fn learn_from_itself(&mut self, signed: &SignedCertificate) -> Result<bool, AdmitError> {
+        self.remember(signed, true)
+    }
+
+    fn remember(&mut self, signed: &SignedCertificate, has_agreed: bool) -> Result<bool, AdmitError> {
+        let (key, given) = (signed.certificate().key, signed.certificate());
+        if let Some(known) = self.nodes.get_mut(&key)
+            && known.signed == *signed
+        {
+            known.has_agreed |= has_agreed;
             return Ok(false);
         }
         let role = self.charter.admit(signed)?;
-        let newer = |known: &KnownNode| {
-            let (known, given) = (known.signed.certificate(), signed.certificate());
-            known.member == given.member && known.serial < given.serial
+        let known = self.nodes.get_mut(&key);
+        let is_same_member = known.as_ref().is_some_and(|known| known.signed.certificate().member == given.member);
+        let has_agreed = match known {
+            Some(known) if is_same_member => {
+                known.has_agreed |= has_agreed;
+                if known.signed.certificate().serial >= given.serial {
+                    return Ok(false);
+                }
+                known.has_agreed
+            }
+            Some(known) if known.has_agreed || !has_agreed => return Ok(false),
+            _ => has_agreed,
         };
-        let known = self.nodes.get(&key);
-        if known.is_some_and(|known| !newer(known)) || (known.is_none() && !self.has_room(signed)) {
+        if !is_same_member && !self.has_room(signed) {
             return Ok(false);
         }
         let public = self.public(&key).map_err(|source| {
@@ -104,7 +131,7 @@ impl Trust {
                 source,
             })
         })?;
-        self.nodes.insert(key, KnownNode { signed: signed.clone(), public, role });
+        self.nodes.insert(key, KnownNode { signed: signed.clone(), public, role, has_agreed });
         Ok(true)
     }
 
@@ -176,7 +203,7 @@ impl Trust {
                 (role, self.public(&certificate.key).map_err(malformed)?)
             }
         };
-        let id = LogId::derive(&certificate.key, descriptor.incarnation, &descriptor.audience);
+        let id = certificate.log(descriptor.incarnation, &descriptor.audience);
         if descriptor.realm != Realm::OPS || descriptor.audience != AudienceId::FEDERATION {
             return Err(Reject::ForeignLog(id));
         }

@@ -12,7 +12,10 @@ use crate::durable_file;
 use crate::engine::{EngineError, EngineKind};
 
 /// The format that this version writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest format that this version reads. Logs of format 1 do not name their member, and only their writers could
+/// sign them anew; no release wrote it.
+pub const FORMAT_VERSION_MIN: u32 = 2;
 
 const TITLE: &str = "vatra store format";
 const FORMAT_BYTES_MAX: u64 = 4096;
@@ -21,8 +24,8 @@ const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
 /// Takes a store from one format to the next, in place.
 type MigrationStep = fn(&Path) -> io::Result<()>;
 
-/// The step at index `i` takes a store from format `i + 1` to `i + 2`.
-const MIGRATIONS: [MigrationStep; FORMAT_VERSION as usize - 1] = [];
+/// The step at index `i` takes a store from format `FORMAT_VERSION_MIN + i` to the next.
+const MIGRATIONS: [MigrationStep; (FORMAT_VERSION - FORMAT_VERSION_MIN) as usize] = [];
 
 /// A store could not be opened. What is on disk is unchanged.
 #[derive(Debug, Error)]
@@ -58,6 +61,20 @@ pub enum OpenError {
         found: u32,
         /// The newest format that this version reads.
         supported: u32,
+    },
+    /// An older version of this program wrote the store, in a form that cannot be brought up to date. Start empty.
+    #[error(
+        "the store {} has format {found}, whose entries cannot be brought up to date, and this version reads formats \
+         from {oldest}: move the directory away to start empty; peers send what they hold",
+        dir.display()
+    )]
+    OlderFormat {
+        /// The store.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The oldest format that this version reads.
+        oldest: u32,
     },
     /// The file `FORMAT` is not one of ours, or is missing beside an engine's file.
     #[error("{} is not a store's format file: {why}", path.display())]
@@ -166,6 +183,13 @@ impl StoreDirectory {
                 supported: FORMAT_VERSION,
             });
         }
+        if found.version < FORMAT_VERSION_MIN {
+            return Err(OpenError::OlderFormat {
+                dir: dir.to_path_buf(),
+                found: found.version,
+                oldest: FORMAT_VERSION_MIN,
+            });
+        }
         if found.engine != wanted {
             return Err(OpenError::OtherEngine { dir: dir.to_path_buf(), found: found.engine, wanted });
         }
@@ -179,7 +203,7 @@ impl StoreDirectory {
             _ => {}
         }
         if found.is_complete {
-            migrate(dir, found, &MIGRATIONS)?;
+            migrate(dir, found, FORMAT_VERSION_MIN, &MIGRATIONS)?;
         }
         Ok(directory)
     }
@@ -328,11 +352,11 @@ fn write_format(dir: &Path, format: &Format) -> Result<(), OpenError> {
     durable_file::replace(&path, text.as_bytes()).map_err(io_error(&path, "written"))
 }
 
-/// Brings a store of an older format up to date, one durable step after another.
-fn migrate(dir: &Path, found: Format, steps: &[MigrationStep]) -> Result<(), OpenError> {
-    for (done, step) in steps.iter().enumerate().skip(found.version as usize - 1) {
+/// Brings a store of an older format up to date, one durable step after another; the first is from format `oldest`.
+fn migrate(dir: &Path, found: Format, oldest: u32, steps: &[MigrationStep]) -> Result<(), OpenError> {
+    for (from, step) in (oldest..).zip(steps).skip_while(|(from, _)| *from < found.version) {
         step(dir).map_err(io_error(dir, "migrated to the next format"))?;
-        let version = u32::try_from(done + 2).expect("there are few formats");
+        let version = from + 1;
         tracing::info!(version, "migrated the store");
         write_format(dir, &Format { version, ..found })?;
     }

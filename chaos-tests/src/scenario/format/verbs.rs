@@ -184,6 +184,7 @@ pub const ACTS: &[&str] = &[
     "hollow_out",
     "stale_beacons",
     "wrong_certificates",
+    "claim_nodes",
     "write_on",
 ];
 /// What may happen to a bundle on its way.

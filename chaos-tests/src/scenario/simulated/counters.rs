@@ -80,6 +80,7 @@ pub const COUNTERS: &[Counter] = &[
     bites!("hollow_out", "others' entries that a hostile member passed on without their changes"),
     bites!("stale_beacons", "times that a hostile member did this"),
     bites!("wrong_certificates", "times that a hostile member did this"),
+    bites!("claim_nodes", "logs of others that a hostile member described as its own"),
     bites!("write_on", "times that a hostile member did this"),
     own!("restored_disks", "stores that were put back to an older copy"),
     own!("wiped_disks", "stores that were emptied"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vatra_model::certificate::SignedCertificate;
 use vatra_model::entry::Slot;
 use vatra_model::keys::LABEL_ENTRY;
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message, Run, RunEntry, WireSlot};
@@ -10,7 +11,7 @@ use vatra_model::{
     SectionId, Seq,
 };
 
-use super::{FLOOD_ENTRIES, Hostile};
+use super::{Act, FLOOD_ENTRIES, Hostile};
 use crate::sim::network::CONTROL;
 use crate::sim::workload;
 use crate::sim::world::World;
@@ -220,6 +221,36 @@ impl World {
         let entry = self.sign_by_hand(hostile, &place, changes);
         hostile.last = Some(entry.clone());
         self.send_to_all(node, &[entry]);
+    }
+
+    /// All logs that it holds, described as its own member's.
+    pub(super) fn claim_nodes(&mut self, node: usize) {
+        let rows = self.nodes[node].disk.durable().logs.values();
+        let mut frame =
+            EntriesFrame { request: None, logs: rows.map(|row| row.descriptor.clone()).collect(), runs: vec![] };
+        self.claim(node, &mut frame);
+        for peer in self.peers_of(node) {
+            self.send_by_hand(node, peer, lane_of(Class::Bulk), Message::Entries(frame.clone()));
+        }
+    }
+
+    /// Others' logs in a frame become its own member's.
+    fn claim(&mut self, node: usize, frame: &mut EntriesFrame) {
+        let (member, own) = (self.nodes[node].site.member, self.nodes[node].key());
+        for descriptor in &mut frame.logs {
+            let signed = SignedCertificate::decode(&descriptor.certificate).expect("its replica has checked it");
+            if signed.certificate().key != own {
+                descriptor.certificate = self.federation.claim(member, signed.certificate()).encode().into();
+                self.tally.bite(Act::ClaimNodes.name());
+            }
+        }
+    }
+
+    /// A hostile node passes others' logs on as its own member's.
+    pub(crate) fn rename_owners(&mut self, node: usize, frame: &mut EntriesFrame) {
+        if self.hostile.get(&node).is_some_and(|hostile| hostile.acts.contains(&Act::ClaimNodes)) {
+            self.claim(node, frame);
+        }
     }
 
     /// Entries past the limits, signed like good ones.

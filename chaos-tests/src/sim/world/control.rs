@@ -157,7 +157,9 @@ impl World {
         }
         self.history.note(self.now_us, node, b"start");
         self.drop_damaged(node);
-        self.nodes[node].start(self.now_us, &self.setup, &self.sites, &mut self.readings);
+        // Operators put the certificates of those beside the configuration that a node links with.
+        let linked = self.peers_of(node).into_iter().map(|peer| self.nodes[peer].site.certificate.clone()).collect();
+        self.nodes[node].start(self.now_us, &self.setup, linked, &mut self.readings);
         self.resume_subscriber(node);
         self.check_start(node);
         self.violations.extend(checks::acknowledged::at_start(node, &self.nodes[node]));

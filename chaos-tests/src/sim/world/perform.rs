@@ -275,6 +275,7 @@ impl World {
             after
         });
         self.hollow_out(index, &mut frame);
+        self.rename_owners(index, &mut frame);
         let frame = self.encode(Message::Entries(frame));
         if !self.send_frame(index, to, lane, frame) {
             return false;

@@ -130,9 +130,9 @@ impl World {
             return;
         }
         self.tally.bite_times("flips_found", still.len() as u64);
-        let key = self.nodes[node].key();
+        let certificate = self.nodes[node].site.certificate.certificate().clone();
         let life = self.nodes[node].disk.durable().life;
-        let own = life.map(|life| LogId::derive(&key, life.incarnation, &vatra_model::AudienceId::FEDERATION));
+        let own = life.map(|life| certificate.log(life.incarnation, &vatra_model::AudienceId::FEDERATION));
         let mut image = self.nodes[node].disk.backup();
         image.entries.retain(|place| !still.contains(&place));
         // What others hold must come back; what nobody else held is gone with its row.

@@ -94,7 +94,7 @@ pub(crate) fn descriptor(member: u8) -> LogDescriptor {
 }
 
 pub(crate) fn log_of(member: u8) -> LogId {
-    LogId::derive(&node(member).node_key(), Incarnation(7), &AudienceId::FEDERATION)
+    LogId::derive(code(member), &node(member).node_key(), Incarnation(7), &AudienceId::FEDERATION)
 }
 
 /// A log of a member with these changes, one entry each.

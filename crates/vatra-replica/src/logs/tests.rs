@@ -31,7 +31,7 @@ fn checked_log() -> CheckedLog {
         realm: Realm::OPS,
     };
     CheckedLog {
-        id: LogId::derive(&key, Incarnation(1), &AudienceId::FEDERATION),
+        id: LogId::derive(certificate.member, &key, Incarnation(1), &AudienceId::FEDERATION),
         descriptor,
         certificate,
         role: MemberRole::Member,
@@ -129,7 +129,7 @@ fn no_more_than_the_bound_is_held_beyond_a_gap() {
 fn only_what_was_written_is_durable() {
     let chain = chain(5, "a");
     let (mut logs, log) = (Logs::default(), checked_log().id);
-    logs.describe(checked_log(), &NodeKey([9; 32])).expect("room");
+    logs.describe(checked_log(), (checked_log().certificate.member, NodeKey([9; 32]))).expect("room");
     let offer = |logs: &mut Logs, seqs: &[usize]| -> Vec<Arc<CheckedEntry>> {
         offered(logs.logs.get_mut(&log).expect("described"), &chain, seqs);
         seqs.iter().map(|seq| Arc::new(chain[*seq].clone())).collect()
@@ -155,14 +155,15 @@ fn others_logs_leave_room_for_our_own() {
     let numbered = |number: u64, key: NodeKey| {
         let mut checked = checked_log();
         checked.certificate.key = key;
-        checked.id = LogId::derive(&key, Incarnation(number), &AudienceId::FEDERATION);
+        checked.id = LogId::derive(checked.certificate.member, &key, Incarnation(number), &AudienceId::FEDERATION);
         checked
     };
-    let (me, other) = (NodeKey([1; 32]), NodeKey([2; 32]));
-    let taken = (0..).take_while(|number| logs.describe(numbered(*number, other), &me).is_ok()).count();
+    let (key, other) = (NodeKey([1; 32]), NodeKey([2; 32]));
+    let me = (checked_log().certificate.member, key);
+    let taken = (0..).take_while(|number| logs.describe(numbered(*number, other), me).is_ok()).count();
     assert_eq!(taken, NODE_LOGS_MAX, "one node's lives leave room for other nodes");
     let of_member = |number: u64| numbered(number, NodeKey([(number % 200) as u8 + 10; 32]));
-    let more = (0..).take_while(|number| logs.describe(of_member(*number), &me).is_ok()).count();
+    let more = (0..).take_while(|number| logs.describe(of_member(*number), me).is_ok()).count();
     assert_eq!(taken + more, MEMBER_LOGS_MAX, "one member's nodes leave room for other members");
     let of_others = |number: u64| {
         let mut checked = of_member(number);
@@ -171,9 +172,9 @@ fn others_logs_leave_room_for_our_own() {
         checked.id.0[..8].copy_from_slice(&number.to_le_bytes());
         checked
     };
-    let rest = (0..).take_while(|number| logs.describe(of_others(*number), &me).is_ok()).count();
+    let rest = (0..).take_while(|number| logs.describe(of_others(*number), me).is_ok()).count();
     assert_eq!(taken + more + rest, LOGS_MAX - OWN_LOGS_RESERVED);
-    assert_eq!(logs.describe(numbered(1 << 40, me), &me), Ok(()));
+    assert_eq!(logs.describe(numbered(1 << 40, key), me), Ok(()));
 }
 
 proptest! {

@@ -15,7 +15,7 @@ use crate::support::*;
 pub(crate) const LIAR: u8 = 9;
 
 pub(crate) fn log() -> LogId {
-    LogId::derive(&key(LIAR), Incarnation(77), &AudienceId::FEDERATION)
+    LogId::derive(code(LIAR), &key(LIAR), Incarnation(77), &AudienceId::FEDERATION)
 }
 
 pub(crate) fn entry(seq: u64, prev: EntryHash, words: &str) -> CheckedEntry {

@@ -8,6 +8,11 @@ use crate::support::*;
 
 /// What a node says of its links: to whom, with which round trip in milliseconds.
 fn beacon(node: &Node, of: u8, links: &[(u8, u32)]) -> Input {
+    beacon_with(node, of, links, None)
+}
+
+/// The same, with the certificate that it brings.
+pub(crate) fn beacon_with(node: &Node, of: u8, links: &[(u8, u32)], certificate: Option<Vec<u8>>) -> Input {
     let link = |&(to, rtt_ms): &(u8, u32)| Neighbour { node: key(to), rtt_ms, cost: Cost::Wan as u8 };
     let beacon = Beacon {
         node: key(of),
@@ -22,7 +27,7 @@ fn beacon(node: &Node, of: u8, links: &[(u8, u32)]) -> Input {
         frontier_hash: Frontier::default().hash(),
         heights: vec![],
         complete: true,
-        certificate: None,
+        certificate: certificate.map(Into::into),
     };
     let signed = SignedBeacon::sign(&beacon, &secret(of));
     let checked = node.replica.trust().check_beacon(signed).expect("it is sound").expect("of a known node");

@@ -1,10 +1,12 @@
 //! Who may write and be linked: observers, revoked nodes, strangers, newcomers.
 
+use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{Charter, CharterEpoch, MemberRole, Revocation};
 use vatra_model::wire::{EntriesFrame, Message};
 use vatra_model::{Class, Frontier, Seq};
 use vatra_replica::{Effect, Event, Heard, Input, Reject, Told, Trust};
 
+use crate::spreading::beacon_with;
 use crate::support::*;
 
 #[test]
@@ -192,30 +194,90 @@ fn of_two_certificates_of_a_node_the_newer_counts_in_any_order() {
     }
 }
 
-/// A certificate needs no consent of the node that it names.
-#[test]
-fn nobody_takes_anothers_node_for_its_own() {
+/// A certificate of member 2, which needs no consent of the node that it names: member 1's.
+fn stolen() -> SignedCertificate {
     let mut stolen = certificate(1).certificate().clone();
     (stolen.member, stolen.serial) = (code(2), u64::MAX);
-    let stolen = stolen.sign(&root(2)).expect("good names");
-    let mut trust = Trust::new(charter(3));
-    assert_eq!((trust.learn(&certificate(1)), trust.learn(&stolen)), (Ok(true), Ok(false)));
-    assert_eq!(trust.member(&key(1)), Some(code(1)));
-    // The same as the descriptor of its log, which comes before its own.
+    stolen.sign(&root(2)).expect("good names")
+}
+
+#[test]
+fn whose_a_node_is_says_the_node_itself() {
+    let learning = |given: &[(bool, SignedCertificate)]| {
+        let mut trust = Trust::new(charter(3));
+        let learn = |(by_itself, certificate): &(bool, SignedCertificate)| {
+            if *by_itself { trust.learn_from_itself(certificate) } else { trust.learn(certificate) }
+        };
+        let news: Vec<_> = given.iter().map(learn).collect();
+        (news, trust.member(&key(1)))
+    };
+    let (own, stolen) = (certificate(1), stolen());
+    let cases = [
+        ([(false, own.clone()), (false, stolen.clone())], [true, false], 1),
+        ([(true, own.clone()), (false, stolen.clone())], [true, false], 1),
+        ([(false, stolen.clone()), (true, own.clone())], [true, true], 1),
+        ([(false, stolen.clone()), (false, own.clone())], [true, false], 2),
+        ([(true, stolen.clone()), (true, own.clone())], [true, false], 2),
+    ];
+    for (given, news, member) in cases {
+        let expected = (news.map(Ok).to_vec(), Some(code(member)));
+        assert_eq!(learning(&given), expected, "{given:?}");
+    }
+    // What was given by others first is its own word once it says the same.
+    let (news, member) = learning(&[(false, own.clone()), (true, own), (true, stolen)]);
+    assert_eq!((news, member), (vec![Ok(true), Ok(false), Ok(false)], Some(code(1))));
+}
+
+#[test]
+fn nobody_takes_anothers_node_for_its_own() {
     let mut writer = Node::with_charter(1, charter(3));
     writer.publish(Class::Routine, 2);
     let log = writer.replica.own_log();
-    let mut node = Node::with_charter(0, charter(3));
-    node.greet(2, &Frontier::default());
     let honest = writer.replica.descriptor(&log).expect("it has written").clone();
-    let forged = vatra_model::wire::LogDescriptor { certificate: stolen.encode().into(), ..honest };
-    let forged = node.replica.trust().check_log(forged).expect("its member has signed it");
-    let input = Input::Entries { peer: Some(key(2)), request: None, logs: vec![forged], entries: vec![] };
-    let told = events(&node.act([input]));
-    assert!(matches!(told[..], [Event::Rejected { reject: Reject::Malformed { .. }, .. }]), "{told:?}");
-    let entries = writer.sent(&node, 2, None, &[(log, 0), (log, 1)]);
-    node.act([entries]);
-    assert_eq!(node.height(log), 2, "it stays its own");
+    let forged = vatra_model::wire::LogDescriptor { certificate: stolen().encode().into(), ..honest };
+    for is_known in [false, true] {
+        let mut config = config(0, charter(3));
+        config.certificates.retain(|certificate| is_known || certificate.certificate().member != code(1));
+        let mut node = Node::with_config(0, config);
+        node.greet(2, &Frontier::default());
+        let forged = node.replica.trust().check_log(forged.clone()).expect("its member has signed it");
+        assert_ne!(forged.id, log, "a log is one of a member");
+        let input = Input::Entries { peer: Some(key(2)), request: None, logs: vec![forged.clone()], entries: vec![] };
+        node.act([input]);
+        assert_eq!(
+            node.replica.trust().member(&key(1)),
+            is_known.then(|| code(1)),
+            "a log without entries shows nothing"
+        );
+        let entries = writer.sent(&node, 2, None, &[(log, 0), (log, 1)]);
+        node.act([entries]);
+        assert_eq!((node.height(log), node.height(forged.id)), (2, 0));
+        let trust = node.replica.trust();
+        assert_eq!(trust.member(&key(1)), Some(code(1)), "its entries name its member");
+    }
+}
+
+/// An operator may have been given a certificate by a member whose node it is not.
+#[test]
+fn a_greeting_or_a_beacon_corrects_what_was_configured() {
+    let configured = || {
+        let mut config = config(0, charter(3));
+        config.certificates = vec![stolen()];
+        let node = Node::with_config(0, config);
+        assert_eq!(node.replica.trust().member(&key(1)), Some(code(2)));
+        node
+    };
+    let mut greeted = configured();
+    greeted.greet(1, &Frontier::default());
+    let mut told = configured();
+    told.greet(2, &Frontier::default());
+    let Input::Beacon { beacon, .. } = beacon_with(&told, 1, &[], Some(certificate(1).encode())) else {
+        unreachable!("it is a beacon")
+    };
+    told.act([Input::Beacon { peer: key(2), beacon }]);
+    for node in [greeted, told] {
+        assert_eq!(node.replica.trust().member(&key(1)), Some(code(1)));
+    }
 }
 
 #[test]

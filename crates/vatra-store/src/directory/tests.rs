@@ -15,11 +15,11 @@ fn a_new_directory_becomes_complete_and_opens_again() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("a/store");
     let mut directory = StoreDirectory::acquire(&dir, EngineKind::Redb).unwrap();
-    assert_eq!(format_of(&dir), "vatra store format 1\nengine redb\nstate creating\n");
+    assert_eq!(format_of(&dir), "vatra store format 2\nengine redb\nstate creating\n");
     fs::write(directory.data_path(), b"data").unwrap();
     directory.complete().unwrap();
     drop(directory);
-    assert_eq!(format_of(&dir), "vatra store format 1\nengine redb\nstate complete\n");
+    assert_eq!(format_of(&dir), "vatra store format 2\nengine redb\nstate complete\n");
     StoreDirectory::acquire(&dir, EngineKind::Redb).unwrap();
     assert_eq!(fs::read(dir.join("store.redb")).unwrap(), b"data");
 }
@@ -58,7 +58,18 @@ fn a_newer_format_is_refused_with_both_numbers() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("FORMAT"), "vatra store format 7\nengine glacier\nmood fine\n").unwrap();
     let text = StoreDirectory::acquire(temp.path(), EngineKind::Redb).unwrap_err().to_string();
-    assert!(text.contains("has format 7, and this version reads formats up to 1"), "{text}");
+    assert!(text.contains("has format 7, and this version reads formats up to 2"), "{text}");
+}
+
+#[test]
+fn a_format_of_the_time_before_releases_is_refused_with_a_remedy() {
+    let temp = tempfile::tempdir().unwrap();
+    made(temp.path());
+    let text = "vatra store format 1\nengine redb\nstate complete\n";
+    fs::write(temp.path().join("FORMAT"), text).unwrap();
+    let error = StoreDirectory::acquire(temp.path(), EngineKind::Redb).unwrap_err().to_string();
+    assert!(error.contains("has format 1") && error.contains("move the directory away"), "{error}");
+    assert_eq!(format_of(temp.path()), text, "it stays as it is");
 }
 
 #[test]
@@ -95,15 +106,15 @@ fn broken_format_files_are_refused() {
 #[test]
 fn migrations_run_in_order_from_the_format_found() {
     let temp = tempfile::tempdir().unwrap();
-    let found = Format { version: 2, engine: EngineKind::Redb, is_complete: true };
+    let found = Format { version: 3, engine: EngineKind::Redb, is_complete: true };
     let steps: [MigrationStep; 3] = [
         |_| panic!("the store is past this step"),
         |dir| fs::write(dir.join("second"), b""),
         |dir| fs::rename(dir.join("second"), dir.join("third")),
     ];
-    migrate(temp.path(), found, &steps).unwrap();
+    migrate(temp.path(), found, 2, &steps).unwrap();
     assert!(temp.path().join("third").exists());
-    assert_eq!(format_of(temp.path()), "vatra store format 4\nengine redb\nstate complete\n");
+    assert_eq!(format_of(temp.path()), "vatra store format 5\nengine redb\nstate complete\n");
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use vatra_model::certificate::NodeCertificate;
 use vatra_model::charter::Charter;
 use vatra_model::codec;
 use vatra_model::limits::STRAYS_MAX;
 use vatra_model::view::Digest;
-use vatra_model::{AudienceId, Head, Hlc, Incarnation, LogId, NodeKey, Seq, WallMs};
+use vatra_model::{AudienceId, Head, Hlc, Incarnation, LogId, Seq, WallMs};
 use vatra_replica::{AheadRow, LogRow, Restored, RestoredLog};
 use vatra_store::{
     Commit, Fence, FenceState, MemoryDisk, MetaKey, OpenOptions, PAGE_ROWS_MAX, PageLimits, Reader, Store,
@@ -72,7 +73,7 @@ pub(crate) fn boot(config: &NodeConfig) -> anyhow::Result<Booted> {
     let stored = restore_logs(&reader)?;
     let (life, new_life) = match Order::read(&reader)? {
         Some(order) => (first_life()?, Some(order.reason())),
-        None => next_life(&reader, &fence, &stored, config.certificate.certificate().key)?,
+        None => next_life(&reader, &fence, &stored, config.certificate.certificate())?,
     };
     let store_id = match reader.meta(MetaKey::STORE_ID)? {
         Some(bytes) if new_life.is_none() => {
@@ -139,7 +140,7 @@ fn next_life(
     reader: &Reader,
     fence: &Fence,
     stored: &StoredLogs,
-    me: NodeKey,
+    me: &NodeCertificate,
 ) -> anyhow::Result<(LifeRow, Option<&'static str>)> {
     let Some(life) = present_life(reader)? else {
         let lost = "the store is empty, but the fence beside it tells of an earlier one: it was lost or removed";
@@ -166,10 +167,10 @@ pub(crate) fn why_a_new_life(
     reader: &Reader,
     fence: &Fence,
     stored: &StoredLogs,
-    me: NodeKey,
+    me: &NodeCertificate,
     life: LifeRow,
 ) -> anyhow::Result<Option<&'static str>> {
-    let own_log = LogId::derive(&me, life.incarnation, &AudienceId::FEDERATION);
+    let own_log = me.log(life.incarnation, &AudienceId::FEDERATION);
     Ok(match fence.state() {
         // Where the own log ends is not known: numbering its entries again would be a fork.
         _ if !stored.tells_end_of(&own_log) => Some("a row of a log, or one of the newest entries, is damaged"),

@@ -131,11 +131,11 @@ impl<P: FnMut(u64, u64)> Inspector for NodeInspector<P> {
         let signed = SignedCertificate::decode(&row.descriptor.certificate).map_err(|error| error.to_string())?;
         // Logs of members that have left, and of revoked nodes, are kept.
         self.charter.admit_log(&signed).map_err(|error| format!("its origin was never admitted: {error}"))?;
-        let key = signed.certificate().key;
-        if LogId::derive(&key, row.descriptor.incarnation, &row.descriptor.audience) != log {
+        let certificate = signed.certificate();
+        if certificate.log(row.descriptor.incarnation, &row.descriptor.audience) != log {
             return Err("its descriptor is another log's".into());
         }
-        let public = Public::new(&key.0).map_err(|error| error.to_string())?;
+        let public = Public::new(&certificate.key.0).map_err(|error| error.to_string())?;
         let mut head = row.head;
         if let Some(fork) = self.forks.get(&log) {
             fork.proof.check(log, &public).map_err(|error| error.to_string())?;

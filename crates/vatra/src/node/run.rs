@@ -198,7 +198,7 @@ impl Node {
         for log in &restored.logs {
             let audience = &log.row.descriptor.audience;
             let signed = vatra_model::certificate::SignedCertificate::decode(&log.row.descriptor.certificate)?;
-            let id = vatra_model::LogId::derive(&signed.certificate().key, log.row.descriptor.incarnation, audience);
+            let id = signed.certificate().log(log.row.descriptor.incarnation, audience);
             origins.add([(&id, &log.row)]);
         }
         origins.set_forks(crate::node::strays::forks(&store.reader())?.values());

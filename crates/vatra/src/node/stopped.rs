@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vatra_api::ForkStatus;
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::Charter;
-use vatra_model::{LogId, NodeKey};
+use vatra_model::{MemberCode, NodeKey};
 use vatra_replica::RestoredLog;
 use vatra_store::{Fence, Health, MetaKey, Reader};
 
@@ -49,7 +49,7 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
     let lives = lives::read(&reader)?.into_iter();
     let logs = stored.logs.iter().filter_map(|log| {
         let (origin, descriptor) = (certificate(&log.row.descriptor.certificate)?, log.row.descriptor.clone());
-        let id = LogId::derive(&origin.key, descriptor.incarnation, &descriptor.audience);
+        let id = origin.log(descriptor.incarnation, &descriptor.audience);
         Some((id, descriptor))
     });
     let in_force = charter.as_ref().filter(|charter| charter.current().epoch > config.charter.current().epoch);
@@ -73,13 +73,13 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
 /// Forked logs. A fork is settled when the same node has another log that is not forked.
 fn forks(logs: &[RestoredLog]) -> Vec<ForkStatus> {
     let origin = |log: &RestoredLog| certificate(&log.row.descriptor.certificate);
-    let whole: BTreeSet<NodeKey> =
-        logs.iter().filter(|log| log.fork.is_none()).filter_map(origin).map(|node| node.key).collect();
+    let unforked = logs.iter().filter(|log| log.fork.is_none()).filter_map(origin);
+    let whole: BTreeSet<(MemberCode, NodeKey)> = unforked.map(|node| (node.member, node.key)).collect();
     let fork = |log: &RestoredLog| {
         let (origin, descriptor) = (origin(log)?, &log.row.descriptor);
-        let id = LogId::derive(&origin.key, descriptor.incarnation, &descriptor.audience);
+        let id = origin.log(descriptor.incarnation, &descriptor.audience);
         let seq = log.fork.as_ref()?.place(id).ok()?;
-        let (strays, settled) = (log.strays.len() as u64, whole.contains(&origin.key));
+        let (strays, settled) = (log.strays.len() as u64, whole.contains(&(origin.member, origin.key)));
         Some(ForkStatus { log: id, node: origin.key, name: origin.node, member: origin.member, seq, strays, settled })
     };
     logs.iter().filter_map(fork).collect()
@@ -99,6 +99,6 @@ fn next_life(
         return Ok(Some(order.reason().to_owned()));
     }
     let Some(life) = present_life(reader)? else { return Ok(None) };
-    let me = config.certificate.certificate().key;
+    let me = config.certificate.certificate();
     Ok(why_a_new_life(reader, fence, stored, me, life)?.map(str::to_owned))
 }

@@ -154,7 +154,7 @@ fn branch_of_lt(config: &NodeConfig, count: usize, other_from: u64) -> (LogDescr
         realm: Realm::OPS,
     };
     let secret = config.key.secret();
-    let log = LogId::derive(&secret.node_key(), descriptor.incarnation, &descriptor.audience);
+    let log = config.certificate.certificate().log(descriptor.incarnation, &descriptor.audience);
     let mut prev = EntryHash::ZERO;
     let mut entries = Vec::with_capacity(count);
     for seq in 0..count as u64 {

@@ -49,7 +49,7 @@ fn secret(writer: u8) -> Secret {
 }
 
 fn log_of(writer: u8) -> LogId {
-    LogId::derive(&secret(writer).node_key(), Incarnation(1), &AudienceId::FEDERATION)
+    LogId::derive(member(writer), &secret(writer).node_key(), Incarnation(1), &AudienceId::FEDERATION)
 }
 
 fn log_row(writer: u8, head: Head) -> LogRow {

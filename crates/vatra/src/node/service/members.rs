@@ -94,18 +94,18 @@ impl NodeService {
     /// Logs whose origin contradicted itself.
     pub(super) fn forks(&self, replica: &ReplicaStatus) -> Vec<ForkStatus> {
         let trust = self.trust();
-        let present_log = |node: NodeKey| {
+        let present_log = |(member, node): (MemberCode, NodeKey)| {
             let incarnation = if node == replica.node {
                 Some(replica.incarnation)
             } else {
                 replica.nodes.iter().find(|status| status.node == node).and_then(|status| status.incarnation)
             };
-            incarnation.map(|incarnation| LogId::derive(&node, incarnation, &AudienceId::FEDERATION))
+            incarnation.map(|incarnation| LogId::derive(member, &node, incarnation, &AudienceId::FEDERATION))
         };
         let forks = replica.logs.iter().filter_map(|log| {
             let seq = log.forked?;
             let name = trust.node(&log.origin).map_or_else(|| log.origin.short(), |node| node.node.clone());
-            let settled = present_log(log.origin).is_some_and(|present| present != log.log);
+            let settled = present_log((log.member, log.origin)).is_some_and(|present| present != log.log);
             Some(ForkStatus {
                 log: log.log,
                 node: log.origin,
