@@ -237,7 +237,10 @@ impl CharterDraft {
     /// Reads a draft file; the chain and the signatures in it are verified.
     pub(crate) fn read(path: &Path) -> anyhow::Result<CharterDraft> {
         let named = || path.display().to_string();
-        let bytes = read_file(path, DRAFT_BYTES_MAX).with_context(named)?;
+        let bytes = read_file(path, DRAFT_BYTES_MAX).with_context(|| match path.try_exists() {
+            Ok(false) => format!("{}: there is no draft; begin one with `vatra charter new --out {0}`", named()),
+            _ => named(),
+        })?;
         let text = String::from_utf8(bytes).with_context(|| format!("{}: not a charter draft", named()))?;
         let file: DraftFile = toml::from_str(&text).with_context(|| format!("{}: not a charter draft", named()))?;
         CharterDraft::from_file(file).with_context(named)

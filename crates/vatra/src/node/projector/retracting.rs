@@ -20,12 +20,12 @@ use vatra_stream::EventType;
 use super::Projector;
 use super::round::{Round, record_of, uncount};
 use crate::node::pending::{Pending, Place, section_of};
-use crate::node::views::{DecodedEntry, all_positions, event_type, is_of_the_disk, retraction_data};
+use crate::node::views::{
+    DecodedEntry, RETRACT_PREFIX, Taken, all_positions, event_type, is_of_the_disk, retraction_data,
+};
 
 /// What the keys of rows begin with that tell how far an ended log was looked through; the log follows.
 const ENDED_PREFIX: &[u8] = b"ended/";
-/// What the keys of rows begin with that name a record to be made anew; the record follows.
-const RECORD_PREFIX: &[u8] = b"retract/";
 /// Entries that one commit looks through, and bytes of them.
 const LOOK_ENTRIES_MAX: usize = 64;
 const LOOK_BYTES_MAX: usize = 4 << 20;
@@ -113,7 +113,7 @@ impl Projector {
                 self.retracting.looks.insert(log, look);
             }
         }
-        let page = snapshot.index_with_prefix(RECORD_PREFIX, None, 1)?;
+        let page = snapshot.index_with_prefix(RETRACT_PREFIX, None, 1)?;
         if !(page.rows.is_empty() && page.damaged.is_empty()) {
             self.retracting.try_again();
         }
@@ -127,7 +127,7 @@ impl Projector {
         }
         let mut left = self.retracting.clone();
         if left.has_records {
-            let page = round.snapshot.index_with_prefix(RECORD_PREFIX, left.after.as_deref(), RECORDS_MAX)?;
+            let page = round.snapshot.index_with_prefix(RETRACT_PREFIX, left.after.as_deref(), RECORDS_MAX)?;
             left.has_records = page.is_cut;
             left.after = page.last.filter(|_| page.is_cut);
             // What stands in the key is whole even if the empty value's checksum is not.
@@ -137,10 +137,13 @@ impl Projector {
                     left.try_again();
                     break;
                 }
-                let Some(record) = key.strip_prefix(RECORD_PREFIX).and_then(RecordId::from_slice) else { continue };
+                let Some(record) = key.strip_prefix(RETRACT_PREFIX).and_then(RecordId::from_slice) else { continue };
                 match self.retract_from(round, record)? {
                     Turn::Done => round.out.commit.index.push((key, None)),
-                    Turn::Unfinished => left.try_again(),
+                    Turn::Unfinished => {
+                        round.out.commit.index.push((key, Some(Taken::row(self.views.origins.ended()))));
+                        left.try_again();
+                    }
                     // It gets another turn when something is put back, and at the next start.
                     Turn::Unreadable => {}
                 }
@@ -151,9 +154,19 @@ impl Projector {
             if !found.is_empty() {
                 left.try_again();
             }
-            let rows = found.into_iter().map(|record| ([RECORD_PREFIX, &record.0].concat(), Some(Vec::new())));
-            // One that was just made anew is named again: what this part found of it was not looked at.
-            round.out.commit.index.extend(rows);
+            for record in found {
+                let key = [RETRACT_PREFIX, &record.0].concat();
+                // One that was just made anew is named again: what this part found of it was not looked at. One that is
+                // named already keeps what its row says.
+                let now = round.out.commit.index.iter().rev().find(|(changed, _)| *changed == key);
+                let is_named = match now {
+                    Some((_, row)) => row.is_some(),
+                    None => matches!(round.snapshot.index(&key), Ok(Some(_)) | Err(ReadError::Damaged(_))),
+                };
+                if !is_named {
+                    round.out.commit.index.push((key, Some(Vec::new())));
+                }
+            }
             round.out.commit.index.push(([ENDED_PREFIX, &log.0].concat(), Some(codec::encode(&look))));
             if look.is_open() {
                 left.looks.insert(log, look);

@@ -62,3 +62,35 @@ fn a_record_of_which_nothing_readable_is_left_is_neither_counted_nor_listed() {
     assert_eq!(desk.seen(), nothing);
     assert!(!desk.projector.has_work(), "it does not spin");
 }
+
+/// Of a record whose changes are taken back in several commits, the digest counts none of them after the first.
+#[test]
+fn a_document_that_is_gone_between_two_commits_of_a_retraction_is_counted_once() {
+    let is_damaged_after = |parts: usize| {
+        let mut desk = Desk::new();
+        let created = desk.entry(UA, &[Change::Create(create(1))]);
+        let record = record_id(member(UA), &create(1));
+        let first = desk.entry(LT, &[answer(record, "in time")]);
+        desk.take(vec![created, first.clone()]);
+        let before = desk.seen();
+        for number in 0..4 {
+            let lies: Vec<_> = (0..RETRACTED_MAX).map(|n| answer(record, &format!("lie {number} {n}"))).collect();
+            let entry = desk.entry(LT, &lies);
+            desk.take(vec![entry]);
+        }
+        let charter = revoking(LT, Some(&first));
+        let mut told = desk.part(&Batch { charter: Some(charter.encode()), ..Batch::default() });
+        for _ in 0..parts {
+            told.extend(desk.part(&Batch::default()));
+        }
+        let documents = vec![(record, b"short".to_vec())];
+        desk.store.commit(&Commit { documents, ..Commit::default() }).expect("memory has room");
+        desk.restart(&charter);
+        let is_open = desk.projector.has_work();
+        told.extend(desk.finish());
+        assert_eq!(told.len(), 4 * RETRACTED_MAX, "each is told once, damaged after {parts} parts");
+        assert_eq!(desk.seen(), before, "damaged after {parts} parts");
+        is_open
+    };
+    assert!((0..4).all(is_damaged_after), "it is damaged before all is done");
+}

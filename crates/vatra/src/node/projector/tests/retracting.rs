@@ -64,7 +64,7 @@ impl Desk {
     }
 
     /// Goes on until nothing is left to be done.
-    fn finish(&mut self) -> Vec<StoredEvent> {
+    pub(super) fn finish(&mut self) -> Vec<StoredEvent> {
         let mut told = Vec::new();
         for round in 0.. {
             assert!(round < 1_000, "it comes to an end");
