@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context;
 use vatra_model::view::Summary;
-use vatra_model::{Position, RecordId};
+use vatra_model::{LogId, Position, RecordId};
 use vatra_store::{PAGE_ROWS_MAX, Reader};
 use vatra_stream::EventType;
 
@@ -40,6 +40,7 @@ impl Listing {
         let mut retracted = BTreeSet::new();
         let snapshot = reader.snapshot()?;
         let ends = ended_places(&snapshot)?;
+        let logs: BTreeSet<LogId> = snapshot.log_rows()?.rows.into_iter().map(|(log, _)| log).collect();
         let mut after = Position(0);
         loop {
             let page = snapshot.stream_after(after, PAGE_ROWS_MAX)?;
@@ -49,9 +50,12 @@ impl Listing {
             for row in &page.rows {
                 let summary = Summary::from_bytes(&row.summary).context("a stream row's summary is damaged")?;
                 listing.note(row.record, row.position, summary);
-                // What is past the end of its log and cannot be read was taken back without a word.
-                let is_past = || ends.get(&row.log).is_some_and(|place| row.seq.0 >= *place);
-                if event_type(row.kind).is_some_and(EventType::is_retraction) || is_past() {
+                // What is past the end of its log, or beside a log, and cannot be read was taken back without a word.
+                let may_be_past = || match ends.get(&row.log) {
+                    Some(place) => row.seq.0 >= *place,
+                    None => !ends.is_empty() && !logs.contains(&row.log),
+                };
+                if event_type(row.kind).is_some_and(EventType::is_retraction) || may_be_past() {
                     retracted.insert(row.record);
                 }
             }
@@ -75,12 +79,10 @@ impl Listing {
 
     /// A record was created or changed at a position.
     pub(crate) fn note(&mut self, record: RecordId, position: Position, summary: Summary) {
-        let known = self.places.get(&record).filter(|place| !self.rows[**place].is_hidden);
-        match known {
+        match self.places.get(&record) {
             Some(&place) => {
                 let row = &mut self.rows[place];
-                row.latest = position;
-                row.summary = summary;
+                (row.latest, row.summary, row.is_hidden) = (position, summary, false);
             }
             None => {
                 self.places.insert(record, self.rows.len());
@@ -96,7 +98,7 @@ impl Listing {
         }
     }
 
-    /// A record is shown no longer. Should it be again, it is new.
+    /// A record is shown no longer. Should it be again, it stands where it stood, as it would after a restart.
     pub(crate) fn hide(&mut self, record: &RecordId) {
         if let Some(place) = self.places.get(record) {
             self.rows[*place].is_hidden = true;

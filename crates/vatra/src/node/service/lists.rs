@@ -1,6 +1,6 @@
 //! Lists and histories.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use anyhow::Context;
@@ -173,7 +173,7 @@ pub(in crate::node) fn history_page(
     for position in positions.iter().take(query.limit) {
         let row = snapshot.stream_row(*position)?.with_context(|| format!("position {position} is gone"))?;
         let is_retraction = event_type(row.kind).is_some_and(EventType::is_retraction);
-        if is_retraction || in_force.as_ref().is_some_and(|in_force| !in_force.contains(&Place::of(&row))) {
+        if is_retraction || in_force.as_ref().is_some_and(|told| told.get(&Place::of(&row)) != Some(position)) {
             continue;
         }
         let decoded = views.entry(&snapshot, row.log, row.seq)?;
@@ -205,24 +205,24 @@ pub(in crate::node) fn history_page(
     Ok(Some(Page { items, next, total }))
 }
 
-/// The changes of a record that were told and not taken back, and how many these are; `None` for all while no
-/// revocation ends any log.
+/// The changes of a record that were told and not taken back, each with where it was first told since, and how many
+/// these are; `None` for all while no revocation ends any log.
 fn changes_in_force(
     views: &Views,
     snapshot: &Snapshot,
     record: RecordId,
-) -> anyhow::Result<(Option<BTreeSet<Place>>, u64)> {
+) -> anyhow::Result<(Option<BTreeMap<Place, Position>>, u64)> {
     let positions = all_positions(snapshot, record)?;
     if !views.origins.any_ended() {
         return Ok((None, positions.len() as u64));
     }
-    let mut in_force = BTreeSet::new();
+    let mut in_force = BTreeMap::new();
     for position in positions {
         let row = snapshot.stream_row(position)?.with_context(|| format!("position {position} is gone"))?;
         if event_type(row.kind).is_some_and(EventType::is_retraction) {
             in_force.remove(&Place::of(&row));
         } else if !views.is_without_effect(snapshot, &row)? {
-            in_force.insert(Place::of(&row));
+            in_force.entry(Place::of(&row)).or_insert(position);
         }
     }
     let count = in_force.len() as u64;

@@ -63,6 +63,29 @@ fn a_record_of_which_nothing_readable_is_left_is_neither_counted_nor_listed() {
     assert!(!desk.projector.has_work(), "it does not spin");
 }
 
+#[test]
+fn a_record_of_which_only_a_damaged_stray_is_left_is_not_listed_after_a_restart() {
+    let mut desk = Desk::new();
+    let mut twin = Desk::new();
+    let lost = Create { writers: vec![member(LT)], ..create(1) };
+    let record = record_id(member(LT), &lost);
+    let first = desk.entry(LT, &[by_lt(Change::Create(create(3)))]);
+    twin.entry(LT, &[by_lt(Change::Create(create(4)))]);
+    let stray = twin.entry(LT, &[Change::Create(lost)]);
+    let waits = desk.entry(LT, &[retitled(record, vec![ChangeId([7; 16])], "never")]);
+    let kept = desk.entry(UA, &[Change::Create(create(2))]);
+    desk.take(vec![first.clone()]);
+    desk.part(&Batch { entries: vec![stray.clone()], strays: [stray.hash()].into(), ..Batch::default() });
+    desk.take(vec![waits, kept]);
+    assert!(desk.seen().2.contains(&record));
+    desk.damage(stray_log(log_of(LT), stray.hash()), &stray);
+    let charter = revoking(LT, Some(&first));
+    desk.take_charter(&charter);
+    let after = desk.seen();
+    assert!(!after.2.contains(&record), "{after:?}");
+    assert_eq!(after.2.len(), 2, "the others stay");
+}
+
 /// Of a record whose changes are taken back in several commits, the digest counts none of them after the first.
 #[test]
 fn a_document_that_is_gone_between_two_commits_of_a_retraction_is_counted_once() {

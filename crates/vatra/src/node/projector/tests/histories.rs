@@ -2,7 +2,7 @@
 
 use vatra_api::HistoryQuery;
 
-use super::retracting::{id_of, retitled, revoking};
+use super::retracting::{id_of, made_by_another_node, retitled, revoking};
 use super::*;
 use crate::node::service::lists::history_page;
 
@@ -62,4 +62,24 @@ fn damage_past_the_end_takes_no_history_away() {
     desk.store.commit(&Commit { entries: vec![row], ..Commit::default() }).expect("memory has room");
     desk.restart(&charter);
     assert_eq!(told(&desk, record).0, [id_of(&created), id_of(&answered)]);
+}
+
+/// What waits for its record is told again when that is made again, and stands in one place of the history.
+#[test]
+fn a_change_that_is_told_again_stands_where_it_was_told_last() {
+    let mut desk = Desk::new();
+    let named = Create { naming: Naming::External("kev:1".into()), ..create(1) };
+    let record = record_id(member(UA), &named);
+    let past = desk.entry(UA, &[Change::Create(named.clone())]);
+    let answered = desk.entry(LT, &[answer(record, "seen")]);
+    desk.take(vec![past.clone(), answered.clone()]);
+    assert_eq!(told(&desk, record).0, [id_of(&past), id_of(&answered)]);
+    desk.take_charter(&revoking(UA, None));
+    let again = made_by_another_node(named);
+    let made = again.entries[0].clone();
+    desk.part(&again);
+    desk.finish();
+    let (changes, totals) = told(&desk, record);
+    assert_eq!(changes, [id_of(&made), id_of(&answered)]);
+    assert!(totals.iter().all(|total| *total == 2), "{totals:?}");
 }

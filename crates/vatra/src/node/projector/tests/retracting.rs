@@ -275,18 +275,8 @@ fn a_lower_end_takes_back_more() {
     assert_eq!(desk.seen(), Desk::new().seen());
 }
 
-/// A record that is made twice, by two logs of one member, stays if one of them is valid.
-#[test]
-fn another_create_of_the_same_record_keeps_it() {
-    let mut desk = Desk::new();
-    let named = Create { naming: Naming::External("kev:1".into()), ..create(1) };
-    let record = record_id(member(UA), &named);
-    let past = desk.entry(UA, &[Change::Create(named.clone())]);
-    desk.take(vec![past]);
-    let charter = revoking(UA, None);
-    assert_eq!(desk.take_charter(&charter).len(), 1);
-    assert_eq!((desk.view(record), desk.seen().1), (None, 0));
-    // A node that took over makes it again.
+/// Another node of UA's, which took over, creates a record.
+pub(super) fn made_by_another_node(named: Create) -> Batch {
     let log = LogId([0x77; 16]);
     let draft = EntryDraft {
         realm: Realm::OPS,
@@ -309,7 +299,21 @@ fn another_create_of_the_same_record_keeps_it() {
     let signed = certificate.sign(&Secret::from_seed(&[91; 32])).expect("good names");
     let mut row = log_row(UA, Head { height: 1, head: entry.hash() });
     row.descriptor.certificate = signed.encode().into();
-    let batch = Batch { entries: vec![Arc::new(entry)], logs: vec![(log, row)], ..Batch::default() };
+    Batch { entries: vec![Arc::new(entry)], logs: vec![(log, row)], ..Batch::default() }
+}
+
+/// A record that is made twice, by two logs of one member, stays if one of them is valid.
+#[test]
+fn another_create_of_the_same_record_keeps_it() {
+    let mut desk = Desk::new();
+    let named = Create { naming: Naming::External("kev:1".into()), ..create(1) };
+    let record = record_id(member(UA), &named);
+    let past = desk.entry(UA, &[Change::Create(named.clone())]);
+    desk.take(vec![past]);
+    let charter = revoking(UA, None);
+    assert_eq!(desk.take_charter(&charter).len(), 1);
+    assert_eq!((desk.view(record), desk.seen().1), (None, 0));
+    let batch = made_by_another_node(named);
     assert_eq!(kinds(&desk.part(&batch)), [(EventType::AlertCreated, record)]);
     assert_eq!(desk.seen(), (desk.projector.state.digest, 1, BTreeSet::from([record])));
     assert!(desk.view(record).is_some());
