@@ -33,9 +33,11 @@ pub const MEMBERS_MAX: usize = 64;
 /// Logs of which a node keeps heights.
 pub const LOGS_MAX: usize = 4096;
 /// Logs of one node, over all lives of its store.
-pub const NODE_LOGS_MAX: usize = 1024;
+pub const NODE_LOGS_MAX: usize = 512;
 /// Logs of all nodes of one member.
-pub const MEMBER_LOGS_MAX: usize = 2048;
+pub const MEMBER_LOGS_MAX: usize = 1024;
+/// Logs that each member may have whatever the others have.
+pub const MEMBER_LOGS_SHARE: usize = 32;
 /// Entries at and past a log's fork place that are kept: those that came first.
 pub const STRAYS_MAX: usize = 10_000;
 /// Strays that one message names.

@@ -95,7 +95,7 @@ impl Replica {
         for token in self.outbox.refuse_all() {
             effects.push(Effect::Refused { token });
         }
-        self.new_charter = failed.batch.charter.clone().or(self.new_charter.take());
+        self.new_charter = self.new_charter.take().or_else(|| failed.batch.charter.clone());
         self.new_incarnation = self.new_incarnation.or(failed.batch.incarnation.map(|(_, _, why)| why));
         self.staged.clear();
         self.mending.lost_batch(now.mono);
@@ -104,8 +104,10 @@ impl Replica {
             replica.logs.iter().map(|(log, state)| (*log, state.durable().height)).collect()
         };
         let before = heights(self);
-        // The rows were readable before, and the charter only grows; one that cannot be read is fetched again.
-        let _ = self.restore_logs(logs);
+        for log in logs {
+            // The rows were admitted before, and the charter only grows; one that cannot be read is fetched again.
+            let _ = self.restore_log(log);
+        }
         // What was written of the batch all the same is told, though no longer pushed.
         let now_held = heights(self).into_iter();
         let grown = now_held.filter(|(log, height)| *height > before.get(log).copied().unwrap_or(0));

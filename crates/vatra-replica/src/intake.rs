@@ -1,5 +1,6 @@
 //! Entries and heights that come in: what becomes of each, and what it says of whom.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
@@ -24,7 +25,9 @@ impl Replica {
         effects: &mut Vec<Effect>,
     ) {
         let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
-        for log in logs {
+        let with_entries: BTreeSet<LogId> = entries.iter().map(|entry| entry.header().log).collect();
+        // Anybody can describe a log of anybody.
+        for log in logs.into_iter().filter(|log| with_entries.contains(&log.id)) {
             let (id, certificate) = (log.id, log.descriptor.certificate.clone());
             if let Err(refused) = self.describe(log) {
                 effects.push(reject(refused));

@@ -76,8 +76,6 @@ pub struct Heard {
 pub struct Received {
     /// The request that they answer.
     pub request: Option<u32>,
-    /// Logs told in this frame.
-    pub logs: Vec<CheckedLog>,
     /// The entries.
     pub entries: Vec<Arc<CheckedEntry>>,
     /// Why some entries were left out: their log is not one that this node can believe or keep at present.
@@ -104,7 +102,7 @@ impl Heard {
         frame: EntriesFrame,
         known: &mut dyn FnMut(&SignatureBytes) -> Option<Arc<CheckedEntry>>,
     ) -> Result<Received, Reject> {
-        let mut received = Received { request: frame.request, logs: Vec::new(), entries: Vec::new(), left_out: None };
+        let mut received = Received { request: frame.request, entries: Vec::new(), left_out: None };
         for descriptor in frame.logs {
             self.hear(trust, descriptor, &mut received)?;
         }
@@ -123,6 +121,14 @@ impl Heard {
         Ok(received)
     }
 
+    /// The logs of entries that came in a frame, for the replica to take with them: a log is begun with an entry, which
+    /// its node signed, and never by a descriptor alone, which anybody can make.
+    #[must_use]
+    pub fn logs_of(&self, entries: &[Arc<CheckedEntry>]) -> Vec<CheckedLog> {
+        let logs: BTreeSet<LogId> = entries.iter().map(|entry| entry.header().log).collect();
+        logs.iter().filter_map(|log| self.logs.get(log).cloned()).collect()
+    }
+
     /// Whose log it is, if the other end has told of it.
     #[must_use]
     pub fn origin(&self, log: &LogId) -> Option<NodeKey> {
@@ -138,8 +144,7 @@ impl Heard {
         }
         match trust.check_log(descriptor.clone()) {
             Ok(log) => {
-                self.logs.insert(id, log.clone());
-                received.logs.push(log);
+                self.logs.insert(id, log);
             }
             // A charter that is on its way may name the member, or its new root.
             Err(

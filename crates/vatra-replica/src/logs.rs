@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bincode::{Decode, Encode};
 use vatra_model::charter::MemberRole;
-use vatra_model::limits::{LOGS_MAX, MEMBER_LOGS_MAX, NODE_LOGS_MAX};
+use vatra_model::limits::{LOGS_MAX, MEMBER_LOGS_MAX, MEMBER_LOGS_SHARE, MEMBERS_MAX, NODE_LOGS_MAX};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{EntryHash, Frontier, Head, LogId, MemberCode, MonoMs, NodeKey, Seq};
 
@@ -20,6 +20,8 @@ pub(crate) use offering::Accepted;
 
 /// Logs that only this node's own lives may take.
 const OWN_LOGS_RESERVED: usize = 64;
+/// Logs beyond the members' shares, of all of them together.
+const LOGS_SHARED: usize = LOGS_MAX - OWN_LOGS_RESERVED - MEMBERS_MAX * MEMBER_LOGS_SHARE;
 
 /// A log as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -256,16 +258,33 @@ impl Logs {
         if self.logs.len() >= limit {
             return Err(Reject::Full { what: "logs", limit });
         }
-        // Lives of one node, or nodes of one member, leave room for those of others.
-        let count = |is_counted: &dyn Fn(&LogState) -> bool| self.logs.values().filter(|log| is_counted(log)).count();
-        if count(&|log| (log.member(), log.origin()) == owner) >= NODE_LOGS_MAX {
-            return Err(Reject::Full { what: "logs of one node", limit: NODE_LOGS_MAX });
-        }
-        if owner != me && count(&|log| log.member() == owner.0) >= MEMBER_LOGS_MAX {
-            return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
+        if owner != me {
+            self.check_room(owner)?;
         }
         self.touched.insert(checked.id);
         self.logs.insert(checked.id, LogState::new(checked, Head::EMPTY, true));
+        Ok(())
+    }
+
+    /// Whether another log of a node of a member leaves others their room, however many of them are at odds with us.
+    fn check_room(&self, owner: (MemberCode, NodeKey)) -> Result<(), Reject> {
+        let mut of_members: BTreeMap<MemberCode, usize> = BTreeMap::new();
+        let mut of_node = 0;
+        for log in self.logs.values() {
+            *of_members.entry(log.member()).or_default() += 1;
+            of_node += usize::from((log.member(), log.origin()) == owner);
+        }
+        let of_member = of_members.get(&owner.0).copied().unwrap_or(0);
+        if of_node >= NODE_LOGS_MAX {
+            return Err(Reject::Full { what: "logs of one node", limit: NODE_LOGS_MAX });
+        }
+        if of_member >= MEMBER_LOGS_MAX {
+            return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
+        }
+        let beyond: usize = of_members.values().map(|count| count.saturating_sub(MEMBER_LOGS_SHARE)).sum();
+        if of_member >= MEMBER_LOGS_SHARE && beyond >= LOGS_SHARED {
+            return Err(Reject::Full { what: "logs beyond the members' shares", limit: LOGS_SHARED });
+        }
         Ok(())
     }
 

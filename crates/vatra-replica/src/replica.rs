@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::Charter;
-use vatra_model::wire::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use vatra_model::wire::{LogDescriptor, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use vatra_model::{
     AudienceId, CheckedEntry, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret,
     WallMs,
@@ -165,6 +165,8 @@ pub struct Replica {
     pub(crate) believes_claims: bool,
     /// The store takes writes; told in beacons.
     pub(crate) writable: bool,
+    /// Why stored logs were left out at the start.
+    left_out: Vec<Reject>,
 }
 
 /// When something is due next.
@@ -179,12 +181,19 @@ pub(crate) struct Timers {
     pub(crate) turn: Option<NodeKey>,
 }
 
+/// Whether a descriptor is of this log.
+fn names(descriptor: &LogDescriptor, log: &LogId) -> bool {
+    let signed = SignedCertificate::decode(&descriptor.certificate);
+    signed.is_ok_and(|signed| signed.certificate().log(descriptor.incarnation, &descriptor.audience) == *log)
+}
+
 impl Replica {
     /// A replica with what was found on disk.
     ///
+    /// A stored log that the charter does not admit is left out; [`Replica::left_out`] tells which.
+    ///
     /// # Errors
-    /// [`Reject`] if this node's own certificate is not admitted by the charter, or a stored log's descriptor
-    /// cannot be read.
+    /// [`Reject`] if this node's own certificate is not admitted by the charter, or its own log cannot be restored.
     pub fn new(config: ReplicaConfig, restored: Restored, now: Now) -> Result<Replica, Reject> {
         let mut trust = Trust::new(config.charter).with_scheme(config.secret.scheme());
         trust.learn_from_itself(&config.certificate)?;
@@ -241,31 +250,45 @@ impl Replica {
             confirm_until: now.mono.plus(CONFIRM_MS),
             believes_claims: true,
             writable: true,
+            left_out: Vec::new(),
         };
-        replica.restore_logs(restored.logs)?;
+        for log in restored.logs {
+            // Without the own log its places would be numbered again.
+            let is_own = names(&log.row.descriptor, &replica.own_log);
+            match replica.restore_log(log) {
+                Err(reject) if is_own => return Err(reject),
+                restored => replica.left_out.extend(restored.err()),
+            }
+        }
         let has_written = replica.logs.next(&replica.own_log).0.0 > 0;
         let has_others = replica.trust.nodes().any(|certificate| certificate.key != me);
         replica.is_unconfirmed = has_written && has_others;
         Ok(replica)
     }
 
-    pub(crate) fn restore_logs(&mut self, logs: Vec<RestoredLog>) -> Result<(), Reject> {
-        for log in logs {
-            let checked = self.trust.check_log(log.row.descriptor)?;
-            let id = checked.id;
-            let fork = match log.fork {
-                Some(proof) => {
-                    let place = proof.check(id, &checked.public).map_err(|source| Reject::Fork { log: id, source })?;
-                    Some(Fork::restored(place, proof, &log.strays))
-                }
-                None => None,
-            };
-            self.logs.restore(checked, log.row.head, log.ahead, fork);
-            // A revoked or departed origin keeps its log but is not admitted again.
-            self.learn_writer(&id);
-            self.end_log(&id);
-            self.look_into(&id);
-        }
+    /// Why stored logs were left out at the start: the charter does not admit them, as when a newer one that did was not
+    /// written. They are taken from peers again once a charter admits them.
+    #[must_use]
+    pub fn left_out(&self) -> &[Reject] {
+        &self.left_out
+    }
+
+    /// Takes a log as the disk has it.
+    pub(crate) fn restore_log(&mut self, log: RestoredLog) -> Result<(), Reject> {
+        let checked = self.trust.check_log(log.row.descriptor)?;
+        let id = checked.id;
+        let fork = match log.fork {
+            Some(proof) => {
+                let place = proof.check(id, &checked.public).map_err(|source| Reject::Fork { log: id, source })?;
+                Some(Fork::restored(place, proof, &log.strays))
+            }
+            None => None,
+        };
+        self.logs.restore(checked, log.row.head, log.ahead, fork);
+        // A revoked or departed origin keeps its log but is not admitted again.
+        self.learn_writer(&id);
+        self.end_log(&id);
+        self.look_into(&id);
         Ok(())
     }
 
@@ -319,7 +342,10 @@ impl Replica {
         {
             effects.push(Effect::TrustChanged);
         }
-        self.accept_beacon(now, peer, checked, effects);
+        // It was checked under the charter of then, which may have admitted a node that this one does not.
+        if self.trust.node(&checked.beacon.node).is_some() {
+            self.accept_beacon(now, peer, checked, effects);
+        }
     }
 
     /// Durable contiguous heights: what this node tells others that it holds.

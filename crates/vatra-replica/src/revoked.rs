@@ -13,9 +13,10 @@ use crate::replica::{Kept, Replica};
 use crate::trust::CheckedLog;
 
 impl Replica {
-    /// Takes a log in, and ends it if its key is revoked.
-    pub(crate) fn describe(&mut self, log: CheckedLog) -> Result<(), Reject> {
+    /// Takes a log in with what the charter says of it now, which may be newer than the one that it was checked under.
+    pub(crate) fn describe(&mut self, mut log: CheckedLog) -> Result<(), Reject> {
         let id = log.id;
+        log.role = self.trust.charter().log_role(log.certificate.member);
         self.logs.describe(log, (self.member, self.me))?;
         self.end_log(&id);
         Ok(())

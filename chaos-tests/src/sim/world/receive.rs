@@ -53,8 +53,8 @@ impl World {
                     let hashes = received.entries.iter().map(|entry| entry.hash());
                     kept.arrived(self.now_us, to, from, received.request.is_some(), hashes);
                 }
-                let (request, logs, entries) = (received.request, received.logs, received.entries);
-                Some(Input::Entries { peer: Some(peer), request, logs, entries })
+                let (request, entries) = (received.request, received.entries);
+                Some(Input::Entries { peer: Some(peer), request, logs: heard.logs_of(&entries), entries })
             }
             Message::Beacon(signed) => {
                 let beacon = self.beacons.check(replica.trust(), signed)?;

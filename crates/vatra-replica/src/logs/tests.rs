@@ -165,15 +165,18 @@ fn others_logs_leave_room_for_our_own() {
     let of_member = |number: u64| numbered(number, NodeKey([(number % 200) as u8 + 10; 32]));
     let more = (0..).take_while(|number| logs.describe(of_member(*number), me).is_ok()).count();
     assert_eq!(taken + more, MEMBER_LOGS_MAX, "one member's nodes leave room for other members");
-    let of_others = |number: u64| {
+    let of_other = |member: &str, number: u64| {
         let mut checked = of_member(number);
-        checked.certificate.member = ["LT", "PL", "EE"][(number % 3) as usize].parse().expect("a code");
-        checked.id = LogId([(number % 251) as u8; 16]);
-        checked.id.0[..8].copy_from_slice(&number.to_le_bytes());
+        checked.certificate.member = member.parse().expect("a code");
+        checked.certificate.key.0[31] ^= u8::try_from(member.len()).expect("short");
+        checked.id = checked.certificate.log(Incarnation(number), &AudienceId::FEDERATION);
         checked
     };
-    let rest = (0..).take_while(|number| logs.describe(of_others(*number), me).is_ok()).count();
-    assert_eq!(taken + more + rest, LOGS_MAX - OWN_LOGS_RESERVED);
+    let mut take =
+        |member: &str| (0..).take_while(|number| logs.describe(of_other(member, *number), me).is_ok()).count();
+    let beyond = MEMBER_LOGS_MAX - MEMBER_LOGS_SHARE;
+    assert_eq!(take("LTV"), LOGS_SHARED - beyond + MEMBER_LOGS_SHARE, "the second finds the rest");
+    assert_eq!((take("LV"), take("EE")), (MEMBER_LOGS_SHARE, MEMBER_LOGS_SHARE), "two that fill all leave a share");
     assert_eq!(logs.describe(numbered(1 << 40, key), me), Ok(()));
 }
 

@@ -3,6 +3,7 @@
 mod liar;
 mod support;
 
+mod crowding;
 mod flooding;
 mod forking;
 mod mending;

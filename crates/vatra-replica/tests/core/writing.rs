@@ -1,8 +1,9 @@
 //! Writes that fail, restarts, and waking up in time.
 
+use vatra_model::charter::MemberRole;
 use vatra_model::wire::{FrontierDigest, Message};
 use vatra_model::{Class, EntryHash, Frontier, Head, Hlc, Incarnation};
-use vatra_replica::{Effect, Event, Input, LogRow, NewLife, Replica, Restored, RestoredLog, UNASKED};
+use vatra_replica::{Effect, Event, Input, LogRow, NewLife, Reject, Replica, Restored, RestoredLog, UNASKED};
 
 use crate::liar::*;
 use crate::support::*;
@@ -296,4 +297,61 @@ fn a_stray_whose_write_failed_is_taken_when_it_comes_again() {
     node.run_for(2_000);
     give(&mut node, 1, &b[1..]);
     assert!(node.held().contains(&b[1].hash()));
+}
+
+/// A charter is being written when a newer one comes, and that write fails.
+#[test]
+fn of_two_charters_the_newer_is_written_after_a_failure() {
+    let second = next_epoch(&charter(3), 3, |_| {});
+    let third = next_epoch(&second, 3, |epoch| epoch.members.push(listed(3, MemberRole::Member)));
+    let mut node = Node::with_charter(0, charter(3));
+    node.greet(1, &Frontier::default());
+    let mut effects = Vec::new();
+    node.replica.handle(node.now, Input::Charter { bytes: second.encode() }, &mut effects);
+    node.replica.flush(node.now, &mut effects);
+    let batch = effects.iter().find_map(|effect| match effect {
+        Effect::Persist(batch) => Some(batch.id),
+        _ => None,
+    });
+    node.replica.handle(node.now, Input::Charter { bytes: third.encode() }, &mut effects);
+    let logs = node.disk();
+    node.replica.handle(node.now, Input::PersistFailed { batch: batch.expect("a batch"), logs }, &mut effects);
+    node.run_for(60_000);
+    assert_eq!(node.charter, Some(third.encode()));
+}
+
+/// The charter on disk is older than a log there.
+#[test]
+fn a_stored_log_that_the_charter_does_not_admit_keeps_no_node_from_starting() {
+    let newer = next_epoch(&charter(3), 3, |epoch| epoch.members.push(listed(3, MemberRole::Member)));
+    let mut writer = Node::with_charter(3, newer.clone());
+    writer.publish(Class::Routine, 1);
+    let log = writer.replica.own_log();
+    let mut node = Node::with_charter(0, newer.clone());
+    node.greet(1, &Frontier::default());
+    node.publish(Class::Routine, 1);
+    let [given, again] = [(); 2].map(|()| writer.sent(&node, 1, None, &[(log, 0), (log, 1)]));
+    node.act([given]);
+    let restored = |logs| Restored {
+        incarnation: node.replica.incarnation(),
+        opened: node.now.wall,
+        boot: 2,
+        hlc: Hlc::default(),
+        logs,
+    };
+    let mut started = Replica::new(bare(0, charter(3)), restored(node.disk()), node.now).expect("the rest is good");
+    assert!(matches!(started.left_out(), [Reject::Admit(_)]), "{:?}", started.left_out());
+    let own = started.own_log();
+    assert_eq!((started.head(&log).height, started.head(&own).height), (0, 2));
+    // The charter comes, and with it the log.
+    let mut effects = Vec::new();
+    for input in [Input::Charter { bytes: newer.encode() }, again] {
+        started.handle(node.now, input, &mut effects);
+    }
+    started.flush(node.now, &mut effects);
+    let staged = effects.iter().filter_map(|effect| match effect {
+        Effect::Persist(batch) => Some(batch.entries.len()),
+        _ => None,
+    });
+    assert_eq!(staged.sum::<usize>(), 2);
 }

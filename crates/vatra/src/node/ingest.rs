@@ -153,7 +153,7 @@ impl Ingest {
                     });
                     self.metrics.throttled.inc_by((before - received.entries.len()) as u64);
                 }
-                let items = items_of(node, heard, received.request, received.logs, received.entries);
+                let items = items_of(node, heard, received.request, received.entries);
                 if let Some(reject) = &received.left_out {
                     self.complain(node, reject);
                 }
@@ -197,31 +197,22 @@ fn entries_in(input: &Input) -> usize {
     }
 }
 
-/// Entries of one origin with the logs that were told of it.
-type Part = (Weight, Vec<CheckedLog>, Vec<Arc<CheckedEntry>>);
-
-/// Items for the driver: entries of each origin by themselves, in order, with the logs that were told of it.
+/// Items for the driver: entries of each origin by themselves, in order, with what is known of their logs.
 fn items_of(
     node: NodeKey,
     heard: &Heard,
     request: Option<u32>,
-    logs: Vec<CheckedLog>,
     entries: Vec<Arc<CheckedEntry>>,
 ) -> Vec<(Weight, Input)> {
-    let mut by_origin: BTreeMap<NodeKey, Vec<Part>> = BTreeMap::new();
-    let fresh = |origin| (Weight { changes: 0, bytes: 0, source: Source::of(origin) }, Vec::new(), Vec::new());
-    for log in logs {
-        let origin = log.certificate.key;
-        let items = by_origin.entry(origin).or_insert_with(|| vec![fresh(origin)]);
-        items[0].1.push(log);
-    }
+    let mut by_origin: BTreeMap<NodeKey, Vec<(Weight, Vec<Arc<CheckedEntry>>)>> = BTreeMap::new();
+    let fresh = |origin| (Weight { changes: 0, bytes: 0, source: Source::of(origin) }, Vec::new());
     for entry in entries {
         let Some(origin) = heard.origin(&entry.header().log) else { continue };
         let items = by_origin.entry(origin).or_default();
         if items.last().is_none_or(|(weight, ..)| weight.changes >= ITEM_CHANGES) {
             items.push(fresh(origin));
         }
-        let (weight, _, of_item) = items.last_mut().expect("pushed above");
+        let (weight, of_item) = items.last_mut().expect("pushed above");
         weight.changes += entry.entry().changes.len();
         weight.bytes += entry.header().changes_len as usize;
         of_item.push(entry);
@@ -230,8 +221,10 @@ fn items_of(
         // An answer may say that there is nothing.
         by_origin.insert(node, vec![fresh(node)]);
     }
-    let items = by_origin.into_values().flatten();
-    items.map(|(weight, logs, entries)| (weight, Input::Entries { peer: Some(node), request, logs, entries })).collect()
+    let input = |(weight, entries): (Weight, Vec<Arc<CheckedEntry>>)| {
+        (weight, Input::Entries { peer: Some(node), request, logs: heard.logs_of(&entries), entries })
+    };
+    by_origin.into_values().flatten().map(input).collect()
 }
 
 #[cfg(test)]

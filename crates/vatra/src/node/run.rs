@@ -203,6 +203,9 @@ impl Node {
         }
         origins.set_forks(crate::node::strays::forks(&store.reader())?.values());
         let replica = Replica::new(replica_config, restored, clock.now()).context("the replica does not start")?;
+        for reject in replica.left_out() {
+            tracing::error!(%reject, "a stored log is left out until a charter admits it; peers give it again then");
+        }
         let reader = store.reader();
         let end = reader.last_position()?;
         let metrics = Arc::new(Metrics::register(registry));

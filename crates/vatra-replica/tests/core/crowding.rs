@@ -1,0 +1,105 @@
+//! What hostile members make up to take the room of others, or the time.
+
+use vatra_model::certificate::SignedCertificate;
+use vatra_model::charter::{Charter, CharterEpoch, MemberRole};
+use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
+use vatra_model::{AudienceId, Class, Frontier, Incarnation, Realm};
+use vatra_replica::{Effect, Heard, Input};
+
+use crate::support::*;
+
+fn descriptor(certificate: &SignedCertificate, incarnation: u64) -> LogDescriptor {
+    LogDescriptor {
+        certificate: certificate.encode().into(),
+        incarnation: Incarnation(incarnation),
+        audience: AudienceId::FEDERATION,
+        realm: Realm::OPS,
+    }
+}
+
+/// So many lives of a node that it never had, described by a neighbour: certificates are public.
+fn make_up_lives(node: &mut Node, from: u8, of: u8, count: u64) -> Vec<Effect> {
+    let logs = (0..count).map(|number| descriptor(&certificate(of), 1_000_000 + number)).collect();
+    let frame = EntriesFrame { request: None, logs, runs: vec![] };
+    Message::Entries(frame.clone()).check().expect("within the bounds of a message");
+    let mut heard = Heard::default();
+    let received = heard.open(node.replica.trust(), frame).expect("all certificates hold");
+    let logs = heard.logs_of(&received.entries);
+    node.act([Input::Entries { peer: Some(key(from)), request: None, logs, entries: received.entries }])
+}
+
+fn reads(reader: &mut Node) -> u64 {
+    let mut writer = Node::new(1);
+    writer.publish(Class::Flash, 3);
+    let log = writer.replica.own_log();
+    let entries = writer.sent(reader, 3, None, &[(log, 0), (log, 1), (log, 2)]);
+    reader.act([entries]);
+    reader.height(log)
+}
+
+#[test]
+fn made_up_lives_of_a_node_take_nobodys_room() {
+    for honest in [&[1][..], &[5, 6, 7, 8]] {
+        let mut reader = Node::new(0);
+        for peer in [2, 3] {
+            reader.greet(peer, &Frontier::default());
+        }
+        for of in honest {
+            make_up_lives(&mut reader, 2, *of, 1_024);
+        }
+        assert_eq!(reader.replica.status(reader.now).logs.len(), 0, "nobody wrote there");
+        assert_eq!(reads(&mut reader), 3);
+        let mut reader = reader.restarted(0);
+        assert_eq!((reader.replica.status(reader.now).logs.len(), reads(&mut reader)), (1, 3));
+    }
+}
+
+#[test]
+fn made_up_lives_of_a_node_do_not_keep_it_from_writing() {
+    let mut node = Node::new(1);
+    node.greet(2, &Frontier::default());
+    make_up_lives(&mut node, 2, 1, 4_096);
+    let told = node.publish(Class::Flash, 1);
+    assert_eq!((published(&told), refused(&told)), (1, 0));
+}
+
+/// The same with descriptors that come with the input itself, past the checks of a link.
+#[test]
+fn a_descriptor_without_entries_begins_no_log() {
+    let mut node = Node::new(1);
+    node.greet(2, &Frontier::default());
+    let checked = node.replica.trust().check_log(descriptor(&certificate(3), 9)).expect("certified");
+    node.act([Input::Entries { peer: Some(key(2)), request: None, logs: vec![checked], entries: vec![] }]);
+    assert_eq!(node.replica.status(node.now).logs.len(), 0);
+    assert!(node.rows.is_empty(), "nor a row on disk");
+}
+
+/// An observer becomes a member.
+fn promoted() -> (Charter, Charter) {
+    let role = |index| if index == 2 { MemberRole::Observer } else { MemberRole::Member };
+    let epoch = CharterEpoch {
+        epoch: 1,
+        previous: [0; 32],
+        federation: "test".into(),
+        members: (0..3).map(|index| listed(index, role(index))).collect(),
+        revocations: vec![],
+    };
+    let before = Charter::found(signed(epoch, 2)).expect("all full members have signed");
+    let after = next_epoch(&before, 2, |epoch| epoch.members[2].role = MemberRole::Member);
+    (before, after)
+}
+
+/// What a checking thread has done may wait while a charter overtakes it.
+#[test]
+fn what_was_checked_under_an_older_charter_is_judged_by_the_present_one() {
+    let (before, after) = promoted();
+    let mut writer = Node::with_charter(2, after.clone());
+    writer.publish(Class::Flash, 2);
+    let log = writer.replica.own_log();
+    let mut reader = Node::with_charter(0, before);
+    reader.greet(1, &Frontier::default());
+    let waiting = writer.sent(&reader, 1, None, &[(log, 0), (log, 1), (log, 2)]);
+    reader.act([Input::Charter { bytes: after.encode() }]);
+    reader.act([waiting]);
+    assert_eq!((reader.height(log), reader.restarted(0).height(log)), (3, 3));
+}
