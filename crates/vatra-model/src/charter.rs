@@ -81,6 +81,12 @@ pub enum CharterError {
         /// What came.
         found: u64,
     },
+    /// The chain has another epoch in a place than the one that is known.
+    #[error("charter epoch {epoch} is another than the one in force here")]
+    Diverged {
+        /// The first epoch that differs.
+        epoch: u64,
+    },
 }
 
 impl From<ChangeError> for CharterError {
@@ -238,27 +244,48 @@ impl Charter {
     /// # Errors
     /// [`CharterError`] names the epoch and what does not hold.
     pub fn decode(bytes: &[u8]) -> Result<Charter, CharterError> {
-        if bytes.len() > CHARTER_BYTES_MAX {
-            return Err(CharterError::Malformed { what: "too long" });
-        }
-        let mut d = Decoder::new(bytes);
-        let count = cbor::array(&mut d, "epochs", CHARTER_EPOCHS_MAX)?;
-        let mut next = || -> Result<SignedEpoch, CharterError> {
-            let bytes = d.bytes().map_err(|_| CharterError::Malformed { what: "epoch" })?;
-            SignedEpoch::decode(bytes)
-        };
-        if count == 0 {
-            return Err(CharterError::Malformed { what: "no epoch" });
-        }
-        let mut charter = Charter::found(next()?)?;
-        for _ in 1..count {
-            charter.extend(next()?)?;
-        }
-        if d.position() != bytes.len() {
-            return Err(CharterError::Malformed { what: "trailing bytes" });
-        }
+        let mut epochs = decode_chain(bytes)?.into_iter();
+        let first = epochs.next().ok_or(CharterError::Malformed { what: "no epoch" })?;
+        let mut charter = Charter::found(first)?;
+        epochs.try_for_each(|next| charter.extend(next))?;
         Ok(charter)
     }
+
+    /// Reads a chain that goes on from this one; `None` if it is no longer. No signature is looked at before it is known
+    /// that the chain begins as this one, and then only those of the epochs that are new: anybody can make a long chain.
+    ///
+    /// # Errors
+    /// [`CharterError`] names the epoch and what does not hold.
+    pub fn continued(&self, bytes: &[u8]) -> Result<Option<Charter>, CharterError> {
+        let theirs = decode_chain(bytes)?;
+        if theirs.len() <= self.epochs.len() {
+            return Ok(None);
+        }
+        let parts = self.epochs.iter().zip(&theirs).find(|(ours, theirs)| ours.hash() != theirs.hash());
+        if let Some((ours, _)) = parts {
+            return Err(CharterError::Diverged { epoch: ours.epoch.epoch });
+        }
+        let mut charter = self.clone();
+        theirs.into_iter().skip(self.epochs.len()).try_for_each(|next| charter.extend(next))?;
+        Ok(Some(charter))
+    }
+}
+
+/// The epochs of a chain, with nothing verified.
+fn decode_chain(bytes: &[u8]) -> Result<Vec<SignedEpoch>, CharterError> {
+    if bytes.len() > CHARTER_BYTES_MAX {
+        return Err(CharterError::Malformed { what: "too long" });
+    }
+    let mut d = Decoder::new(bytes);
+    let mut epochs = Vec::new();
+    for _ in 0..cbor::array(&mut d, "epochs", CHARTER_EPOCHS_MAX)? {
+        let bytes = d.bytes().map_err(|_| CharterError::Malformed { what: "epoch" })?;
+        epochs.push(SignedEpoch::decode(bytes)?);
+    }
+    if d.position() != bytes.len() {
+        return Err(CharterError::Malformed { what: "trailing bytes" });
+    }
+    Ok(epochs)
 }
 
 fn check_votes(epoch: &SignedEpoch, voters: &CharterEpoch) -> Result<(), CharterError> {

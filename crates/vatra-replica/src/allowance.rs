@@ -91,6 +91,11 @@ impl Bucket {
 }
 
 impl Allowances {
+    /// What is left on the peer's next link: what is costly to look at is not given anew, or it would link again for it.
+    pub(crate) fn on_a_new_link(&self) -> Allowances {
+        Allowances { charters: self.charters, forks: self.forks, ..Allowances::default() }
+    }
+
     /// Whether a message of a peer is still within what it may say; hellos are bounded by their own rule.
     pub(crate) fn admit(&mut self, now: MonoMs, message: &Message) -> Result<(), Reject> {
         match message {

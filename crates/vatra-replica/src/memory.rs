@@ -7,6 +7,8 @@ use std::sync::Arc;
 use vatra_model::limits::LINKS_MAX;
 use vatra_model::{Frontier, MonoMs, NodeKey};
 
+use crate::allowance::Allowances;
+
 /// Frontiers told to one peer that are remembered: it may have missed the last when its link broke.
 const TOLD_MAX: usize = 3;
 
@@ -34,6 +36,8 @@ pub(crate) struct Remembered {
     /// Count and links of the last beacon of each node that it was shown, or showed us.
     shown: BTreeMap<NodeKey, (Shown, MonoMs)>,
     used: MonoMs,
+    /// What it may say, as far as a new link does not change that.
+    pub(crate) allowances: Allowances,
     /// Links in a row on which it said nothing.
     pub(crate) doubts: u8,
 }

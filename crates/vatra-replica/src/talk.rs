@@ -1,7 +1,7 @@
 //! Links: how they begin and end, and what is said over them beside beacons and entries.
 
 use vatra_model::certificate::SignedCertificate;
-use vatra_model::charter::{AdmitError, Charter};
+use vatra_model::charter::AdmitError;
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 use vatra_model::wire::{Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
 use vatra_model::{LogId, NodeKey, WallMs};
@@ -16,7 +16,11 @@ const RTT_MS_MAX: u32 = 1 << 20;
 
 impl Replica {
     pub(crate) fn link_up(&mut self, now: Now, peer: NodeKey, cost: Cost, effects: &mut Vec<Effect>) {
-        self.peers.insert(peer, Peer::new(cost, now.mono));
+        let mut state = Peer::new(cost, now.mono);
+        if let Some(known) = self.memory.get(&peer) {
+            state.allowances = known.allowances.on_a_new_link();
+        }
+        self.peers.insert(peer, state);
         self.topology_stale = true;
         self.send_resume(peer, effects);
         effects.push(Effect::Send { peer, message: Message::Hello(self.hello(now)) });
@@ -56,7 +60,9 @@ impl Replica {
             if !gone.greeted {
                 self.memory.doubt(&peer);
             } else if self.memory.get(&peer).is_some() {
-                self.memory.of(peer, now.mono).doubt_shown(now.mono);
+                let known = self.memory.of(peer, now.mono);
+                known.doubt_shown(now.mono);
+                known.allowances = gone.allowances;
             }
         }
     }
@@ -198,17 +204,11 @@ impl Replica {
     pub(crate) fn take_charter(&mut self, peer: Option<NodeKey>, bytes: &[u8], effects: &mut Vec<Effect>) {
         let ours = self.trust.charter();
         let refused = |detail: String| Effect::Event(Event::Rejected { peer, reject: Reject::Charter(detail) });
-        let theirs = match Charter::decode(bytes) {
-            Ok(theirs) => theirs,
+        let theirs = match ours.continued(bytes) {
+            Ok(Some(theirs)) => theirs,
+            Ok(None) => return,
             Err(error) => return effects.push(refused(error.to_string())),
         };
-        if theirs.current().epoch <= ours.current().epoch {
-            return;
-        }
-        let extends = theirs.epochs().get(ours.epochs().len() - 1).is_some_and(|epoch| epoch.hash() == ours.hash());
-        if !extends {
-            return effects.push(refused("it does not extend the charter in force".into()));
-        }
         let epoch = theirs.current().epoch;
         self.trust.install(theirs);
         // Ours was forgotten if an epoch named our member no more, and this one does again.

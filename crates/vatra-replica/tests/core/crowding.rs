@@ -1,10 +1,10 @@
 //! What hostile members make up to take the room of others, or the time.
 
 use vatra_model::certificate::SignedCertificate;
-use vatra_model::charter::{Charter, CharterEpoch, MemberRole};
+use vatra_model::charter::{Charter, CharterEpoch, CharterError, MemberRole};
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
 use vatra_model::{AudienceId, Class, Frontier, Incarnation, Realm};
-use vatra_replica::{Effect, Heard, Input};
+use vatra_replica::{Effect, Event, Heard, Input, Reject};
 
 use crate::support::*;
 
@@ -102,4 +102,50 @@ fn what_was_checked_under_an_older_charter_is_judged_by_the_present_one() {
     reader.act([Input::Charter { bytes: after.encode() }]);
     reader.act([waiting]);
     assert_eq!((reader.height(log), reader.restarted(0).height(log)), (3, 3));
+}
+
+/// Anybody can make a long charter of another federation.
+#[test]
+fn a_foreign_charter_is_refused_before_its_signatures_are_looked_at() {
+    let ours = charter(3);
+    let mut forged = next_epoch(&ours, 3, |_| {}).encode();
+    // A signature in its first epoch that is not its root's: who looks at signatures first says so.
+    let at = forged.windows(64).position(|bytes| bytes == first_signature(&ours)).expect("it is in there");
+    forged[at] ^= 1;
+    let continued = ours.continued(&forged).expect("what is known is not looked at again").expect("it is longer");
+    assert_eq!(continued.current().epoch, 2);
+    let mut foreign = ours.current().clone();
+    foreign.federation = "another".into();
+    let foreign = Charter::found(signed(foreign, 3)).expect("founded");
+    let longer = next_epoch(&foreign, 3, |_| {});
+    let refused = ours.continued(&longer.encode());
+    assert!(matches!(refused, Err(CharterError::Diverged { epoch: 1 })), "{refused:?}");
+    assert_eq!(ours.continued(&foreign.encode()), Ok(None), "it is no longer than ours");
+}
+
+fn first_signature(charter: &Charter) -> Vec<u8> {
+    let bytes = charter.epochs()[0].encode();
+    bytes[bytes.len() - 64..].to_vec()
+}
+
+#[test]
+fn a_new_link_gives_no_new_allowance_for_what_is_costly() {
+    let mut node = Node::new(0);
+    let mut looked_at = 0;
+    for _ in 0..4 {
+        node.greet(2, &Frontier::default());
+        for _ in 0..20 {
+            let told = events(&node.act([message(2, Message::Charter { bytes: vec![7] })]));
+            looked_at += told.iter().filter(|told| is_of_charter(told)).count();
+        }
+        node.act([Input::LinkDown { peer: key(2) }]);
+    }
+    assert_eq!(looked_at, 16, "as many as on one link");
+    node.greet(3, &Frontier::default());
+    let told = events(&node.act([message(3, Message::Charter { bytes: vec![7] })]));
+    assert!(told.iter().any(|told| is_of_charter(told)), "another peer has its own");
+}
+
+fn is_of_charter(event: &Event) -> bool {
+    matches!(event, Event::Rejected { reject: Reject::Charter(_), .. })
 }
