@@ -7,7 +7,6 @@ use vatra_model::{MonoMs, NodeKey};
 use crate::input::{Effect, Event, Now, Reject};
 use crate::logs::LogState;
 use crate::peers::{Asked, BUDGET_MAX, BUDGET_MIN, Peer};
-use crate::planner::held_height;
 use crate::replica::Replica;
 
 /// A full answer that comes within this time, and two round trips, may be twice as large next time, in milliseconds.
@@ -16,6 +15,9 @@ const QUICK_MS: u64 = 500;
 const SLOW_MS: u64 = 3_000;
 /// A peer that promised more and gave nothing is left alone for this long, in milliseconds.
 const REST_MS: u64 = 1_000;
+/// Answers without an entry in a row after which a peer is left alone after each, and for how long, in milliseconds.
+const EMPTY_ANSWERS_MAX: u32 = 16;
+const EMPTY_REST_MS: u64 = 200;
 /// Stalls that are counted against a peer at most.
 const STALLS_MAX: u32 = 16;
 /// A peer that asked within this time counts as one that shares our answers, in milliseconds.
@@ -107,6 +109,19 @@ impl Replica {
             state.rests_until = Some(now.mono.plus(REST_MS));
             self.peers_due.asks = true;
         }
+        let is_of_use = asked.received > 0 || more;
+        state.empty_answers = match asked.want.classes.is_urgent() {
+            // Most ranges hold no urgent entry.
+            true => state.empty_answers,
+            false if is_of_use => 0,
+            false => state.empty_answers.saturating_add(1),
+        };
+        if state.empty_answers >= EMPTY_ANSWERS_MAX {
+            // Heights are said without a signature: however many are, asking for what is not there takes little.
+            let rest = now.mono.plus(EMPTY_REST_MS);
+            state.rests_until = Some(state.rests_until.map_or(rest, |until| until.max(rest)));
+            self.peers_due.asks = true;
+        }
         let log = asked.want.log;
         let mends = self.mending.is_asked(peer, request);
         if mends {
@@ -118,12 +133,15 @@ impl Replica {
         }
         let is_empty = asked.received == 0 && !more && !mends;
         if is_empty && asked.want.classes == WantClasses::All {
-            // It does not hold what it said, or nothing of it can be accepted. A height that nobody could ever
-            // fill is halved, so that few requests are wasted on it.
-            let held = held_height(self.logs.get(&log));
-            let from = asked.want.from;
-            let far = from.saturating_sub(held) > AHEAD_ENTRIES_MAX as u64;
-            state.unlearn(&log, if far { held + (from - held) / 2 } else { from });
+            // It does not hold what it said, or nothing of it can be accepted. Of a log that nobody has told of it holds
+            // nothing; otherwise what lies too far to be taken is forgotten and the rest halved, so that few requests
+            // are wasted. What it does hold it says again.
+            let left = self.logs.get(&log).map_or(0, |state| {
+                let held = state.accepted_height();
+                held + (asked.want.from.saturating_sub(held) / 2).min(AHEAD_ENTRIES_MAX as u64)
+            });
+            state.unlearn(&log, left);
+            self.settling.insert(log);
         }
         if is_empty && asked.want.classes == WantClasses::Rest {
             self.check_sweep(&asked.want);

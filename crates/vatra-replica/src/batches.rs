@@ -13,6 +13,10 @@ use crate::spread::RETRY_MS;
 impl Replica {
     /// Makes one batch of everything staged, unless one is being written.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        // Once for all inputs of a round.
+        if self.plan_stale {
+            self.plan(now, effects);
+        }
         if self.in_flight.is_some() {
             return;
         }

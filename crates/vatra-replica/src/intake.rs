@@ -97,6 +97,7 @@ impl Replica {
         let height = |logs: &Logs| logs.get(&header.log).map_or(0, |state| state.accepted().height);
         let before = height(&self.logs);
         let accepted = self.logs.offer(entry)?;
+        self.settling.insert(header.log);
         if matches!(came, Came::Pushed(_)) && height(&self.logs) > before {
             self.logs.note_growth(&header.log, now.mono);
         }

@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) stalls: u32,
     /// Nothing is asked of it before this.
     pub(crate) rests_until: Option<MonoMs>,
+    /// Answers in a row without an entry.
+    pub(crate) empty_answers: u32,
     /// We tell it of heights that we do not push to it, as the map was last worked out.
     pub(crate) is_watched: bool,
     /// Logs of which it was given stranded entries on this link.
@@ -120,6 +122,7 @@ impl Peer {
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
             stalls: 0,
             rests_until: None,
+            empty_answers: 0,
             is_watched: true,
             given: BTreeMap::new(),
             to_announce: BTreeSet::new(),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use vatra_model::limits::AHEAD_ENTRIES_MAX;
 use vatra_model::wire::{Message, Want, WantClasses};
-use vatra_model::{LogId, MemberCode, MonoMs};
+use vatra_model::{LogId, MemberCode, MonoMs, NodeKey};
 
 use crate::input::{Effect, Now};
 use crate::logs::LogState;
@@ -115,6 +115,7 @@ impl Replica {
         let ripening = self.ripening.entry(log).or_default();
         if height <= ripening.ripe {
             self.plan_stale = true;
+            self.settling.insert(log);
         } else if ripening.soon.is_none() {
             let latest = now.mono.plus(PUSHES_WAIT_MS_MAX);
             ripening.soon = Some(Soon { height, due: now.mono.plus(wait_ms), latest });
@@ -127,6 +128,7 @@ impl Replica {
         let ripening = self.ripening.entry(log).or_default();
         ripening.ripe = ripening.ripe.max(target);
         ripening.soon = None;
+        self.settling.insert(log);
     }
 
     /// Lets announcements ripen whose time has come. What pushes are just bringing is given more time, so that a
@@ -146,6 +148,7 @@ impl Replica {
             ripening.ripe = ripening.ripe.max(soon.height);
             ripening.soon = None;
             self.plan_stale = true;
+            self.settling.insert(*log);
             again.push(*log);
         }
         for log in again {
@@ -199,46 +202,65 @@ impl Replica {
             return;
         }
         self.ask_for_lost(now, effects);
-        let open = self.ripening.iter().filter(|(log, ripening)| ripening.ripe > held_height(self.logs.get(log)));
-        // One range of each log in turn, so that one with a long backlog delays no other.
-        let mut logs: Vec<(MonoMs, LogId)> = open.map(|(log, ripening)| (ripening.served, *log)).collect();
-        logs.sort_unstable();
         let mut left = WANTS_PER_PLAN;
-        for urgent in [true, false].into_iter().filter(|_| !logs.is_empty()) {
-            let mut open: Vec<LogId> = logs.iter().map(|(_, log)| *log).collect();
-            while left > 0 && !open.is_empty() {
-                open.retain(|log| {
-                    let asks = left > 0 && self.ask_for(now, *log, urgent, effects);
-                    left -= usize::from(asks);
-                    asks
-                });
+        for urgent in [true, false] {
+            // Once a peer takes no more, its claims are left out: however many it makes, looking at them takes little.
+            while left > 0 && self.ask_in_turns(now, urgent, &mut left, effects) {}
+        }
+        self.forget_settled();
+    }
+
+    /// Asks for one range of each log in turn, so that one with a long backlog delays no other, until a peer takes no
+    /// more requests or all had their turn; whether anything was asked for.
+    fn ask_in_turns(&mut self, now: Now, urgent: bool, left: &mut usize, effects: &mut Vec<Effect>) -> bool {
+        let mut asked = false;
+        for log in self.open_logs(urgent) {
+            if *left == 0 {
+                break;
+            }
+            if let Some(key) = self.ask_for(now, log, urgent, effects) {
+                (asked, *left) = (true, *left - 1);
+                if !self.peers.get(&key).is_some_and(|peer| takes_more(peer, urgent)) {
+                    break;
+                }
             }
         }
-        let reachable = |log: &LogId, ripe: u64| ripe.min(self.target(log));
-        let done: Vec<LogId> = self
-            .ripening
-            .iter()
-            .filter(|(_, ripening)| ripening.soon.is_none())
-            .filter(|(log, ripening)| reachable(log, ripening.ripe) <= held_height(self.logs.get(log)))
-            .map(|(log, _)| *log)
-            .collect();
-        for log in done {
-            self.ripening.remove(&log);
+        asked
+    }
+
+    /// Logs of which peers that take requests hold more, the longest waiting first.
+    fn open_logs(&self, urgent: bool) -> Vec<LogId> {
+        let mut open = BTreeSet::new();
+        for peer in self.peers.values().filter(|peer| takes_more(peer, urgent)) {
+            for (log, height) in peer.known_logs() {
+                if let Some(ripening) = self.ripening.get(log)
+                    && ripening.ripe.min(*height) > held_height(self.logs.get(log))
+                {
+                    open.insert((ripening.served, *log));
+                }
+            }
+        }
+        open.into_iter().map(|(_, log)| log).collect()
+    }
+
+    /// Of logs that grew, or of which peers hold less than was said, nothing more may be left to ask for.
+    fn forget_settled(&mut self) {
+        for log in std::mem::take(&mut self.settling) {
+            let Some(ripening) = self.ripening.get(&log).filter(|ripening| ripening.soon.is_none()) else { continue };
+            if ripening.ripe.min(self.target(&log)) <= held_height(self.logs.get(&log)) {
+                self.ripening.remove(&log);
+            }
         }
     }
 
-    /// Asks one peer for one range of a log; `false` when nothing of it is both missing and free.
+    /// Asks one peer for one range of a log; that peer, or `None` when nothing of it is both missing and free.
     ///
     /// Each peer is only considered for what it is known to hold, so that one that claims too much keeps nobody
     /// else from being asked.
-    fn ask_for(&mut self, now: Now, log: LogId, urgent: bool, effects: &mut Vec<Effect>) -> bool {
+    fn ask_for(&mut self, now: Now, log: LogId, urgent: bool, effects: &mut Vec<Effect>) -> Option<NodeKey> {
         let held = held_height(self.logs.get(&log));
         let ripe = self.ripening[&log].ripe.min(self.end(&log));
-        let is_free = |peer: &Peer| {
-            let same = peer.wants.values().filter(|asked| asked.want.classes.is_urgent() == urgent).count();
-            let most = if urgent { URGENT_WANTS_PER_PEER } else { WANTS_PER_PEER };
-            peer.greeted && peer.rests_until.is_none() && same < most && peer.known(&log) > held
-        };
+        let is_free = |peer: &Peer| takes_more(peer, urgent) && peer.known(&log) > held;
         let rank = |peer: &Peer| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms);
         let free = self.peers.iter().filter(|(_, peer)| is_free(peer));
         let mut free: Vec<_> = free.map(|(key, peer)| (rank(peer), *key, peer)).collect();
@@ -248,7 +270,7 @@ impl Replica {
             let part = if urgent { self.urgent_range(&log, top, &key) } else { self.free_range(&log, top, peer) };
             part.map(|part| (key, part))
         });
-        let Some((key, ((from, to), classes))) = found else { return false };
+        let (key, ((from, to), classes)) = found?;
         // Numbers go on over all links, so that a late answer to a lost link's request is never taken for another's.
         let request = self.number_request();
         let peer = self.peers.get_mut(&key).expect("found above");
@@ -264,7 +286,7 @@ impl Replica {
             WantClasses::All => {}
         }
         effects.push(Effect::Send { peer: key, message: Message::Want(want) });
-        true
+        Some(key)
     }
 
     pub(crate) fn number_request(&mut self) -> u32 {
@@ -321,6 +343,13 @@ impl Replica {
         }
         Some((newest(gaps, most)?, WantClasses::All))
     }
+}
+
+/// Whether a peer may be asked for something more.
+fn takes_more(peer: &Peer, urgent: bool) -> bool {
+    let same = || peer.wants.values().filter(|asked| asked.want.classes.is_urgent() == urgent).count();
+    let most = if urgent { URGENT_WANTS_PER_PEER } else { WANTS_PER_PEER };
+    peer.greeted && peer.rests_until.is_none() && same() < most
 }
 
 /// Whether pushes have lately made the contiguous part of a log longer.

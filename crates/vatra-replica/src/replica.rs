@@ -1,7 +1,7 @@
 //! The replica: takes inputs, keeps the state, gives effects. Each concern has its own file; this one decides
 //! which of them an input belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vatra_model::certificate::SignedCertificate;
@@ -140,6 +140,8 @@ pub struct Replica {
     pub(crate) topology: Topology,
     pub(crate) topology_stale: bool,
     pub(crate) ripening: BTreeMap<LogId, Ripening>,
+    /// Logs of which nothing more may be left to ask for.
+    pub(crate) settling: BTreeSet<LogId>,
     pub(crate) plan_stale: bool,
     /// Number of the next request, over all links.
     pub(crate) next_request: u32,
@@ -235,6 +237,7 @@ impl Replica {
             topology: Topology::default(),
             topology_stale: true,
             ripening: BTreeMap::new(),
+            settling: BTreeSet::new(),
             plan_stale: false,
             next_request,
             timers: Timers { backstop: now.mono, stranded: None, retry: None, turn: None },
@@ -325,9 +328,6 @@ impl Replica {
             Input::Tick => {}
         }
         self.run_timers(now, effects);
-        if self.plan_stale {
-            self.plan(now, effects);
-        }
         self.ask_for_holes(now, effects);
         self.recall(effects);
     }

@@ -113,6 +113,7 @@ impl Replica {
 
     /// What peers said of a log past a place does not count any more.
     fn forget_past(&mut self, log: &LogId, place: u64) {
+        self.settling.insert(*log);
         for peer in self.peers.values_mut() {
             peer.unlearn(log, place);
         }

@@ -46,6 +46,7 @@ impl Replica {
             if gone.greeted && self.trust.node(&peer).is_some() {
                 self.unlinked.insert(peer, now.mono);
             }
+            self.settling.extend(gone.known_logs().map(|(log, _)| *log));
             self.unask(&gone.wants.into_values().collect::<Vec<_>>());
             self.end_searches(&peer);
             self.forget_stray_talk(&peer);

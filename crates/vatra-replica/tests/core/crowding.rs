@@ -3,7 +3,7 @@
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{Charter, CharterEpoch, CharterError, MemberRole};
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
-use vatra_model::{AudienceId, Class, Frontier, Incarnation, Realm};
+use vatra_model::{AudienceId, Class, Frontier, Incarnation, LogId, Realm};
 use vatra_replica::{Effect, Event, Heard, Input, Reject};
 
 use crate::support::*;
@@ -148,4 +148,34 @@ fn a_new_link_gives_no_new_allowance_for_what_is_costly() {
 
 fn is_of_charter(event: &Event) -> bool {
     matches!(event, Event::Rejected { reject: Reject::Charter(_), .. })
+}
+
+/// Heights carry no signature. Who says that it holds thousands of logs that nobody wrote, and then gives nothing, is
+/// asked little, and keeps nobody else from being asked.
+#[test]
+fn claims_without_entries_cost_few_requests() {
+    let mut writer = Node::new(9);
+    writer.publish(Class::Routine, 40);
+    let own = writer.replica.own_log();
+    let mut node = Node::new(0);
+    for peer in [1, 2] {
+        node.greet(peer, &Frontier::default());
+    }
+    let made_up = |number: u64| (LogId([number.to_be_bytes(), [7; 8]].concat().try_into().expect("16")), 1 << 40);
+    let heights = (0..4_096).map(made_up).collect();
+    let mut told = node.act([message(2, Message::Have { heights })]);
+    let mut asked = 0;
+    for _ in 0..10_000 {
+        let answered = wants(&told).into_iter().map(|(_, want)| want.request);
+        let answers: Vec<_> = answered.map(|request| message(2, Message::Done { request, more: false })).collect();
+        asked += answers.len();
+        told = node.act(answers);
+        told.extend(node.run_for(1));
+    }
+    assert!(asked >= 20, "it was believed at first: {asked}");
+    assert!(asked <= 2 * 16 + 10 * 5 * 6, "three requests of each kind, five times a second: {asked}");
+    told = node.act([message(1, Message::Have { heights: vec![(own, 41)] })]);
+    told.extend(node.run_for(3_000));
+    let honest = wants(&told).into_iter().filter(|(peer, want)| (*peer, want.log) == (key(1), own)).count();
+    assert!(honest > 0, "an honest peer is asked at once");
 }
