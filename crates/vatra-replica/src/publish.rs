@@ -218,7 +218,9 @@ impl Replica {
     /// Begins a new life: the old log is left as it is and pulled back from peers, writing goes on in a new one.
     pub(crate) fn open_incarnation(&mut self, why: NewLife, effects: &mut Vec<Effect>) {
         self.incarnation = Incarnation(self.chance.next_u64());
-        self.opened = self.hlc.wall().max(vatra_model::WallMs(self.opened.0 + 1));
+        // Others go by it which life of a node is the last; an old copy of the store knows only of earlier ones.
+        let after = vatra_model::WallMs(self.opened.0.saturating_add(1));
+        self.opened = self.wall.max(self.hlc.wall()).max(after);
         self.own_log = LogId::derive(self.member, &self.me, self.incarnation, &AudienceId::FEDERATION);
         self.new_incarnation = Some(why);
         self.is_unconfirmed = false;

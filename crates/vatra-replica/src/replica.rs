@@ -120,6 +120,8 @@ pub struct Replica {
 
     pub(crate) incarnation: Incarnation,
     pub(crate) opened: WallMs,
+    /// The wall clock at the last input.
+    pub(crate) wall: WallMs,
     pub(crate) boot: u64,
     pub(crate) hlc: Hlc,
     pub(crate) own_log: LogId,
@@ -219,6 +221,7 @@ impl Replica {
             configured: config.certificates,
             incarnation: restored.incarnation,
             opened: restored.opened,
+            wall: now.wall,
             boot: restored.boot,
             hlc: restored.hlc,
             own_log: LogId::derive(member, &me, restored.incarnation, &AudienceId::FEDERATION),
@@ -297,6 +300,7 @@ impl Replica {
 
     /// Takes one input. Call [`Replica::flush`] after a round of them.
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        self.wall = now.wall;
         match input {
             Input::LinkUp { peer, cost } => self.link_up(now, peer, cost, effects),
             Input::LinkDown { peer } => self.link_down(now, peer),

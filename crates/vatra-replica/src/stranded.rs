@@ -26,8 +26,10 @@ const LOST_MAX: usize = 256;
 const LOST_PER_PEER_MAX: usize = 16;
 /// Time between two rounds while there is something to give, in milliseconds; what was given is durable by then.
 const ROUND_MS: u64 = 500;
-/// Time after which a log is given from its beginning again, if entries came that lie below what was given.
+/// Time after which a log is given from its beginning again, if entries came that lie below what was given, in
+/// milliseconds; twice as long each time up to the second, or one entry now and then would make all be sent again.
 const AGAIN_MS: u64 = 10_000;
+const AGAIN_MS_MAX: u64 = 640_000;
 
 /// How far a peer was given the stranded entries of a log on this link.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Given {
     count: usize,
     /// When they were given from the beginning.
     begun: MonoMs,
+    /// How long after that they may be again.
+    again_ms: u64,
 }
 
 /// A log of which entries lie beyond a gap.
@@ -150,11 +154,11 @@ impl Replica {
         let peers: Vec<NodeKey> = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(key, _)| *key).collect();
         for key in peers {
             let Some(peer) = self.peers.get_mut(&key) else { continue };
-            let fresh = Given { next: 0, count: 0, begun: now.mono };
+            let fresh = Given { next: 0, count: 0, begun: now.mono, again_ms: AGAIN_MS };
             let mut given = peer.given.get(&log).copied().unwrap_or(fresh);
             let below = state.ahead_durable().take_while(|seq| *seq < given.next).count();
-            if below != given.count && now.mono.since(given.begun) >= AGAIN_MS {
-                given = fresh;
+            if below != given.count && now.mono.since(given.begun) >= given.again_ms {
+                given = Given { again_ms: given.again_ms.saturating_mul(2).min(AGAIN_MS_MAX), ..fresh };
             }
             let mut places = state.ahead_durable().skip_while(|seq| *seq < given.next);
             let Some(from) = places.next() else { continue };

@@ -4,7 +4,7 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{Charter, CharterEpoch, CharterError, MemberRole};
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
 use vatra_model::{AudienceId, Class, Frontier, Incarnation, LogId, Realm};
-use vatra_replica::{Effect, Event, Heard, Input, Reject};
+use vatra_replica::{Effect, Event, Heard, Input, Reject, UNASKED};
 
 use crate::support::*;
 
@@ -178,4 +178,38 @@ fn claims_without_entries_cost_few_requests() {
     told.extend(node.run_for(3_000));
     let honest = wants(&told).into_iter().filter(|(peer, want)| (*peer, want.log) == (key(1), own)).count();
     assert!(honest > 0, "an honest peer is asked at once");
+}
+
+/// Entries beyond a gap are given unasked. One more of them now and then, below the others, does not make all of them be
+/// given to everybody each time.
+#[test]
+fn an_entry_below_a_gap_now_and_then_gives_the_rest_again_ever_more_seldom() {
+    let mut writer = Node::new(4);
+    writer.publish(Class::Routine, 500);
+    let log = writer.replica.own_log();
+    let mut node = Node::new(0);
+    for peer in [1, 2, 3] {
+        node.greet(peer, &Frontier::default());
+    }
+    let give = |node: &mut Node, from: u64, to: u64| {
+        let places: Vec<_> = (from..to).map(|seq| (log, seq)).collect();
+        let input = writer.sent(node, 1, None, &places);
+        node.act([input]);
+    };
+    let given = |effects: &[Effect]| {
+        let ranges = effects.iter().filter_map(|effect| match effect {
+            Effect::Serve { want, .. } if want.request == UNASKED => Some(want.to - want.from),
+            _ => None,
+        });
+        ranges.sum::<u64>()
+    };
+    give(&mut node, 200, 500);
+    assert_eq!(given(&node.run_for(60_000)), 3 * 300, "each peer gets each");
+    let mut again = 0;
+    for number in 0..60 {
+        give(&mut node, 199 - number, 200 - number);
+        again += given(&node.run_for(20_000));
+    }
+    assert!(again >= 3 * 360, "those that came later are given as well: {again}");
+    assert!(again <= 7 * 3 * 360, "1,200 s, with 10, 20, 40.. between two times: {again}");
 }

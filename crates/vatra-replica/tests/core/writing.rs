@@ -264,6 +264,24 @@ fn an_own_entry_from_elsewhere_opens_a_new_life() {
     );
 }
 
+/// Beyond a link, nodes go by it which life of a node is the last; an old copy of a store knows of earlier ones only.
+#[test]
+fn a_new_life_is_opened_now_and_after_the_one_before() {
+    for (passed, behind) in [(90_000_000, 0), (0, 90_000_000)] {
+        let mut node = Node::new(0);
+        node.publish(Class::Routine, 2);
+        let mut old = node.restarted(0);
+        node.publish(Class::Routine, 1);
+        let before = old.replica.status(old.now).opened;
+        old.now.wall = vatra_model::WallMs(old.now.wall.0 + passed - behind);
+        let newest = node.sent(&old, 1, None, &[(node.replica.own_log(), 3)]);
+        old.greet(1, &Frontier::default());
+        old.act([newest]);
+        let opened = old.replica.status(old.now).opened;
+        assert!(opened > before && (behind > 0 || opened == old.now.wall), "{opened:?} after {before:?}");
+    }
+}
+
 /// What is written after something was read has the later stamp, whatever the clocks say.
 #[test]
 fn a_stamp_is_later_than_all_that_came_before() {
