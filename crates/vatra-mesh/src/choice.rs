@@ -5,7 +5,7 @@
 //! lanes where the chooser's arrive. One decider means that the two can never choose differently, and a link
 //! that works is not disturbed by a dial that arrives late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use vatra_model::NodeKey;
@@ -51,6 +51,8 @@ pub(crate) struct Choice {
     connections: BTreeMap<LinkId, Connection>,
     /// For each peer the connection that is its link or is to become it.
     chosen: BTreeMap<NodeKey, LinkId>,
+    /// Peers that an operator configured: others leave room for them.
+    configured: BTreeSet<NodeKey>,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,28 @@ struct Connection {
 
 impl Choice {
     pub(crate) fn new(own: NodeKey, form_within: Duration, links_max: usize) -> Choice {
-        Choice { own, form_within, links_max, connections: BTreeMap::new(), chosen: BTreeMap::new() }
+        Choice {
+            own,
+            form_within,
+            links_max,
+            connections: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            configured: BTreeSet::new(),
+        }
+    }
+
+    /// Peers that an operator configured. Others, however many nodes their members certify, take no link that one of
+    /// these may need.
+    pub(crate) fn keep_room_for(&mut self, configured: BTreeSet<NodeKey>) {
+        self.configured = configured;
+    }
+
+    fn is_full(&self, node: NodeKey) -> bool {
+        let awaited = match self.configured.contains(&node) {
+            true => 0,
+            false => self.configured.iter().filter(|peer| !self.chosen.contains_key(peer)).count(),
+        };
+        self.chosen.len() + awaited >= self.links_max
     }
 
     /// A connection was made.
@@ -74,7 +97,7 @@ impl Choice {
             return Vec::new();
         }
         match self.chosen.get(&node) {
-            None if self.chosen.len() >= self.links_max => self.close(link, CloseReason::TooManyLinks),
+            None if self.is_full(node) => self.close(link, CloseReason::TooManyLinks),
             None => self.choose(node, link),
             Some(&current) if !dialed_by_us && self.has_outlived_the_race(now, current) => {
                 let mut steps = self.close(current, CloseReason::Down(DownReason::Replaced));
@@ -98,7 +121,7 @@ impl Choice {
         if self.we_choose(node) {
             return (false, Vec::new());
         }
-        if current.is_none() && self.chosen.len() >= self.links_max {
+        if current.is_none() && self.is_full(node) {
             return (false, self.close(link, CloseReason::TooManyLinks));
         }
         let mut steps = match current {

@@ -123,6 +123,26 @@ fn an_end_is_told_once() {
     assert_eq!(choice.end(LinkId(7), lost()), []);
 }
 
+/// A member may certify many nodes, and all of them may dial.
+#[test]
+fn others_leave_room_for_configured_peers() {
+    let now = Instant::now();
+    for own in [1, 90] {
+        let mut choice = Choice::new(key(own), 5 * SECOND, 3);
+        choice.keep_room_for([key(50), key(51)].into());
+        let mut is_linked = |node: u8| {
+            let link = LinkId(node.into());
+            let mut steps = choice.established(now, link, key(node), false);
+            if own > node {
+                steps.extend(choice.stream_arrived(link).1);
+            }
+            steps == [Step::Open(link)]
+        };
+        let linked: Vec<u8> = [60, 61, 62, 50, 63, 51, 64].into_iter().filter(|node| is_linked(*node)).collect();
+        assert_eq!(linked, [60, 50, 51], "of node {own}");
+    }
+}
+
 /// One connection as both ends see it.
 #[derive(Clone, Copy, Default)]
 struct Wire {

@@ -47,6 +47,8 @@ impl Owner {
                 self.swarm.behaviour_mut().allowed.allow_peer(*peer);
             }
         }
+        let configured = self.wanted.peers.iter().map(|peer| peer.node);
+        self.choice.keep_room_for(configured.filter(|node| self.admitted.contains_key(node)).collect());
         let mut plan: BTreeMap<NodeKey, Vec<SocketAddr>> = BTreeMap::new();
         for peer in self.wanted.peers.iter().filter(|peer| peer.dial && self.admitted.contains_key(&peer.node)) {
             let addresses = plan.entry(peer.node).or_default();
