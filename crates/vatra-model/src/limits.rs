@@ -46,6 +46,10 @@ pub const MESSAGE_STRAYS_MAX: usize = 4096;
 pub const WANT_STRAYS_MAX: usize = 256;
 /// Entries of one log held beyond a gap.
 pub const AHEAD_ENTRIES_MAX: usize = 16_384;
+/// The same of all logs of one member, beside the first [`AHEAD_FREE_MAX`] of each.
+pub const MEMBER_AHEAD_MAX: usize = 65_536;
+/// Entries of one log beyond a gap that are kept whatever its member has elsewhere.
+pub const AHEAD_FREE_MAX: usize = 256;
 /// Changes of one record that wait for others they rest on.
 pub const PENDING_CHANGES_MAX: usize = 256;
 /// Skew between clocks that is flagged, in milliseconds.

@@ -316,7 +316,8 @@ impl Replica {
         let coming: u64 = bulky.map(|want| want.to.saturating_sub(want.from)).sum();
         let ahead = state.map_or(0, LogState::ahead_count) as u64;
         let expected = ahead.saturating_add(coming);
-        let crowded = expected >= AHEAD_ENTRIES_MAX as u64 / 2;
+        let is_full = state.is_some_and(|state| ahead > 0 && self.logs.is_crowded_by(state.member()));
+        let crowded = is_full || expected >= AHEAD_ENTRIES_MAX as u64 / 2;
         let lowest = held_height(state);
         if expected + most > AHEAD_ENTRIES_MAX as u64
             && asked.iter().any(|want| !want.classes.is_urgent() && want.from <= lowest && lowest < want.to)

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use vatra_model::charter::MemberRole;
-use vatra_model::limits::AHEAD_ENTRIES_MAX;
-use vatra_model::{CheckedEntry, EntryHash, ForkProof, Head, LogId};
+use vatra_model::limits::{AHEAD_ENTRIES_MAX, AHEAD_FREE_MAX, MEMBER_AHEAD_MAX};
+use vatra_model::{CheckedEntry, EntryHash, ForkProof, Head, LogId, MemberCode};
 
 use super::{Ahead, AheadRow, LogState, Logs};
 use crate::fork::Fork;
 use crate::input::Reject;
 
+/// Entries of a log beyond a gap after which its member's are counted again.
+const AHEAD_LOOK_EVERY: usize = 64;
 /// Hashes of the contiguous part that are remembered.
 const RECENT_MAX: usize = 64;
 
@@ -41,7 +43,22 @@ impl Logs {
         if is_observers || !state.covers(seq, entry.hash()) {
             return Err(Reject::NotEntitled { log, seq });
         }
+        let (height, count) = (state.accepted.height, state.ahead.len());
+        // Looked at now and then, as it takes a look at all logs.
+        if seq > height && count >= AHEAD_FREE_MAX && count % AHEAD_LOOK_EVERY == 0 && !state.ahead.contains_key(&seq) {
+            let member = state.member();
+            if self.is_crowded_by(member) {
+                return Err(Reject::Full { what: "entries beyond gaps of one member", limit: MEMBER_AHEAD_MAX });
+            }
+        }
+        let state = self.get_mut(&log).ok_or(Reject::UndescribedLog(log))?;
         state.offer(entry)
+    }
+
+    /// Whether so many entries of a member lie beyond gaps, over all its logs, that those below them come first.
+    pub(crate) fn is_crowded_by(&self, member: MemberCode) -> bool {
+        let of_member = self.logs.values().filter(|log| log.member() == member);
+        of_member.map(|log| log.ahead.len().saturating_sub(AHEAD_FREE_MAX)).sum::<usize>() >= MEMBER_AHEAD_MAX
     }
 
     /// A fork was proved. `true` if it is news: nothing or a higher place was known.

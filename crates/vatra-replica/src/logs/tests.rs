@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::charter::MemberRole;
-use vatra_model::limits::AHEAD_ENTRIES_MAX;
+use vatra_model::limits::{AHEAD_ENTRIES_MAX, AHEAD_FREE_MAX, MEMBER_AHEAD_MAX};
 use vatra_model::{
     AudienceId, CheckedEntry, Class, Entry, EntryDraft, Hlc, Incarnation, Public, Realm, Secret, WallMs,
 };
@@ -198,4 +198,66 @@ proptest! {
         missing.reverse();
         prop_assert_eq!(missing, state.missing_newest_first(12, usize::MAX));
     }
+}
+
+/// Logs look at no signature; making many takes long.
+#[derive(Debug)]
+struct Unsigned;
+
+impl vatra_model::Scheme for Unsigned {
+    fn sign(&self, _: &NodeKey, _: &str, _: &[u8]) -> vatra_model::SignatureBytes {
+        [0; 64]
+    }
+
+    fn verifies(&self, _: &[u8; 32], _: &str, _: &[u8], _: &vatra_model::SignatureBytes) -> bool {
+        true
+    }
+}
+
+#[test]
+fn entries_beyond_gaps_of_one_member_are_bounded_over_all_its_logs() {
+    let quick = secret().with_scheme(Some(Arc::new(Unsigned)));
+    let mut logs = Logs::default();
+    let me = (checked_log().certificate.member, NodeKey([9; 32]));
+    let of_life = |life: u64| {
+        let mut checked = checked_log();
+        checked.id = checked.certificate.log(Incarnation(life), &AudienceId::FEDERATION);
+        checked
+    };
+    let entry = |log: LogId, seq: u64| {
+        let draft = EntryDraft {
+            realm: Realm::OPS,
+            log,
+            seq: Seq(seq),
+            prev: EntryHash([7; 32]),
+            hlc: Hlc(seq + 1),
+            class: Class::Routine,
+            expires_hours: 0,
+        };
+        Entry::sign(&draft, vec![vec![7]], &quick).expect("small")
+    };
+    let (mut refused, mut held) = (0, 0);
+    for life in 0..6 {
+        let checked = of_life(life);
+        let id = checked.id;
+        logs.describe(checked, me).expect("room");
+        for seq in 1..=16_000 {
+            match logs.offer(&entry(id, seq)) {
+                Ok(_) => held += 1,
+                Err(Reject::Full { what: "entries beyond gaps of one member", .. }) => refused += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    let most = MEMBER_AHEAD_MAX + 6 * AHEAD_FREE_MAX;
+    assert!((most..most + 64).contains(&held) && refused > 10_000, "held {held}, refused {refused}");
+    // What is missing below is taken all the same, and each log has its first ones free.
+    let first = of_life(0).id;
+    assert_eq!(logs.get(&first).map(LogState::ahead_count), Some(16_000));
+    let other = of_life(9);
+    let id = other.id;
+    logs.describe(other, me).expect("room");
+    let taken = (1..=1_000).filter(|seq| logs.offer(&entry(id, *seq)).is_ok()).count();
+    assert_eq!(taken, AHEAD_FREE_MAX);
+    assert!(logs.is_crowded_by(me.0) && !logs.is_crowded_by("LT".parse().expect("a code")));
 }
