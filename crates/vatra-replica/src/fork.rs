@@ -43,6 +43,8 @@ pub(crate) struct Fork {
     pub(crate) is_saved: bool,
     /// It is known which entries past the place the store had before it knew of the fork.
     pub(crate) is_settled: bool,
+    /// From here on it is: a lower place need only be looked for up to there.
+    looked_from: u64,
     /// Came before that was known.
     waiting: Vec<Arc<CheckedEntry>>,
     /// The head in frontiers, made anew when durable strays change.
@@ -52,14 +54,16 @@ pub(crate) struct Fork {
 impl Fork {
     /// A fork that has just been proved. `before` is the one known so far, at a higher place.
     pub(crate) fn proved(place: u64, proof: ForkProof, before: Option<Fork>) -> Fork {
+        let looked_from = before.as_ref().map_or(u64::MAX, |before| before.looked_from);
         let (strays, waiting) = before.map(|before| (before.strays, before.waiting)).unwrap_or_default();
-        Fork { place, proof, strays, is_saved: false, is_settled: false, waiting, head: None }
+        Fork { place, proof, strays, is_saved: false, is_settled: false, looked_from, waiting, head: None }
     }
 
     /// A fork as found on disk.
     pub(crate) fn restored(place: u64, proof: ForkProof, strays: &[AheadRow]) -> Fork {
         let strays = strays.iter().map(durable).collect();
-        Fork { place, proof, strays, is_saved: true, is_settled: true, waiting: Vec::new(), head: None }
+        let (waiting, head) = (Vec::new(), None);
+        Fork { place, proof, strays, is_saved: true, is_settled: true, looked_from: place, waiting, head }
     }
 
     /// Takes an entry at or past the place.
@@ -83,10 +87,18 @@ impl Fork {
         Ok(Accepted::Stray)
     }
 
+    /// How many headers are to be looked for in the store: the last of the trunk, and all from the place on that were not
+    /// looked for before. More than a pair, which other questions ask for.
+    pub(crate) fn unknown_count(&self) -> usize {
+        let unknown = self.looked_from.saturating_sub(self.place).saturating_add(1);
+        usize::try_from(unknown).unwrap_or(usize::MAX).clamp(3, STRAYS_MAX + 1)
+    }
+
     /// The store holds these entries at and past the place. Gives what waited for that.
     pub(crate) fn settle(&mut self, held: &[AheadRow]) -> Vec<Arc<CheckedEntry>> {
         self.strays.extend(held.iter().filter(|row| row.seq >= self.place).map(durable));
         self.is_settled = true;
+        self.looked_from = self.place;
         self.head = None;
         std::mem::take(&mut self.waiting)
     }
@@ -214,5 +226,27 @@ mod tests {
         rows.truncate(3);
         let fork = Fork::restored(5, fork.proof, &rows);
         assert_eq!(fork.stranger(EntryHash([1; 32])), None, "only those at the place tell of the trunk");
+    }
+
+    /// Who forks its log at ever lower places makes nobody look at all that lies past them each time.
+    #[test]
+    fn of_a_lower_place_only_what_is_new_is_looked_for() {
+        let signed = SignedHeader::of(entry(5).entry());
+        let (incarnation, audience, realm) = (Incarnation(1), AudienceId::FEDERATION, Realm::OPS);
+        let log = LogDescriptor { certificate: [].into(), incarnation, audience, realm };
+        let proof = ForkProof::new(log, signed, signed);
+        let mut fork = Fork::proved(15, proof.clone(), None);
+        assert_eq!(fork.unknown_count(), STRAYS_MAX + 1);
+        let row = |seq: u64| AheadRow { seq, hash: EntryHash([seq as u8; 32]), prev: EntryHash([9; 32]) };
+        fork.settle(&[14, 15, 16].map(row));
+        let lower = Fork::proved(12, proof.clone(), Some(fork.clone()));
+        assert_eq!(lower.unknown_count(), 4, "places 11 to 14");
+        let lowest = Fork::proved(5, proof.clone(), Some(lower.clone()));
+        assert_eq!(lowest.unknown_count(), 11, "the one between was not looked for yet");
+        let mut settled = lower;
+        settled.settle(&[11, 12, 13, 14].map(row));
+        assert_eq!(settled.durable_strays().map(|(seq, _)| *seq).collect::<Vec<_>>(), [12, 13, 14, 15, 16]);
+        assert_eq!(Fork::proved(11, proof.clone(), Some(settled)).unknown_count(), 3, "a pair is another question");
+        assert_eq!(Fork::restored(7, proof.clone(), &[]).unknown_count(), 3);
     }
 }

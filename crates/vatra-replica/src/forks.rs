@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vatra_model::charter::LogEnd;
-use vatra_model::limits::STRAYS_MAX;
 use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, Seq, SignedHeader};
 
-use crate::fork::CheckedFork;
+use crate::fork::{CheckedFork, Fork};
 use crate::input::{Batch, Effect, Event, NewLife, Now, Reject};
 use crate::logs::{AheadRow, LogState};
 use crate::replica::{Came, Replica};
@@ -22,8 +21,6 @@ use crate::trust::CheckedLog;
 const SUSPECTS_MAX: usize = 64;
 /// Headers that settle whether two neighbours fit.
 pub(crate) const PAIR: usize = 2;
-/// Headers that are looked for when a log has forked: the last of the trunk and all that can be strays.
-const ALL: usize = STRAYS_MAX + 1;
 /// A search that has no answer for this long is given up, in milliseconds; a later comparison begins it again.
 const SEARCH_MS: u64 = 60_000;
 /// Searches under way at once.
@@ -87,8 +84,8 @@ impl Inquiries {
     }
 
     /// What the store holds past the place of a fork is to be looked up.
-    pub(crate) fn look_past(&mut self, log: LogId, place: u64) {
-        self.recalls.insert((log, place.saturating_sub(1), ALL, None));
+    pub(crate) fn look_past(&mut self, log: LogId, fork: &Fork) {
+        self.recalls.insert((log, fork.place.saturating_sub(1), fork.unknown_count(), None));
     }
 
     /// A revocation ends a log: what is in doubt past that need not be looked into.
@@ -152,8 +149,8 @@ impl Replica {
         effects: &mut Vec<Effect>,
     ) {
         let Some(state) = self.logs.get(&log) else { return };
-        let open = state.fork.as_ref().filter(|fork| fork.is_saved && !fork.is_settled).map(|fork| fork.place);
-        if count_max == ALL && open.is_some_and(|place| place.saturating_sub(1) == from) {
+        let open = state.fork.as_ref().filter(|fork| fork.is_saved && !fork.is_settled);
+        if open.is_some_and(|fork| (fork.place.saturating_sub(1), fork.unknown_count()) == (from, count_max)) {
             self.settle_fork(now, log, headers, effects);
         }
         self.judge(now, log, from, headers.iter().chain(stray), effects);
@@ -266,7 +263,9 @@ impl Replica {
     /// A batch with proofs is durable: peers hear of them, and what the store holds past their places is looked for.
     pub(crate) fn forks_saved(&mut self, batch: &Batch, effects: &mut Vec<Effect>) {
         for fork in &batch.forks {
-            self.inquiries.look_past(fork.log, fork.place);
+            if let Some(known) = self.logs.get(&fork.log).and_then(|state| state.fork.as_ref()) {
+                self.inquiries.look_past(fork.log, known);
+            }
             let knowing = self.peers.iter().filter(|(_, peer)| peer.greeted && peer.version >= FORKS_SINCE);
             for (peer, _) in knowing {
                 let message = Message::Fork(Box::new(fork.proof.clone()));

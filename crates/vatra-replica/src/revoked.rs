@@ -106,7 +106,7 @@ impl Replica {
                 self.inquiries.look_up(*log, last);
             }
             if let Some(fork) = state.fork.as_ref().filter(|fork| fork.is_saved && !fork.is_settled) {
-                self.inquiries.look_past(*log, fork.place);
+                self.inquiries.look_past(*log, fork);
             }
         }
     }
