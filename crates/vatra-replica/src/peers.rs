@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vatra_model::limits::LOGS_MAX;
-use vatra_model::wire::Want;
+use vatra_model::wire::{Hello, Want};
 use vatra_model::{LogId, MonoMs, NodeKey};
 
 use crate::allowance::Allowances;
@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) since: MonoMs,
     /// Its hello was accepted.
     pub(crate) greeted: bool,
+    /// Its hello, which the charter in force does not admit and the one that it names may.
+    pub(crate) waits_for_charter: Option<Box<Hello>>,
     /// The newest protocol version that both ends speak; 1 before its hello.
     pub(crate) version: u16,
     /// Its clock minus ours when it said hello, in milliseconds.
@@ -115,6 +117,7 @@ impl Peer {
             settled_rtt_ms: RTT_MS_DEFAULT,
             since,
             greeted: false,
+            waits_for_charter: None,
             version: 1,
             clock_ahead_ms: 0,
             known: BTreeMap::new(),

@@ -314,7 +314,10 @@ impl Replica {
             Input::Persisted { batch } => self.persisted(now, batch, effects),
             Input::PersistFailed { batch, logs } => self.persist_failed(now, batch, logs, effects),
             Input::Shed { peer } => self.announce_everything(now, peer),
-            Input::Charter { bytes } => self.take_charter(None, &bytes, effects),
+            Input::Charter { bytes } => {
+                self.take_charter(None, &bytes, effects);
+                self.greet_waiting(now, None, effects);
+            }
             Input::Fork { log, fork } => {
                 if let Err(reject) = self.take_fork(*log, *fork, effects) {
                     effects.push(Effect::Event(Event::Rejected { peer: None, reject }));

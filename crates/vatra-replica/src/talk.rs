@@ -94,6 +94,11 @@ impl Replica {
                 state.resumes = Some(heard);
                 Ok(())
             }
+            Message::Charter { bytes } if state.waits_for_charter.is_some() => {
+                self.take_charter(Some(peer), &bytes, effects);
+                self.greet_waiting(now, Some(peer), effects);
+                Ok(())
+            }
             _ if !state.greeted => Err(Reject::Unexpected("message before the hello")),
             Message::WantCharter { after } => {
                 if self.trust.charter().current().epoch > after {
@@ -104,6 +109,7 @@ impl Replica {
             }
             Message::Charter { bytes } => {
                 self.take_charter(Some(peer), &bytes, effects);
+                self.greet_waiting(now, Some(peer), effects);
                 Ok(())
             }
             Message::Frontier(digest) => self.take_frontier(now, peer, &digest, effects),
@@ -158,8 +164,20 @@ impl Replica {
         if certificate.certificate().key != peer {
             return Err(Reject::Malformed { what: "hello", detail: "it brings another node's certificate".into() });
         }
-        if self.trust.learn_from_itself(&certificate)? {
-            effects.push(Effect::TrustChanged);
+        match self.trust.learn_from_itself(&certificate) {
+            Ok(is_news) if is_news => effects.push(Effect::TrustChanged),
+            Ok(_) => {}
+            // It may be of a member that a newer charter names, or gives a new root; nobody else may have that.
+            Err(AdmitError::UnknownMember(_) | AdmitError::Certificate(_))
+                if hello.charter_epoch > self.trust.charter().current().epoch =>
+            {
+                let after = self.trust.charter().current().epoch;
+                effects.push(Effect::Send { peer, message: Message::WantCharter { after } });
+                let state = self.peers.get_mut(&peer).expect("the caller looked it up");
+                state.waits_for_charter = Some(Box::new(hello));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         }
         let frontier = self.frontier();
         let epoch = self.trust.charter().current().epoch;
@@ -202,6 +220,28 @@ impl Replica {
         Ok(())
     }
 
+    /// Hears those again whose hello only a newer charter could admit, once it is in force. Who was asked for it and gave
+    /// another waits no more.
+    pub(crate) fn greet_waiting(&mut self, now: Now, from: Option<NodeKey>, effects: &mut Vec<Effect>) {
+        let epoch = self.trust.charter().current().epoch;
+        let mut waiting = Vec::new();
+        for (key, peer) in &mut self.peers {
+            let is_due = |hello: &Hello| hello.charter_epoch <= epoch || Some(*key) == from;
+            if let Some(hello) = peer.waits_for_charter.take_if(|hello| is_due(hello)) {
+                waiting.push((*key, hello));
+            }
+        }
+        for (peer, hello) in waiting {
+            let greeted = match hello.charter_epoch <= epoch {
+                true => self.greet(now, peer, *hello, effects),
+                false => Err(Reject::Charter("the peer has not the one that it named".into())),
+            };
+            if let Err(reason) = greeted {
+                effects.push(Effect::Close { peer, reason });
+            }
+        }
+    }
+
     pub(crate) fn take_charter(&mut self, peer: Option<NodeKey>, bytes: &[u8], effects: &mut Vec<Effect>) {
         let ours = self.trust.charter();
         let refused = |detail: String| Effect::Event(Event::Rejected { peer, reject: Reject::Charter(detail) });
@@ -226,12 +266,13 @@ impl Replica {
         self.end_logs();
         self.new_charter = Some(bytes.to_vec());
         self.topology_stale = true;
-        effects.push(Effect::TrustChanged);
-        effects.push(Effect::Event(Event::CharterInstalled { epoch }));
+        // Before links end to those that it no longer admits: they may not have it yet.
         let others = self.peers.iter().filter(|(key, state)| state.greeted && Some(**key) != peer);
         for (key, _) in others {
             effects.push(Effect::Send { peer: *key, message: Message::Charter { bytes: bytes.to_vec() } });
         }
+        effects.push(Effect::TrustChanged);
+        effects.push(Effect::Event(Event::CharterInstalled { epoch }));
     }
 }
 

@@ -2,9 +2,9 @@
 
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{Charter, CharterEpoch, MemberRole, Revocation};
-use vatra_model::wire::{EntriesFrame, Message};
+use vatra_model::wire::{EntriesFrame, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use vatra_model::{Class, Frontier, Seq};
-use vatra_replica::{Effect, Event, Heard, Input, Reject, Told, Trust};
+use vatra_replica::{Cost, Effect, Event, Heard, Input, Reject, Told, Trust};
 
 use crate::spreading::beacon_with;
 use crate::support::*;
@@ -163,6 +163,63 @@ fn waits_for_its_charter(mut newcomer: Node, new: Charter) {
     let reader = Node::with_config(0, bare(0, new));
     let received = heard.open(reader.replica.trust(), frame(&[&newcomer], 1)).expect("now it is known");
     assert_eq!((heard.logs_of(&received.entries).len(), received.entries.len(), received.left_out), (1, 1, None));
+}
+
+/// The only neighbour is of a member that a newer charter names, or whose root that has changed: nobody else could give
+/// that charter.
+#[test]
+fn a_peer_whose_charter_is_newer_is_asked_for_it_before_it_is_judged() {
+    let renewed_root = next_epoch(&charter(3), 3, |epoch| epoch.members[2].root = root(50).root_key());
+    let renewed = certificate(2).certificate().clone().sign(&root(50)).expect("good names");
+    let hello = |of: &Charter, certificate: &SignedCertificate| Hello {
+        version: PROTOCOL_VERSION,
+        version_min: PROTOCOL_VERSION_MIN,
+        certificate: certificate.encode(),
+        incarnation: vatra_model::Incarnation(3),
+        founding: of.founding_hash(),
+        charter_epoch: of.current().epoch,
+        charter_hash: of.hash(),
+        frontier_hash: Frontier::default().hash(),
+        clock: vatra_model::WallMs(0),
+        software: "test".into(),
+    };
+    let asks = |effects: &[Effect]| {
+        effects.iter().any(|effect| matches!(effect, Effect::Send { message: Message::WantCharter { after: 1 }, .. }))
+    };
+    let closes = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
+    let linked = || {
+        let mut node = Node::with_charter(0, charter(3));
+        node.act([Input::LinkUp { peer: key(2), cost: Cost::Wan }]);
+        node
+    };
+    let hears = |node: &mut Node, charter: &Charter| node.act([message(2, Message::Hello(hello(charter, &renewed)))]);
+    let joined = |effects: &[Effect]| events(effects).iter().any(|event| matches!(event, Event::Joined { .. }));
+
+    let mut node = linked();
+    let told = hears(&mut node, &renewed_root);
+    assert!(asks(&told) && !closes(&told) && !joined(&told));
+    let too_early = events(&node.act([message(2, Message::Have { heights: vec![] })]));
+    assert!(matches!(too_early[..], [Event::Rejected { reject: Reject::Unexpected(_), .. }]), "{too_early:?}");
+    let told = node.act([message(2, Message::Charter { bytes: renewed_root.encode() })]);
+    assert!(joined(&told) && !closes(&told), "{told:?}");
+    assert_eq!(node.replica.trust().node(&key(2)), Some(renewed.certificate()));
+
+    // It comes from elsewhere.
+    let mut node = linked();
+    hears(&mut node, &renewed_root);
+    let told = node.act([Input::Charter { bytes: renewed_root.encode() }]);
+    assert!(joined(&told) && !closes(&told));
+
+    // It has none, or one that does not admit it.
+    let mut node = linked();
+    hears(&mut node, &renewed_root);
+    assert!(closes(&node.act([message(2, Message::Charter { bytes: charter(3).encode() })])));
+    let other = next_epoch(&charter(3), 3, |_| {});
+    let mut node = linked();
+    hears(&mut node, &other);
+    assert!(closes(&node.act([message(2, Message::Charter { bytes: other.encode() })])));
+    // And who names none that is newer is judged at once.
+    assert!(closes(&hears(&mut linked(), &charter(3))));
 }
 
 #[test]
