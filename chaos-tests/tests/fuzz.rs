@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use chaos_tests::fuzz::{Target, fuzz, replay};
+use chaos_tests::fuzz::{Target, fuzz, kept, replay};
 
 /// Time for each target; `make fuzz` takes longer.
 const SHORT: Duration = Duration::from_secs(3);
 
 fn check(target: Target) {
+    assert!(!kept(target).expect("kept inputs are readable").is_empty(), "{target} has no kept inputs");
     assert!(replay(target).expect("kept inputs are readable").inputs > 0, "{target} has no inputs");
     let found = tempfile::tempdir().expect("a folder");
     let outcome = fuzz(target, SHORT, 1, found.path()).expect("a writable folder");
