@@ -84,3 +84,16 @@ fn two_entries_in_one_place_are_seen() {
     world.nodes[0].disk.put_back(image);
     assert!(names(&checks::all(&world), "(S5)"), "two entries of one place, and no fork is known");
 }
+
+#[test]
+fn a_node_that_takes_no_writes_after_a_start_is_seen() {
+    let mut world = settled();
+    world.crash(1, chaos_tests::sim::disk::Keep::Unsynced);
+    world.start(1);
+    world.nodes[1].replica.as_mut().expect("it runs").set_writable(false);
+    world.publish(1, Class::Routine);
+    world.run_for(4_000);
+    assert!(!names(&world.violations, "(L4)"), "{:?}", world.violations);
+    world.run_for(3_000);
+    assert!(names(&world.violations, "(L4)"), "{:?}", world.violations);
+}

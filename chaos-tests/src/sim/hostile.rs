@@ -14,7 +14,7 @@ use vatra_model::wire::{EntriesFrame, Message, SignedBeacon, WireSlot};
 use vatra_model::{CheckedEntry, LogId, Secret};
 
 use crate::sim::chance::Chance;
-use crate::sim::checks::agreement;
+use crate::sim::checks::l2_convergence;
 use crate::sim::world::{Event, World};
 
 /// Time between two acts, from and to, in microseconds.
@@ -305,10 +305,10 @@ impl World {
     /// Runs until all running honest nodes hold the same of every honest log, whatever of the hostile ones.
     pub fn settle_honest_logs(&mut self, ms_max: u64) -> Option<u64> {
         let took = self.run_until(ms_max, |world| {
-            agreement::honest_logs_agree(world) && world.nodes.iter().all(|node| node.pending.is_empty())
+            l2_convergence::honest_logs_agree(world) && world.nodes.iter().all(|node| node.pending.is_empty())
         });
         if took.is_none() {
-            let state = agreement::describe(self);
+            let state = l2_convergence::describe(self);
             self.violation(format!("honest logs have not converged after {ms_max} ms (L2)\n{state}"));
         }
         took

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::sim::checks::acknowledged::Place;
+use crate::sim::checks::s1_acknowledged::Place;
 use crate::sim::checks::{
-    l1_local_writes, l3_no_storm, o1_damage, r1_memory, r2_disk, r3_queues, s6_session, s8_stream,
+    l1_local_writes, l3_no_storm, l4_recovery, o1_damage, r1_memory, r2_disk, r3_queues, s6_session, s8_stream,
 };
 use crate::sim::world::World;
 
@@ -18,6 +18,8 @@ pub struct Watch {
     pub writes: Vec<l1_local_writes::Writes>,
     /// L3.
     pub storm: Vec<l3_no_storm::Load>,
+    /// L4.
+    pub recoveries: Vec<l4_recovery::Recovery>,
     /// S6.
     pub sessions: Vec<s6_session::Session>,
     /// S11: what lay past the end of its log, and stays as evidence.
@@ -37,6 +39,7 @@ impl Watch {
         let count = node + 1;
         self.writes.resize_with(count.max(self.writes.len()), Default::default);
         self.storm.resize_with(count.max(self.storm.len()), Default::default);
+        self.recoveries.resize_with(count.max(self.recoveries.len()), Default::default);
         self.evidence.resize_with(count.max(self.evidence.len()), Default::default);
         self.sessions.resize_with(count.max(self.sessions.len()), Default::default);
         self.subscribers.resize_with(count.max(self.subscribers.len()), Default::default);
@@ -44,6 +47,7 @@ impl Watch {
 
     pub(crate) fn began(&mut self, node: usize, token: u64, at: u64) {
         self.writes[node].begin(token, at);
+        self.recoveries[node].ask(at);
     }
 
     pub(crate) fn answered(&mut self, node: usize, token: u64, at: u64) {
@@ -74,6 +78,7 @@ impl World {
         self.watch.next_look_us = self.now_us + LOOK_US;
         let mut found = l1_local_writes::check(self);
         found.extend(l3_no_storm::check(self));
+        found.extend(l4_recovery::check(self));
         found.extend(r1_memory::check(self));
         found.extend(r2_disk::check(self));
         found.extend(r3_queues::check(self));

@@ -99,7 +99,7 @@ impl Stage {
         agreed.all_took = self.wait(&all, began, settle, "everybody, healed at last,");
         // What a hostile member acknowledged to itself binds nobody.
         if agreed.all_took.is_some() && self.world.hostile_logs().is_empty() {
-            let missing = checks::acknowledged::everywhere(&self.world);
+            let missing = checks::s1_acknowledged::everywhere(&self.world);
             self.world.violations.extend(missing);
         }
     }
@@ -114,7 +114,7 @@ impl Stage {
                 return Some(took);
             }
             if now - began >= settle_ms.max(ANSWER_MS) {
-                let state = checks::agreement::describe(&self.world);
+                let state = checks::l2_convergence::describe(&self.world);
                 let what = format!("{who} do not agree after {}\n{state}", Span(settle_ms * 1_000));
                 self.violations.push(Violation::new("L2", now, what.trim_end().to_owned()));
                 return None;
@@ -129,7 +129,7 @@ impl Stage {
     pub fn agree(&self, nodes: &[usize]) -> bool {
         let hostile = self.world.hostile_logs();
         if hostile.is_empty() {
-            return checks::agreement::these_hold_the_same(&self.world, |node| nodes.contains(&node));
+            return checks::l2_convergence::these_hold_the_same(&self.world, |node| nodes.contains(&node));
         }
         let running = nodes.iter().filter(|node| self.runs(**node)).map(|node| &self.world.nodes[*node]);
         let mut held = running.map(|node| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sim::checks::acknowledged::Place;
+use crate::sim::checks::s1_acknowledged::Place;
 
 use crate::scenario::format::compare::Condition;
 use crate::scenario::format::quantity::Span;

@@ -75,13 +75,18 @@ impl World {
         self.watch.answered(index, token, now);
         let node = &self.nodes[index];
         let in_trouble = node.disk.is_full || now < node.trouble_until_us;
-        let may_write = node.replica.as_ref().is_some_and(|replica| {
+        if self.may_write(index) && !in_trouble && self.is_honest(index) {
+            self.violation(format!("node {index} refused a write though nothing is wrong with it (L1)"));
+        }
+    }
+
+    /// Whether a node runs that is of a full member, as far as it knows itself.
+    pub(crate) fn may_write(&self, index: usize) -> bool {
+        let node = &self.nodes[index];
+        node.replica.as_ref().is_some_and(|replica| {
             let member = replica.trust().charter().current().member(node.site.member);
             replica.trust().node(&node.key()).is_some()
                 && member.is_some_and(|member| member.role == vatra_model::charter::MemberRole::Member)
-        });
-        if may_write && !in_trouble && self.is_honest(index) {
-            self.violation(format!("node {index} refused a write though nothing is wrong with it (L1)"));
-        }
+        })
     }
 }

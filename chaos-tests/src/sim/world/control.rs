@@ -156,13 +156,14 @@ impl World {
             return;
         }
         self.history.note(self.now_us, node, b"start");
+        self.watch.recoveries[node].start(self.now_us);
         self.drop_damaged(node);
         // Operators put the certificates of those beside the configuration that a node links with.
         let linked = self.peers_of(node).into_iter().map(|peer| self.nodes[peer].site.certificate.clone()).collect();
         self.nodes[node].start(self.now_us, &self.setup, linked, &mut self.readings);
         self.resume_subscriber(node);
         self.check_start(node);
-        self.violations.extend(checks::acknowledged::at_start(node, &self.nodes[node]));
+        self.violations.extend(checks::s1_acknowledged::at_start(node, &self.nodes[node]));
         for peer in self.peers_of(node) {
             self.dial_soon(node, peer, true);
         }
@@ -196,8 +197,8 @@ impl World {
         self.nodes[node].may_fork |= fence == FenceFate::GoesBack || self.nodes[node].disk.hides(&image);
         self.tally.bite("rollbacks");
         // What others hold must come back; until then this node is not held to it.
-        let elsewhere = checks::acknowledged::held_elsewhere(self, node);
-        let held = |(log, seq, hash): &checks::acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
+        let elsewhere = checks::s1_acknowledged::held_elsewhere(self, node);
+        let held = |(log, seq, hash): &checks::s1_acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
         self.owed.extend(elsewhere.into_iter().filter(|place| !held(place)));
         self.nodes[node].acknowledged.retain(held);
         match fence {
@@ -231,7 +232,7 @@ impl World {
     /// Whether all running nodes hold the same and nothing waits to be published.
     #[must_use]
     pub fn has_converged(&self) -> bool {
-        checks::agreement::all_hold_the_same(self)
+        checks::l2_convergence::all_hold_the_same(self)
     }
 
     /// Runs until all running nodes hold the same; then checks everything.
@@ -249,10 +250,10 @@ impl World {
     pub fn settle(&mut self, ms_max: u64) -> Option<u64> {
         let took = self.run_until(ms_max, World::has_converged);
         if took.is_none() {
-            let state = checks::agreement::describe(self);
+            let state = checks::l2_convergence::describe(self);
             self.violation(format!("not converged after {ms_max} ms (L2)\n{state}"));
         } else {
-            let missing = checks::acknowledged::everywhere(self);
+            let missing = checks::s1_acknowledged::everywhere(self);
             self.violations.extend(missing);
         }
         took
@@ -265,9 +266,9 @@ impl World {
     /// If they do not within the time, or anything was violated: prints the seed and how to replay it.
     pub fn converge_core(&mut self, core: &[usize], ms_max: u64) -> u64 {
         let inside = |node: usize| core.contains(&node);
-        let took = self.run_until(ms_max, |world| checks::agreement::these_hold_the_same(world, inside));
+        let took = self.run_until(ms_max, |world| checks::l2_convergence::these_hold_the_same(world, inside));
         if took.is_none() {
-            let state = checks::agreement::describe(self);
+            let state = checks::l2_convergence::describe(self);
             self.violation(format!("the core {core:?} has not converged after {ms_max} ms (L2)\n{state}"));
         }
         self.expect_clean();

@@ -125,8 +125,8 @@ impl World {
 
     /// What others hold and this image does not must come back to a node; until then it is not held to it.
     pub(crate) fn owe_what_is_not_in(&mut self, node: usize, image: &Image) {
-        let elsewhere = checks::acknowledged::held_elsewhere(self, node);
-        let held = |(log, seq, hash): &checks::acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
+        let elsewhere = checks::s1_acknowledged::held_elsewhere(self, node);
+        let held = |(log, seq, hash): &checks::s1_acknowledged::Place| image.entry(*log, *seq, *hash).is_some();
         self.owed.extend(elsewhere.into_iter().filter(|place| !held(place)));
         self.nodes[node].acknowledged.retain(held);
         self.forget_shown(node);

@@ -70,6 +70,7 @@ impl World {
                 Effect::Published { token, log, places } => {
                     self.tally.acknowledged += 1;
                     self.watch.answered(index, token, self.now_us);
+                    self.watch.recoveries[index].acknowledge();
                     let node = &mut self.nodes[index];
                     node.pending.remove(&token);
                     for (seq, _) in places {

@@ -1,25 +1,13 @@
-//! S2: equal entries make equal views. L2: linked nodes come to hold the same.
+//! L2: linked nodes come to hold the same.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use vatra_model::{EntryHash, LogId};
+use vatra_model::LogId;
 
+use crate::sim::checks::held::{Held, held, running};
 use crate::sim::checks::o1_damage;
-use crate::sim::disk::Image;
 use crate::sim::node::Node;
 use crate::sim::world::World;
-
-/// All entries, and where logs are known to be forked.
-type Held = (BTreeSet<(LogId, u64, EntryHash)>, Vec<(LogId, u64)>);
-
-fn held(image: &Image) -> Held {
-    (image.held(), image.forked().collect())
-}
-
-fn running(world: &World) -> impl Iterator<Item = (usize, &Node)> {
-    world.nodes.iter().enumerate().filter(|(index, node)| node.replica.is_some() && world.is_honest(*index))
-}
 
 /// Whether all running nodes hold and tell the same entries and nobody waits for an answer. A gap may stay where every
 /// disk that held what is missing was lost or put back.
@@ -65,40 +53,6 @@ pub fn honest_logs_agree(world: &World) -> bool {
     let mut all = running(world).map(|(_, node)| held(node));
     let Some(first) = all.next() else { return true };
     all.all(|other| other == first)
-}
-
-/// Nodes that hold the same entries show the same, and no place of a log has two entries.
-#[must_use]
-pub fn check(world: &World) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut digests: BTreeMap<Held, (usize, [u8; 32])> = BTreeMap::new();
-    for (index, node) in world.nodes.iter().enumerate().filter(|(index, _)| world.is_honest(*index)) {
-        let disk = node.disk.durable();
-        for (log, seq, _) in disk.strays.keys().filter(|(log, seq, _)| !disk.is_stray(log, *seq)) {
-            found.push(format!("node {index} keeps {log} {seq} beside a log that it does not hold to be forked (S5)"));
-        }
-        for fork in disk.forks.values() {
-            let trust = node.replica.as_ref().map(vatra_replica::Replica::trust);
-            if trust.is_some_and(|trust| trust.check_fork(fork.proof.clone()).is_err()) {
-                found.push(format!("node {index} holds {} to be forked without a proof (S5)", fork.log));
-            }
-        }
-    }
-    if !world.setup.views {
-        return found;
-    }
-    for (index, node) in running(world) {
-        let held = held(node.disk.durable());
-        let digest = node.views.digest().0;
-        match digests.get(&held) {
-            Some((other, theirs)) if *theirs != digest => {
-                found.push(format!("nodes {other} and {index} hold the same and show different views (S2)"));
-            }
-            Some(_) => {}
-            None => drop(digests.insert(held, (index, digest))),
-        }
-    }
-    found
 }
 
 /// What each node holds, for a report of what did not converge.
