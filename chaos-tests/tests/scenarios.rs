@@ -314,6 +314,26 @@ fn histories_part_where_runs_do_and_entries_have_ways() {
 }
 
 #[test]
+fn what_a_healthy_mesh_sends_is_in_every_report() {
+    let dir = dir();
+    let good = file(dir.path(), "good.toml", "");
+    let run = &lines(&sim(&["run", text(&good), "--json"]))[0];
+    assert_eq!((&run["invariants"]["R4"], &run["invariants"]["R2"]), (&"pass".into(), &"not tested".into()), "{run}");
+    assert!(run["traffic"]["spread"]["deliveries"].as_u64().is_some_and(|count| count >= 48), "{run}");
+    let told = out(&sim(&["run", text(&good)]));
+    assert!(told.contains("R4   pass") && told.contains("  healthy      1."), "{told}");
+    assert!(out(&sim(&["explain", "R4"])).contains("copies and bytes"), "{told}");
+
+    // What hostile members send counts for nothing.
+    let path = dir.path().join("hostile.toml");
+    let hostile = SMALL.replace("\"lt\"]", "\"lt\", \"pl\"]\nbyzantine = [\"pl\"]");
+    fs::write(&path, hostile).expect("it can be written");
+    let run = &lines(&sim(&["run", text(&path), "--json"]))[0];
+    assert_eq!(run["invariants"]["R4"], "not tested", "{run}");
+    assert_eq!(run["untested"]["R4"], "a member was hostile", "{run}");
+}
+
+#[test]
 fn everything_known_is_listed_and_explained() {
     let listed = out(&sim(&["list"]));
     assert_eq!(listed.lines().count(), LIBRARY.len());

@@ -1,8 +1,10 @@
 //! The simulator's own invariants can fail: each is shown something that breaks it.
 
-use chaos_tests::sim::{Setup, World, checks};
+use chaos_tests::sim::checks::r4_traffic;
+use chaos_tests::sim::{Setup, Shape, World, checks};
 use vatra_model::Class;
 use vatra_model::wire::Message;
+use vatra_replica::Cost;
 
 fn settled() -> World {
     let mut world = World::new(Setup::new(1, 3));
@@ -96,4 +98,36 @@ fn a_node_that_takes_no_writes_after_a_start_is_seen() {
     assert!(!names(&world.violations, "(L4)"), "{:?}", world.violations);
     world.run_for(3_000);
     assert!(names(&world.violations, "(L4)"), "{:?}", world.violations);
+}
+
+#[test]
+fn what_a_healthy_mesh_sends_too_much_is_seen() {
+    let mut world = World::new(Setup { cost: Cost::Metered, shape: Shape::SATELLITE, ..Setup::new(1, 3) });
+    // Until all know who is linked with whom, two may push the same.
+    world.run_for(150_000);
+    let before = world.tally.clone();
+    world.work_for(30, 30);
+    world.converge(20_000);
+    assert_eq!(r4_traffic::check(&before, &world.tally), Vec::<String>::new());
+    let mut doubled = world.tally.clone();
+    doubled.copies += doubled.deliveries;
+    assert!(names(&r4_traffic::check(&before, &doubled), "copies travelled for each delivery (R4)"));
+    doubled.frame_bytes += 2 * doubled.delivered_bytes;
+    assert!(names(&r4_traffic::check(&before, &doubled), "bytes travelled for each byte"));
+
+    world.run_for(60_000);
+    let idle = r4_traffic::metered(&world);
+    assert_eq!(idle.len(), 3);
+    world.run_for(60_000);
+    let (most, found) = r4_traffic::check_idle(&world, &idle, 60.0);
+    assert!(most.is_some_and(|bits| bits > 0.0) && found.is_empty(), "{most:?} {found:?}");
+    // The same bytes in a second are too many.
+    assert!(names(&r4_traffic::check_idle(&world, &idle, 1.0).1, "on the idle metered link"));
+}
+
+#[test]
+fn every_invariant_that_is_checked_is_told() {
+    for code in checks::CODES {
+        assert!(chaos_tests::scenario::verdict::INVARIANTS.iter().any(|one| one.id == *code), "{code}");
+    }
 }

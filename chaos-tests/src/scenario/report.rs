@@ -25,6 +25,7 @@ pub const NOT_SHOWN: &[&str] = &[
     "real disks, file systems and engines: a simulated disk keeps or loses whole batches",
     "real QUIC, TLS and kernels: lines are modelled, with their delays, losses and queues",
     "threads, memory, open files and time on a processor: the core runs alone and takes no time",
+    "heartbeats and keep-alives of connections: idle lines carry what the core says, no more",
     "the HTTP interface, streams, webhooks, sealing and everything else outside of the core",
 ];
 
@@ -97,6 +98,9 @@ pub fn text(outcome: &Outcome, wordy: bool) -> String {
             Standing::NotTested => FAINT,
         };
         let _ = writeln!(out, "  {:<4} {color}{:<10}{color:#} {}", invariant.id, standing.word(), invariant.promise);
+        if let Some(why) = outcome.untested.get(invariant.id).filter(|_| standing == Standing::NotTested) {
+            let _ = writeln!(out, "       {FAINT}{}{FAINT:#}", cut_off(why, WIDTH - 7));
+        }
         write_evidence(&mut out, outcome, invariant.id);
     }
     write_evidence(&mut out, outcome, "expect");
@@ -144,6 +148,12 @@ fn write_figures(out: &mut String, outcome: &Outcome) {
     let [half, most, all] = outcome.answer_ms;
     let _ = writeln!(out, "  answered     writes within {half:.0} ms (p50), {most:.0} ms (p99), {all:.0} ms (all)");
     let _ = writeln!(out, "  copies       {:.3} for each delivery", outcome.copies_per_delivery);
+    if let Some(traffic) = &outcome.traffic {
+        let idle = traffic.idle_metered_bits;
+        let idle = idle.map_or_else(String::new, |bits| format!("; {bits:.0} bit/s on the busiest idle metered link"));
+        let (copies, bytes) = (traffic.spread.copies, traffic.spread.bytes);
+        let _ = writeln!(out, "  healthy      {copies:.3} copies, {bytes:.2} bytes for each byte delivered{idle}");
+    }
     let counted: Vec<String> = outcome.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
     for (index, line) in wrapped(&counted, WIDTH - 15).into_iter().enumerate() {
         let _ = writeln!(out, "  {:<12} {line}", if index == 0 { "counted" } else { "" });
@@ -206,6 +216,7 @@ pub fn line(outcome: &Outcome) -> Value {
         "simulated_s": outcome.simulated_s,
         "wall_s": outcome.wall_s,
         "violations": outcome.violations,
+        "traffic": outcome.traffic,
     })
 }
 
@@ -236,6 +247,8 @@ pub fn whole(outcome: &Outcome, scenario: &str) -> Value {
         "core_agreed_ms": outcome.core_agreed_ms,
         "all_agreed_ms": outcome.all_agreed_ms,
         "copies_per_delivery": outcome.copies_per_delivery,
+        "traffic": outcome.traffic,
+        "untested": outcome.untested,
         "answer_ms": { "p50": outcome.answer_ms[0], "p99": outcome.answer_ms[1], "max": outcome.answer_ms[2] },
         "timeline": outcome.timeline,
         "not_shown": NOT_SHOWN,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::simulated::Traffic;
+
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
@@ -115,6 +117,10 @@ pub struct Outcome {
     pub core_agreed_ms: Option<u64>,
     /// Milliseconds from the last heal until everybody agreed.
     pub all_agreed_ms: Option<u64>,
+    /// What the mesh sent when it was healthy again, if that could be judged.
+    pub traffic: Option<Traffic>,
+    /// Invariants that this run could not try, and why.
+    pub untested: BTreeMap<String, String>,
     /// Copies of entries that came over links, for each that somebody got.
     pub copies_per_delivery: f64,
     /// Milliseconds from a write to its answer: half of them, 99 of 100, all.
@@ -158,7 +164,7 @@ impl Outcome {
         if self.violations.iter().any(|violation| violation.invariant == invariant.id) {
             return Standing::Fail;
         }
-        if invariant.shown_by.is_empty() {
+        if invariant.shown_by.is_empty() || self.untested.contains_key(invariant.id) {
             return Standing::NotTested;
         }
         if self.verdict == Verdict::Void { Standing::Void } else { Standing::Pass }
@@ -200,7 +206,14 @@ pub const INVARIANTS: &[Invariant] = &[
     invariant("L4", "a node recovers by itself", "the first write at each node after each of its starts, within 5 s"),
     invariant("O1", "damage is found before it is used", "rows that cannot be read, at each start and answer"),
     invariant("R1", "memory is bounded", "bytes that a core holds, as far as it tells"),
+    invariant("R2", "one origin takes no more of a disk than it may", "bytes of each origin, where a bound is set"),
     invariant("R3", "queues are bounded", "frames that wait in each line, every second"),
+    invariant(
+        "R4",
+        "a healthy mesh sends each alert about once",
+        "copies and bytes for each delivery (at most 1.5), and bits on idle metered links (at most 1,000 a second, both \
+         ways), after everybody was healed; not where a member was hostile",
+    ),
     invariant("P2", "nothing is told before it is durable", "every message, against the disk of its sender"),
     invariant("O4", "the core never panics", "the run itself"),
 ];

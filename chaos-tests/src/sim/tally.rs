@@ -15,8 +15,12 @@ pub struct Tally {
     pub copies: u64,
     /// Of these, as answers to requests.
     pub fetched: u64,
+    /// Of these copies, as answers that nobody asked for: what lies beyond a gap that nobody can fill.
+    pub unasked: u64,
     /// Entries that became durable at a node that did not write them.
     pub deliveries: u64,
+    /// Bytes of these entries.
+    pub delivered_bytes: u64,
     /// Entries that became durable at the node that wrote them.
     pub written: u64,
     /// Bytes of frames, compressed.

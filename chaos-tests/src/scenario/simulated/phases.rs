@@ -1,8 +1,9 @@
 //! The phases of a run: faults while people work (safety), then only a linked core is healed and must agree
-//! (liveness), then everybody is and must.
+//! (liveness), then everybody is and must; then what the healthy mesh sends is counted, see `calm`.
 
 use crate::scenario::format::quantity::Span;
 use crate::scenario::plan::Plan;
+use crate::scenario::simulated::calm::Traffic;
 use crate::scenario::simulated::lines::directions;
 use crate::scenario::simulated::stage::Stage;
 use crate::scenario::verdict::Violation;
@@ -27,6 +28,8 @@ pub struct Agreed {
     pub core_took: Option<Span>,
     /// Everybody, from the last heal on.
     pub all_took: Option<Span>,
+    /// What the healthy mesh sent afterwards; else why that could not be judged.
+    pub traffic: Option<Result<Traffic, &'static str>>,
 }
 
 impl Stage {
@@ -39,6 +42,7 @@ impl Stage {
         let mut agreed = Agreed::default();
         self.liveness(plan, &mut agreed);
         self.reunion(&mut agreed);
+        agreed.traffic = Some(self.calm(&agreed));
         self.check_all();
         agreed
     }
@@ -105,7 +109,7 @@ impl Stage {
     }
 
     /// Waits until nodes hold the same.
-    fn wait(&mut self, nodes: &[usize], began: u64, settle_ms: u64, who: &str) -> Option<Span> {
+    pub(super) fn wait(&mut self, nodes: &[usize], began: u64, settle_ms: u64, who: &str) -> Option<Span> {
         loop {
             let now = self.world.now_ms();
             if self.agree(nodes) {

@@ -8,7 +8,7 @@ use vatra_replica::{Batch, Effect, Input};
 
 use crate::sim::checks::{s5_forks, told};
 use crate::sim::network::{CONTROL, Frame};
-use crate::sim::node::{Portion, frames_of};
+use crate::sim::node::{Portion, entry_bytes, frames_of};
 use crate::sim::planted::Bug;
 use crate::sim::signatures::Fidelity;
 use crate::sim::sizes::packed_bytes;
@@ -170,6 +170,7 @@ impl World {
                 self.delays.written(index, self.now_us, (log, seq));
             } else {
                 self.tally.deliveries += 1;
+                self.tally.delivered_bytes += entry_bytes(entry) as u64;
                 self.delays.delivered(index, self.now_us, (log, seq));
             }
             if self.nodes[index].disk.durable().entry(log, seq, entry.hash()).is_none() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vatra_model::codec;
 use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
 use vatra_model::wire::Message;
-use vatra_replica::{Input, Reject};
+use vatra_replica::{Input, Reject, UNASKED};
 
 use crate::sim::checks::o4_no_panic;
 use crate::sim::network::{Flying, Frame};
@@ -46,8 +46,9 @@ impl World {
                 let checked = &self.checked;
                 let received = heard.open_knowing(replica.trust(), frame, &mut |signature| checked.get(signature))?;
                 self.tally.copies += received.entries.len() as u64;
-                if received.request.is_some() {
+                if let Some(request) = received.request {
                     self.tally.fetched += received.entries.len() as u64;
+                    self.tally.unasked += if request == UNASKED { received.entries.len() as u64 } else { 0 };
                 }
                 if let Some(kept) = &mut self.history.kept {
                     let hashes = received.entries.iter().map(|entry| entry.hash());
