@@ -40,6 +40,25 @@ fn crashes(setup: Setup) -> Vec<String> {
     verdict(world, Vec::new())
 }
 
+/// Nodes lose power in the middle of writes, each time with a part of the batch on the disk.
+fn torn_writes(setup: Setup) -> Vec<String> {
+    let mut world = World::new(Setup { sync_us: (20_000, 60_000), ..setup });
+    world.run_for(1_000);
+    for round in 0..12 {
+        world.isolate(&[round % 4]);
+        world.work_for(20, 15);
+        world.heal_all();
+        world.work_for(20, 15);
+        world.tear((round + 1) % 4);
+        world.run_for(300);
+        world.start((round + 1) % 4);
+        world.run_for(1_000);
+    }
+    assert!(world.bites().get("torn_writes_found").is_some_and(|found| *found >= 3), "{:?}", world.bites());
+    world.settle(15_000);
+    verdict(world, Vec::new())
+}
+
 /// A node is cut off and comes back.
 fn cut_and_heal(setup: Setup) -> Vec<String> {
     let mut world = World::new(setup);
@@ -270,6 +289,7 @@ plants! {
     never_redial_is_caught: NeverRedial, ["L2"], cut_and_heal;
     unbounded_queue_is_caught: UnboundedQueue, ["R3"], flash_beside_bulk;
     damaged_row_served_is_caught: DamagedRowServed, ["O1"], bit_rot;
+    torn_batch_believed_is_caught: TornBatchBelieved, ["S1", "S8", "P2", "L2"], torn_writes;
     cursor_skips_is_caught: CursorSkips, ["S8"], crashes;
     decoder_panics_is_caught: DecoderPanics, ["O4"], bad_line;
     durable_never_told_is_caught: DurableNeverTold, ["L1"], crashes;
@@ -289,6 +309,7 @@ macro_rules! clean {
 
 clean! {
     crashes_without_a_mistake_is_clean: crashes;
+    torn_writes_without_a_mistake_is_clean: torn_writes;
     cut_and_heal_without_a_mistake_is_clean: cut_and_heal;
     disorder_without_a_mistake_is_clean: disorder;
     failing_disk_without_a_mistake_is_clean: failing_disk;

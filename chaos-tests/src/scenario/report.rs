@@ -22,7 +22,7 @@ const EVIDENCE_LINES_MAX: usize = 16;
 
 /// What no run in the simulator shows.
 pub const NOT_SHOWN: &[&str] = &[
-    "real disks, file systems and engines: a simulated disk keeps or loses whole batches",
+    "real disks, file systems and engines: a simulated disk keeps whole batches, and finds a torn one when it starts",
     "real QUIC, TLS and kernels: lines are modelled, with their delays, losses and queues",
     "threads, memory, open files and time on a processor: the core runs alone and takes no time",
     "heartbeats and keep-alives of connections: idle lines carry what the core says, no more",

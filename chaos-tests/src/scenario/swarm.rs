@@ -12,6 +12,8 @@ use crate::sim::chance::Chance;
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
+/// Power cuts in a thousand that tear what is being written.
+const TORN_PERMILLE: u32 = 300;
 
 fn spans(low: u64, high: u64) -> Between<Span> {
     Between { low: Span(low), high: Span(high) }
@@ -74,6 +76,9 @@ fn fault(kind: SwarmKind, at: Span, scenario: &Scenario, chance: &mut Chance) ->
         SwarmKind::Power => {
             let victims = if chance.permille(150) { Nodes::All } else { Nodes::Random(1) };
             let loss = Action::new(Verb::PowerLoss).with("node", Argument::Nodes(victims));
+            // Drawn apart, so that everything else that a seed draws stays as it is.
+            let tears = Chance::new(scenario.seed, &format!("torn at {at}")).permille(TORN_PERMILLE);
+            let loss = if tears { loss.with("keep", Argument::Word("torn")) } else { loss };
             vec![step(at, None, restart(loss))]
         }
         SwarmKind::Clock => {

@@ -1,6 +1,12 @@
-//! A disk with a durable part and one batch that a crash may lose. It outlives its node.
+//! A disk with a durable part and batches that a crash may lose or tear. It outlives its node.
+//!
+//! The engine of a store writes a batch as a whole: it finds a torn one by its checksum when it is opened and goes by
+//! what was durable before. So a batch is never believed in part, and of several that were not synced the first ones
+//! may be there.
 
 mod damage;
+
+pub(crate) use damage::Believes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,6 +69,10 @@ pub struct Disk {
     fence: Option<(Incarnation, u64)>,
     /// What is durable in truth, while the disk lies about it.
     platter: Option<Image>,
+    /// Batches that it has only claimed to have written, the oldest first.
+    claimed: Vec<Arc<Batch>>,
+    /// A batch of which only a part is on the disk: the engine finds that out when it is opened.
+    torn: Option<Arc<Batch>>,
     /// The fence is not looked at: a planted mistake.
     pub(crate) ignores_fence: bool,
 }
@@ -87,6 +97,9 @@ impl Disk {
     pub fn sync(&mut self) -> Option<Arc<Batch>> {
         let batch = self.unsynced.take()?;
         self.durable.apply(&batch);
+        if self.platter.is_some() {
+            self.claimed.push(batch.clone());
+        }
         Some(batch)
     }
 
@@ -95,14 +108,30 @@ impl Disk {
         self.unsynced.take()
     }
 
-    /// The machine loses power. A batch being written is there or not, as a whole; `true` if one was lost.
-    pub fn crash(&mut self, keep: Keep) -> bool {
-        match (self.unsynced.take(), keep) {
+    /// The machine loses power. What is being written is there or not, or a part of it; says what was lost.
+    pub fn crash(&mut self, keep: Keep) -> Lost {
+        let being_written = self.unsynced.take();
+        let is_written = being_written.is_some();
+        let mut unsynced = std::mem::take(&mut self.claimed);
+        match (being_written, keep) {
             (Some(batch), Keep::Unsynced) => self.durable.apply(&batch),
-            (Some(_), Keep::Nothing) => return true,
-            (None, _) => {}
+            (Some(batch), Keep::Torn(_)) => unsynced.push(batch),
+            _ => {}
         }
-        false
+        match (keep, unsynced.len() as u64) {
+            (Keep::Unsynced, _) => Lost::default(),
+            (Keep::Nothing, _) | (Keep::Torn(_), 0) => Lost { batches: u64::from(is_written), torn: 0 },
+            (Keep::Torn(number), count) => {
+                let kept = number % count;
+                let mut in_order = unsynced.into_iter();
+                for batch in in_order.by_ref().take(usize::try_from(kept).unwrap_or(0)) {
+                    // Only a disk that lies has more than one: the others are in its platter now.
+                    self.platter.iter_mut().for_each(|platter| platter.apply(&batch));
+                }
+                self.torn = in_order.next();
+                Lost { batches: u64::from(is_written), torn: 1 }
+            }
+        }
     }
 
     /// A copy of the store, as a backup makes it.
@@ -114,6 +143,7 @@ impl Disk {
     /// Puts a backup in the place of the store; the fence stays.
     pub fn put_back(&mut self, image: Image) {
         self.unsynced = None;
+        self.torn = None;
         self.durable = image;
     }
 
@@ -194,13 +224,24 @@ impl Disk {
     }
 }
 
-/// Whether a crash finds the batch being written on disk.
+/// What a crash finds on disk of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// It had just been synced, and nobody was told.
+    /// The batch being written had just been synced, and nobody was told.
     Unsynced,
-    /// It is lost.
+    /// Nothing.
     Nothing,
+    /// The first batches, of which this number decides how many, and a part of the next one.
+    Torn(u64),
+}
+
+/// What a crash took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Batches being written that are not there.
+    pub batches: u64,
+    /// Batches of which a part is there.
+    pub torn: u64,
 }
 
 impl Image {

@@ -55,6 +55,8 @@ pub enum Bug {
     UnboundedQueue,
     /// Rows are served without a look at their checksums.
     DamagedRowServed,
+    /// A batch of which only a part was written is believed when its store is opened.
+    TornBatchBelieved,
     /// A subscriber that comes back misses what was stored meanwhile.
     CursorSkips,
     /// A damaged frame makes the decoder panic.

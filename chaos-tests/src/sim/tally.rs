@@ -45,8 +45,8 @@ pub struct Tally {
     pub connections: u64,
     /// Crashes, and those that lost a batch.
     pub crashes: u64,
-    /// Batches that crashes took.
-    pub torn: u64,
+    /// Batches being written that crashes took.
+    pub lost_batches: u64,
     /// Events of the queue that were handled.
     pub events: u64,
     /// Faults that bit, by name, as the methods of the world count them.

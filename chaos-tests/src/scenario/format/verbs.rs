@@ -275,7 +275,7 @@ pub const ROWS: &[Row] = &[
         "power_loss",
         No,
         "cuts the power: what was not synced may be gone",
-        &[NODE, may("keep", Kind::Word(KEEPS), "what is left of the batch being written; random by default"), RESTART],
+        &[NODE, may("keep", Kind::Word(KEEPS), "what is left of what was not synced; random by default"), RESTART],
     ),
     row(Verb::PowerOn, "power_on", No, "gives power back: starts a node that is down", &[NODE]),
     row(

@@ -115,9 +115,6 @@ fn action(action: &Action) -> Result<(), Refusal> {
         Verb::Import if action.word("damage") == Some("flipped") => {
             refuse("a bundle whose damage is \"flipped\": its bundles are no files", PROCESSES)
         }
-        Verb::PowerLoss if action.word("keep") == Some("torn") => {
-            refuse("\"torn\" as what a power cut keeps", PROCESSES)
-        }
         _ => Ok(()),
     }
 }

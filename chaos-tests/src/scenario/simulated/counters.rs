@@ -41,6 +41,8 @@ pub const COUNTERS: &[Counter] = &[
     own!("hostile_acts", "times that a member turned hostile"),
     own!("upgrades", "nodes that restarted as another version"),
     own!("imports", "bundles that were read"),
+    bites!("torn_writes", "batches of which a power cut left a part on a disk"),
+    bites!("torn_writes_found", "such batches that a start found and dropped"),
     bites!("full_disks", "writes that found a full disk"),
     bites!("slow_syncs", "writes that took long"),
     bites!("write_errors", "writes that failed with an error"),
@@ -93,7 +95,7 @@ pub const COUNTERS: &[Counter] = &[
     Counter {
         name: "lost_batches",
         about: "batches that were being written and did not survive a crash",
-        of: |stage| stage.world.tally.torn,
+        of: |stage| stage.world.tally.lost_batches,
     },
     Counter { name: "duplicates", about: "frames that came twice", of: |stage| stage.world.tally.twice },
     Counter { name: "connections", about: "connections that came up", of: |stage| stage.world.tally.connections },

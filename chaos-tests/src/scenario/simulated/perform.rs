@@ -65,6 +65,7 @@ impl Stage {
                 match action.word("keep") {
                     Some("nothing") => stage.world.crash(node, Keep::Nothing),
                     Some("all") => stage.world.crash(node, Keep::Unsynced),
+                    Some("torn") => stage.world.tear(node),
                     _ => stage.world.crash_by_chance(node),
                 }
             }),

@@ -6,6 +6,15 @@ use vatra_model::{EntryHash, Head, LogId};
 
 use crate::sim::disk::{Disk, Image};
 
+/// Which batches an engine believes when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Believes {
+    /// Those whose checksum is right.
+    Whole,
+    /// Whatever is there.
+    Parts,
+}
+
 impl Disk {
     /// Rows of these places cannot be read: they are dropped, and their logs end before the first of them. A life
     /// whose own log lost rows is over, because where that log ended is not known for sure.
@@ -43,10 +52,29 @@ impl Disk {
     /// The disk writes out what it only claimed to have written.
     pub fn stop_lying(&mut self) {
         self.platter = None;
+        self.claimed.clear();
     }
 
     /// What is on the disk in truth, if that is not what it claims; asked for when power is lost.
     pub fn take_truth(&mut self) -> Option<Image> {
         self.platter.take()
+    }
+
+    /// Puts the truth in the place of what the disk claimed; a batch that is torn stays so.
+    pub fn admit(&mut self, truth: Image) {
+        let torn = self.torn.take();
+        self.put_back(truth);
+        self.torn = torn;
+    }
+
+    /// The engine opens the store and drops a batch of which only a part is there; `true` if there was one. An engine
+    /// that believes what it finds is a planted mistake.
+    pub(crate) fn open(&mut self, believes: Believes) -> bool {
+        let Some(torn) = self.torn.take() else { return false };
+        if believes == Believes::Parts {
+            let half = torn.entries.iter().take(torn.entries.len() / 2).cloned().collect();
+            self.durable.apply(&vatra_replica::Batch { entries: half, ..(*torn).clone() });
+        }
+        true
     }
 }

@@ -4,8 +4,9 @@ use vatra_model::{Class, WallMs};
 use vatra_replica::Input;
 
 use crate::sim::checks;
-use crate::sim::disk::{Image, Keep};
+use crate::sim::disk::{Believes, Image, Keep};
 use crate::sim::network::Shape;
+use crate::sim::planted::Bug;
 use crate::sim::workload::{self, Deed};
 use crate::sim::world::World;
 use crate::sim::world::faults::DISK_GRACE_US;
@@ -15,6 +16,8 @@ use crate::sim::world::faults::DISK_GRACE_US;
 enum FenceFate {
     Stays,
     GoesBack,
+    /// It stays too: the store is what its own disk kept of it.
+    IsOfTheSameDisk,
 }
 
 impl World {
@@ -134,7 +137,9 @@ impl World {
         self.remember_shown(node);
         self.watch.writes[node].forget();
         self.nodes[node].kill();
-        self.tally.torn += u64::from(self.nodes[node].disk.crash(keep));
+        let lost = self.nodes[node].disk.crash(keep);
+        self.tally.lost_batches += lost.batches;
+        self.tally.bite_times("torn_writes", lost.torn);
         self.find_out_lies(node);
         for peer in self.peers_of(node) {
             let link = self.link_mut(node, peer).expect("they are linked");
@@ -150,6 +155,12 @@ impl World {
         self.crash(node, keep);
     }
 
+    /// A node loses power in the middle of a write: a part of what was not synced is on its disk.
+    pub fn tear(&mut self, node: usize) {
+        let number = self.fault_chance.below(u64::MAX);
+        self.crash(node, Keep::Torn(number));
+    }
+
     /// A node starts from its disk.
     pub fn start(&mut self, node: usize) {
         if self.nodes[node].replica.is_some() {
@@ -157,6 +168,9 @@ impl World {
         }
         self.history.note(self.now_us, node, b"start");
         self.watch.recoveries[node].start(self.now_us);
+        let believes = if self.is_planted(Bug::TornBatchBelieved) { Believes::Parts } else { Believes::Whole };
+        let is_torn = self.nodes[node].disk.open(believes);
+        self.tally.bite_times("torn_writes_found", u64::from(is_torn));
         self.drop_damaged(node);
         // Operators put the certificates of those beside the configuration that a node links with.
         let linked = self.peers_of(node).into_iter().map(|peer| self.nodes[peer].site.certificate.clone()).collect();
@@ -190,6 +204,11 @@ impl World {
         self.replace_disk(node, image, FenceFate::GoesBack);
     }
 
+    /// The store of a node turns out to be what its disk wrote in truth.
+    pub(crate) fn admit(&mut self, node: usize, truth: Image) {
+        self.replace_disk(node, truth, FenceFate::IsOfTheSameDisk);
+    }
+
     fn replace_disk(&mut self, node: usize, image: Image, fence: FenceFate) {
         assert!(self.nodes[node].replica.is_none(), "a running node's store is not replaced");
         self.forget_shown(node);
@@ -204,6 +223,7 @@ impl World {
         match fence {
             FenceFate::Stays => self.nodes[node].disk.put_back(image),
             FenceFate::GoesBack => self.nodes[node].disk.roll_back(image),
+            FenceFate::IsOfTheSameDisk => self.nodes[node].disk.admit(image),
         }
         self.forget_what_is_nowhere();
     }

@@ -32,7 +32,7 @@ impl World {
         let lines = self.line_counts();
         let counted = [
             ("crashes", self.tally.crashes),
-            ("torn_batches", self.tally.torn),
+            ("lost_batches", self.tally.lost_batches),
             ("duplicates", self.tally.twice),
             ("lost_packets", lines.lost),
             ("burst_losses", lines.burst),
@@ -184,7 +184,7 @@ impl World {
         let Some(truth) = self.nodes[node].disk.take_truth() else { return };
         let lost = self.nodes[node].disk.durable().entries.len() - truth.entries.len();
         self.tally.bite_times("lied_entries", lost as u64);
-        self.put_back(node, truth);
+        self.admit(node, truth);
     }
 
     /// A node's wall clock jumps by so many milliseconds.
