@@ -146,6 +146,7 @@ library!(
     stolen_key_passes "stolen-key",
     hostile_hollow_passes "hostile-hollow",
     hostile_claims_passes "hostile-claims",
+    hostile_claims_heights_passes "hostile-claims-heights",
     hostile_lies_passes "hostile-lies",
     hostile_equivocates_passes "hostile-equivocates",
     hostile_flood_passes "hostile-flood",

@@ -3,7 +3,7 @@
 use chaos_tests::sim::checks::r4_traffic;
 use chaos_tests::sim::{Setup, Shape, World, checks};
 use vatra_model::Class;
-use vatra_model::wire::Message;
+use vatra_model::wire::{Message, Want};
 use vatra_replica::Cost;
 
 fn settled() -> World {
@@ -130,4 +130,29 @@ fn every_invariant_that_is_checked_is_told() {
     for code in checks::CODES {
         assert!(chaos_tests::scenario::verdict::INVARIANTS.iter().any(|one| one.id == *code), "{code}");
     }
+}
+
+#[test]
+fn who_asks_again_and_again_for_nothing_is_seen() {
+    let asks = |times: u32| {
+        let mut world = settled();
+        let log = world.nodes[0].replica.as_ref().expect("it runs").own_log();
+        for request in 1_000..1_000 + times {
+            let asking = world.watch.asking.entry((0, 1)).or_default();
+            let classes = vatra_model::wire::WantClasses::All;
+            asking.sent(&Message::Want(Want { request, log, from: 0, to: 1, classes, budget: 1 }));
+            // Every other one is answered with something.
+            if request % 2 == 0 {
+                asking.got(request);
+            }
+            asking.answered(request);
+            // Nobody asked for this.
+            asking.answered(request);
+            world.run_for(10);
+        }
+        world.run_for(1_000);
+        world.violations
+    };
+    assert_eq!(asks(160), Vec::<String>::new());
+    assert!(names(&asks(300), "for nothing"), "{:?}", asks(300));
 }

@@ -37,6 +37,7 @@ library!(
     "stolen-key",
     "hostile-hollow",
     "hostile-claims",
+    "hostile-claims-heights",
     "hostile-lies",
     "hostile-equivocates",
     "hostile-flood",

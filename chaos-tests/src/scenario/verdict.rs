@@ -202,7 +202,11 @@ pub const INVARIANTS: &[Invariant] = &[
     invariant("S12", "clocks change nothing that nodes agree on", "stamps along each log"),
     invariant("L1", "a node with a working disk answers writes", "every write of the run, within 1 s"),
     invariant("L2", "a linked core comes to hold the same", "the healed core, then everybody"),
-    invariant("L3", "no storm during and after a fault", "dials, frames and bytes of each node, every second"),
+    invariant(
+        "L3",
+        "no storm during and after a fault",
+        "dials, frames, bytes and requests for nothing of each node, every second",
+    ),
     invariant("L4", "a node recovers by itself", "the first write at each node after each of its starts, within 5 s"),
     invariant("O1", "damage is found before it is used", "rows that cannot be read, at each start and answer"),
     invariant("R1", "memory is bounded", "bytes that a core holds, as far as it tells"),

@@ -1,6 +1,6 @@
 //! What the invariants remember while a world runs. Each keeps its own part; this file hands them what happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sim::checks::s1_acknowledged::Place;
 use crate::sim::checks::{
@@ -18,6 +18,8 @@ pub struct Watch {
     pub writes: Vec<l1_local_writes::Writes>,
     /// L3.
     pub storm: Vec<l3_no_storm::Load>,
+    /// L3: what nodes ask others for, by both.
+    pub asking: BTreeMap<(usize, usize), l3_no_storm::Asking>,
     /// L4.
     pub recoveries: Vec<l4_recovery::Recovery>,
     /// S6.

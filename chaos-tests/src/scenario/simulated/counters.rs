@@ -120,6 +120,19 @@ pub const COUNTERS: &[Counter] = &[
         about: "entries that came as answers, not as pushes",
         of: |stage| stage.world.tally.fetched,
     },
+    Counter {
+        name: "fruitless",
+        about: "requests that were answered with nothing",
+        of: |stage| stage.world.watch.asking.values().map(|asking| asking.fruitless_total).sum(),
+    },
+    Counter {
+        name: "fruitless_peak",
+        about: "the most of them from one node to one peer in 5 s",
+        of: |stage| {
+            let peaks = stage.world.watch.asking.values().map(|asking| u64::from(asking.fruitless_peak));
+            peaks.max().unwrap_or(0)
+        },
+    },
     Counter { name: "shed", about: "pushes that found their queue full", of: |stage| stage.world.tally.shed },
     Counter {
         name: "forks",

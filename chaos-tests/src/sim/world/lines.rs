@@ -243,6 +243,7 @@ impl World {
         pipe.clear();
         let (is_cut, delay) = (pipe.is_cut(), pipe.shape.delay_us);
         self.nodes[node].forget_link(peer);
+        self.watch.asking.entry((node, peer)).or_default().forget();
         self.history.note(self.now_us, node, b"down");
         let key = self.nodes[peer].key();
         self.inbox.push_back((node, Input::LinkDown { peer: key }));

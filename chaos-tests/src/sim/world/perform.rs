@@ -230,6 +230,7 @@ impl World {
             self.violation(format!("node {index} tells {} before it is durable: {early} (P2)", kind(&message)));
         }
         self.tally.message(kind(&message));
+        self.watch.asking.entry((index, to)).or_default().sent(&message);
         let frame = self.encode(message);
         self.tally.control_bytes += frame.bytes() as u64;
         if !self.send_frame(index, to, CONTROL, frame) && self.is_up(index, to) {

@@ -47,6 +47,7 @@ impl World {
                 let received = heard.open_knowing(replica.trust(), frame, &mut |signature| checked.get(signature))?;
                 self.tally.copies += received.entries.len() as u64;
                 if let Some(request) = received.request {
+                    self.watch.asking.entry((to, from)).or_default().got(request);
                     self.tally.fetched += received.entries.len() as u64;
                     self.tally.unasked += if request == UNASKED { received.entries.len() as u64 } else { 0 };
                 }
@@ -60,6 +61,10 @@ impl World {
             Message::Beacon(signed) => {
                 let beacon = self.beacons.check(replica.trust(), signed)?;
                 beacon.map(|beacon| Input::Beacon { peer, beacon: Box::new(beacon) })
+            }
+            Message::Done { request, more } => {
+                self.watch.asking.entry((to, from)).or_default().answered(request);
+                Some(Input::Message { peer, message: Box::new(Message::Done { request, more }) })
             }
             message => Some(Input::Message { peer, message: Box::new(message) }),
         })
