@@ -260,6 +260,21 @@ fn seeds_draw_their_own_scenarios_that_replay() {
 }
 
 #[test]
+fn a_step_waits_for_the_proof_of_a_fork() {
+    let dir = dir();
+    let path = dir.path().join("forked.toml");
+    // Nobody owes anything to who is revoked.
+    let small = SMALL.replace("do = \"check\"\nwithin = \"1s\"", "do = \"heal\"");
+    let forked = small.replace("\"lt\"]", "\"lt\", \"pl\"]\nbyzantine = [\"pl\"]");
+    let steps = "[[step]]\nat = \"1s\"\ndo = \"byz\"\nnode = \"pl\"\nact = \"equivocate\"\n\n\
+                 [[step]]\nwhen = \"lv.fork_proofs >= 1\"\ndo = \"revoke\"\nkey = \"pl\"\n\n\
+                 [must_bite]\nrevoked = \"== 1\"\nfork_proofs = \">= 3\"\n";
+    fs::write(&path, format!("{forked}{steps}")).expect("it can be written");
+    let run = sim(&["run", text(&path)]);
+    assert_eq!(run.status.code(), Some(0), "{}{}", out(&run), told(&run));
+}
+
+#[test]
 fn a_report_replays_and_shrinks_to_what_fails() {
     let dir = dir();
     // Fails with the one kill, whatever else happens.

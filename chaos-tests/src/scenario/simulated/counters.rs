@@ -140,6 +140,11 @@ pub const COUNTERS: &[Counter] = &[
         of: |stage| notes(stage, |note| matches!(note, Note::Forked { .. })),
     },
     Counter {
+        name: "fork_proofs",
+        about: "proofs of forked logs that all nodes hold",
+        of: |stage| stage.world.nodes.iter().map(|node| node.disk.durable().forks.len() as u64).sum(),
+    },
+    Counter {
         name: "new_incarnations",
         about: "stores that began a new life while they ran",
         of: |stage| notes(stage, |note| matches!(note, Note::NewIncarnation { .. })),
@@ -162,6 +167,7 @@ pub const NODE_COUNTERS: &[(&str, &str)] = &[
     ("acknowledged", "writes that it acknowledged"),
     ("links", "links that it has"),
     ("runs", "times that it was started"),
+    ("fork_proofs", "logs that it holds to be forked, each with its proof"),
 ];
 
 /// A counter of one node.
@@ -173,6 +179,7 @@ pub(super) fn of_node(stage: &Stage, node: usize, counter: &str) -> u64 {
         "acknowledged" => state.acknowledged.len() as u64,
         "links" => (0..stage.world.nodes.len()).filter(|peer| stage.world.is_up(node, *peer)).count() as u64,
         "runs" => state.run,
+        "fork_proofs" => state.disk.durable().forks.len() as u64,
         _ => 0,
     }
 }
