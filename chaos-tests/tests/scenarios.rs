@@ -200,6 +200,10 @@ fn exit_codes_tell_what_happened() {
         assert_eq!(refused.status.code(), Some(4), "{}", told(&refused));
         assert!(told(&refused).contains(says), "{}\nshould say {says}", told(&refused));
     }
+    let bad = file(dir.path(), "bad.toml", "[[step]]\nat = \"1s\"\ndo = \"leave\"\nnode = \"*\"\n");
+    let refused = sim(&["run", text(&bad)]);
+    assert_eq!(refused.status.code(), Some(4), "{}", told(&refused));
+    assert!(told(&refused).contains("step[4].node: all full members would leave"), "{}", told(&refused));
     for arguments in
         [&["run", "no-such-file.toml"][..], &["seeds", "5..5"], &["seeds", "x..9"], &["fly"], &["explain", "nonsense"]]
     {
@@ -272,6 +276,15 @@ fn a_step_waits_for_the_proof_of_a_fork() {
     fs::write(&path, format!("{forked}{steps}")).expect("it can be written");
     let run = sim(&["run", text(&path)]);
     assert_eq!(run.status.code(), Some(0), "{}{}", out(&run), told(&run));
+}
+
+#[test]
+fn the_last_full_member_stays() {
+    let dir = dir();
+    let leave = |node: &str| format!("[[step]]\nat = \"4s\"\ndo = \"leave\"\nnode = \"{node}\"\n");
+    let path = file(dir.path(), "leave.toml", &["ee", "lv", "lt"].map(leave).concat());
+    let run = &lines(&sim(&["run", text(&path), "--json"]))[0];
+    assert_eq!((&run["verdict"], &run["counters"]["left"]), (&"pass".into(), &2.into()), "{run}");
 }
 
 #[test]

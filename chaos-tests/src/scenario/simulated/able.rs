@@ -62,6 +62,11 @@ pub fn check(file: &str, scenario: &Scenario) -> Result<(), FileError> {
     workload(scenario).map_err(|refusal| error(0, "workload", refusal))?;
     for (index, step) in scenario.steps.iter().enumerate() {
         let key = format!("step[{}]", index + 1);
+        if everybody_leaves(scenario, &step.action) {
+            let why = "all full members would leave, and a federation needs one; name those that leave".to_owned();
+            let problem = Box::new(Problem::Senseless(why));
+            return Err(FileError { file: file.to_owned(), line: step.line, key: format!("{key}.node"), problem });
+        }
         action(&step.action).map_err(|refusal| error(step.line, &key, refusal))?;
     }
     for kind in scenario.swarm.iter().flat_map(|swarm| &swarm.kinds) {
@@ -96,6 +101,17 @@ fn workload(scenario: &Scenario) -> Result<(), Refusal> {
         return refuse(format!("alerts of more than {most}B (workload.size)"), &[]);
     }
     Ok(())
+}
+
+/// Whether a step takes all full members out of the federation at once.
+fn everybody_leaves(scenario: &Scenario, action: &Action) -> bool {
+    let leaves = |name: &String| match action.nodes("node") {
+        Some(Nodes::Named(names)) => names.contains(name),
+        Some(Nodes::AllBut(name_left)) => !name_left.contains(name),
+        Some(Nodes::All) => true,
+        _ => false,
+    };
+    action.verb == Verb::Leave && scenario.mesh.nodes.iter().all(leaves)
 }
 
 /// Whether the simulator can do a step: the other side of `Stage::perform`.

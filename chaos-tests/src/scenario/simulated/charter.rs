@@ -1,7 +1,7 @@
 //! Members that come, go and lose their keys.
 
 use vatra_model::Seq;
-use vatra_model::charter::Revocation;
+use vatra_model::charter::{CharterMember, MemberRole, Revocation};
 
 use crate::scenario::simulated::stage::Stage;
 use crate::sim::Federation;
@@ -41,14 +41,19 @@ impl Stage {
         self.world.start(node);
     }
 
-    /// The federation lets a member go, and its node stops.
+    /// The federation lets a member go, and its node stops. A federation has one full member at least: the last one
+    /// stays.
     pub(super) fn leave(&mut self, node: usize) {
         if !self.members[node] {
             return;
         }
+        let code = self.world.nodes[node].site.member;
+        let is_full = |member: &CharterMember| member.role == MemberRole::Member;
+        if !self.world.federation.charter().current().members.iter().any(|other| other.code != code && is_full(other)) {
+            return self.tell(&format!("{} stays: no other full member is left", self.names[node]));
+        }
         self.members[node] = false;
         self.count("left", 1);
-        let code = self.world.nodes[node].site.member;
         self.world.federation.next_epoch(|epoch| epoch.members.retain(|member| member.code != code));
         self.world.crash(node, Keep::Unsynced);
         self.spread_charter(node);
