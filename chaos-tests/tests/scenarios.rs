@@ -288,6 +288,17 @@ fn the_last_full_member_stays() {
 }
 
 #[test]
+fn the_largest_seeds_replay_from_what_is_printed() {
+    let dir = dir();
+    for seed in [1 << 63, u64::MAX] {
+        let path = dir.path().join("large.toml");
+        fs::write(&path, out(&sim(&["replay", &seed.to_string(), "--print"]))).expect("it can be written");
+        let scenario = Scenario::read("large", &fs::read_to_string(&path).expect("a file")).expect("it reads");
+        assert_eq!(scenario.seed, seed);
+    }
+}
+
+#[test]
 fn a_report_replays_and_shrinks_to_what_fails() {
     let dir = dir();
     // Fails with the one kill, whatever else happens.

@@ -184,7 +184,7 @@ fn read_root(root: &mut Section<'_>) -> Result<Scenario, FileError> {
     let name = root.text("name", "a short name")?;
     let name = root.required("name", name, "a short name")?.to_owned();
     let why = root.text("why", "one sentence")?.unwrap_or_default().to_owned();
-    let seed = root.number("seed", 0, i64::MAX as u64)?.unwrap_or(1);
+    let seed = root.number("seed", 0, u64::MAX)?.unwrap_or(1);
     let backends = read_backends(root)?;
     let duration = root.quantity("duration")?;
     let duration = root.required("duration", duration, Span::EXPECTED)?;
