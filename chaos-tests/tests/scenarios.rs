@@ -299,6 +299,16 @@ fn the_largest_seeds_replay_from_what_is_printed() {
 }
 
 #[test]
+fn the_time_to_settle_is_a_limit_to_the_millisecond() {
+    let dir = dir();
+    let path = dir.path().join("settle.toml");
+    fs::write(&path, SMALL.replace("settle = \"5s\"", "settle = \"1ms\"")).expect("it can be written");
+    let run = sim(&["run", text(&path)]);
+    assert_eq!(run.status.code(), Some(2), "{}", out(&run));
+    assert!(out(&run).contains("do not agree after 1ms"), "{}", out(&run));
+}
+
+#[test]
 fn a_report_replays_and_shrinks_to_what_fails() {
     let dir = dir();
     // Fails with the one kill, whatever else happens.

@@ -201,7 +201,7 @@ pub const INVARIANTS: &[Invariant] = &[
     invariant("S11", "what a revoked key wrote later is invisible", "effective changes and the ends of their logs"),
     invariant("S12", "clocks change nothing that nodes agree on", "stamps along each log"),
     invariant("L1", "a node with a working disk answers writes", "every write of the run, within 1 s"),
-    invariant("L2", "a linked core comes to hold the same", "the healed core, then everybody"),
+    invariant("L2", "a linked core comes to hold the same", "the healed core, then everybody, every 20 ms"),
     invariant(
         "L3",
         "no storm during and after a fault",

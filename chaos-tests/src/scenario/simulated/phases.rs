@@ -10,12 +10,10 @@ use crate::scenario::verdict::Violation;
 use crate::sim::chance::Chance;
 use crate::sim::checks;
 
-/// Time between looks whether a mesh agrees.
+/// Time between looks whether a mesh agrees: times are told rounded up to it.
 const LOOK_MS: u64 = 20;
 /// Time for all to agree in the end, at least.
 const REUNION_MS_MIN: u64 = 30_000;
-/// Time for a write to be answered before agreement is looked for.
-const ANSWER_MS: u64 = 1_000;
 
 /// Times that a run took to agree.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +83,7 @@ impl Stage {
         for &node in core.iter().filter(|node| self.can_write(**node)).collect::<Vec<_>>() {
             self.write(node);
         }
-        self.play_until(began + LOOK_MS);
+        self.play_until(began + LOOK_MS.min(self.scenario.settle.ms()));
         agreed.core_took = self.wait(&core, began, self.scenario.settle.ms(), "the core, healed,");
     }
 
@@ -117,13 +115,14 @@ impl Stage {
                 self.tell(&format!("{who} agree after {took}"));
                 return Some(took);
             }
-            if now - began >= settle_ms.max(ANSWER_MS) {
+            if now - began >= settle_ms {
                 let state = checks::l2_convergence::describe(&self.world);
                 let what = format!("{who} do not agree after {}\n{state}", Span(settle_ms * 1_000));
                 self.violations.push(Violation::new("L2", now, what.trim_end().to_owned()));
                 return None;
             }
-            self.play_until(now + LOOK_MS);
+            // The last look is at the limit itself.
+            self.play_until((now + LOOK_MS).min(began + settle_ms));
         }
     }
 
