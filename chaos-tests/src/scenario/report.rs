@@ -158,7 +158,25 @@ fn write_figures(out: &mut String, outcome: &Outcome) {
     for (index, line) in wrapped(&counted, WIDTH - 15).into_iter().enumerate() {
         let _ = writeln!(out, "  {:<12} {line}", if index == 0 { "counted" } else { "" });
     }
-    let _ = writeln!(out, "  {FAINT}not shown    {}{FAINT:#}", NOT_SHOWN.join(&format!("\n{:15}", "")));
+    for (index, line) in NOT_SHOWN.iter().flat_map(|what| wrapped_words(what, WIDTH - 15)).enumerate() {
+        let _ = writeln!(out, "  {FAINT}{:<12} {line}{FAINT:#}", if index == 0 { "not shown" } else { "" });
+    }
+}
+
+/// A text in lines that are not too long; all but the first are moved in.
+fn wrapped_words(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Items in lines that are not too long.
@@ -275,5 +293,6 @@ mod tests {
     fn lines_fit() {
         assert_eq!(cut_off("abcdef", 4), "abc…");
         assert_eq!(wrapped(&["aa".to_owned(), "bb".to_owned(), "cc".to_owned()], 6), ["aa, bb", "cc"]);
+        assert_eq!(wrapped_words("aa bb cc dd", 6), ["aa bb", "  cc", "  dd"]);
     }
 }
