@@ -5,7 +5,7 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use vatra_model::{MemberCode, NodeKey, WallMs};
+use vatra_model::{MemberCode, NodeKey, RecordId, WallMs};
 
 use crate::api::{Call, to_json_response};
 use crate::problem::Problem;
@@ -71,6 +71,9 @@ pub struct Finding {
     /// Since when, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<WallMs>,
+    /// All records that it is about, where the sentence names but some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordId>,
 }
 
 pub(crate) async fn diagnose<S: Service>(call: Call<S>) -> Result<Response, Problem> {

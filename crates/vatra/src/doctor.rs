@@ -49,7 +49,15 @@ impl Findings {
 
 /// A finding about the node itself.
 fn finding(severity: Gravity, code: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    Finding { severity, code, subject: None, what: what.into(), remedy: remedy.into(), since: None }
+    Finding {
+        severity,
+        code,
+        subject: None,
+        what: what.into(),
+        remedy: remedy.into(),
+        since: None,
+        records: Vec::new(),
+    }
 }
 
 /// Builders that rules chain onto a finding.

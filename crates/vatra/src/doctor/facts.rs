@@ -67,9 +67,13 @@ pub(crate) struct RevokedEntries {
     /// Name and member of the node whose key it was.
     pub(crate) name: String,
     pub(crate) member: MemberCode,
-    /// How many, some thousand at most.
+    /// How many were read, strays among them.
     pub(crate) entries: u64,
-    /// Some of the records that they touch.
+    /// How many more cannot be read, and so tell nothing of what they touch.
+    pub(crate) unreadable: u64,
+    /// There are more entries or records than these.
+    pub(crate) is_cut: bool,
+    /// The records that they touch.
     pub(crate) records: Vec<RecordId>,
 }
 

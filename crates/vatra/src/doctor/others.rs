@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vatra_api::Gravity::{Critical, Note, Warning};
-use vatra_api::{MemberStatus, NodeStatus, QuarantineStatus, Standing};
+use vatra_api::{Finding, MemberStatus, NodeStatus, QuarantineStatus, Standing};
 use vatra_model::MemberCode;
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 
-use super::{Facts, FindingDetail, Findings, SETTLING_MS, finding};
+use super::{Facts, FindingDetail, Findings, RevokedEntries, SETTLING_MS, finding};
 
 /// Lag from which a person should look, in seconds.
 const BEHIND_SECONDS: u64 = 60;
@@ -32,20 +32,49 @@ pub(super) fn judge(facts: &Facts, found: &mut Findings) {
 /// What came before the revocation has lost its effect, but people may have acted on it.
 fn judge_revoked(facts: &Facts, found: &mut Findings) {
     for revoked in &facts.revoked {
-        let records: Vec<String> = revoked.records.iter().map(ToString::to_string).collect();
-        let records = if records.is_empty() { "none that can be read".to_owned() } else { records.join(", ") };
+        let at_least = if revoked.is_cut { "at least " } else { "" };
+        let unreadable = match revoked.unreadable {
+            0 => String::new(),
+            count => format!(" ({count} more cannot be read)"),
+        };
         let what = format!(
-            "{} entries of {} ({}) past the last valid one of its revoked key came before the revocation; they have no \
-             effect any more and are kept as evidence; they touched these records: {records}",
-            revoked.entries, revoked.name, revoked.member
+            "{at_least}{} entries of {} ({}){unreadable} past the last valid one of its revoked key came before the \
+             revocation; they have no effect any more and are kept as evidence; {}",
+            revoked.entries,
+            revoked.name,
+            revoked.member,
+            touched(revoked)
         );
+        let rest = if revoked.is_cut {
+            "; `vatra tail --from-start` tells what is listed here no more, as `retracted`"
+        } else {
+            ""
+        };
         let remedy = format!(
-            "tell those who acted on these records; what is true of them {} writes again from another node",
+            "tell those who acted on these records; what is true of them {} writes again from another node{rest}",
             revoked.member
         );
-        found.add(finding(Note, "revoked-entries", what, remedy).about(revoked.log));
+        let records = revoked.records.clone();
+        found.add(Finding { records, ..finding(Note, "revoked-entries", what, remedy).about(revoked.log) });
     }
 }
+
+/// The records that entries of a revoked key touched, the first of them by name.
+fn touched(revoked: &RevokedEntries) -> String {
+    let count = revoked.records.len();
+    let named: Vec<String> = revoked.records.iter().take(RECORDS_NAMED_MAX).map(ToString::to_string).collect();
+    match count - named.len() {
+        0 if count == 0 => "they touched no record that can be read".to_owned(),
+        0 => format!("they touched these records: {}", named.join(", ")),
+        more => format!(
+            "they touched {count} records: {} and {more} more, all of which `vatra doctor --json` lists as `records`",
+            named.join(", ")
+        ),
+    }
+}
+
+/// Records that are named in the sentence of a finding.
+const RECORDS_NAMED_MAX: usize = 16;
 
 fn is_cut(facts: &Facts, member: &MemberStatus) -> bool {
     facts.cuts.iter().any(|cut| cut.members.is_empty() || cut.members.contains(&member.member))

@@ -94,7 +94,15 @@ fn fork(key: NodeKey, settled: bool) -> ForkStatus {
 #[test]
 fn what_a_revoked_key_wrote_before_is_told() {
     let (name, member) = ("lt-2".to_owned(), code("LT"));
-    let entries = |records| RevokedEntries { log: LogId([9; 16]), name: name.clone(), member, entries: 2, records };
+    let entries = |records: Vec<RecordId>| RevokedEntries {
+        log: LogId([9; 16]),
+        name: name.clone(),
+        member,
+        entries: 2,
+        unreadable: 0,
+        is_cut: false,
+        records,
+    };
     check(|facts| facts.revoked = vec![entries(Vec::new())], &[(Note, "revoked-entries")]);
     let mut facts = well();
     facts.revoked = vec![entries(vec![RecordId([7; 16])])];
@@ -103,6 +111,31 @@ fn what_a_revoked_key_wrote_before_is_told() {
         found.what.contains(&RecordId([7; 16]).to_string()) && found.remedy.contains("LT writes again"),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_revoked_key_that_touched_much_hides_nothing_of_it() {
+    let (name, member) = ("lt-2".to_owned(), code("LT"));
+    let records: Vec<RecordId> = (0..40).map(|number| RecordId([number; 16])).collect();
+    let revoked = RevokedEntries {
+        log: LogId([9; 16]),
+        name,
+        member,
+        entries: 40,
+        unreadable: 3,
+        is_cut: false,
+        records: records.clone(),
+    };
+    let mut facts = well();
+    facts.revoked = vec![revoked.clone(), RevokedEntries { is_cut: true, ..revoked }];
+    let findings = diagnose(&facts).findings;
+    let (whole, cut) = (&findings[0], &findings[1]);
+    assert_eq!(whole.records, records);
+    for part in ["40 entries of lt-2 (LT) (3 more cannot be read)", "40 records", "24 more", "`vatra doctor --json`"] {
+        assert!(whole.what.contains(part), "{part} in {}", whole.what);
+    }
+    assert!(!whole.remedy.contains("tail") && cut.remedy.contains("vatra tail"), "{} {}", whole.remedy, cut.remedy);
+    assert!(cut.what.starts_with("at least 40 entries"), "{}", cut.what);
 }
 
 fn life(age: u64, reason: &str) -> Life {

@@ -15,7 +15,7 @@ use vatra_model::limits::FRAME_INFLATED_BYTES_MAX;
 use vatra_model::pack::Packer;
 use vatra_model::wire::Message;
 use vatra_model::{CheckedEntry, NodeKey};
-use vatra_replica::{CheckedLog, Heard, Input, Reject, Trust, UNASKED};
+use vatra_replica::{Heard, Input, Reject, Trust, UNASKED};
 
 use crate::node::driver::Item;
 use crate::node::intake::Intake;

@@ -46,6 +46,37 @@ fn a_damaged_stray_keeps_no_lie_of_its_writer_in_force() {
 }
 
 #[test]
+fn strays_past_the_end_of_a_log_are_told_as_evidence() {
+    let mut desk = Desk::new();
+    let named = |number| Create { writers: vec![member(LT)], ..create(number) };
+    let record = |number| record_id(member(LT), &named(number));
+    let first = desk.entry(LT, &[Change::Create(named(1))]);
+    desk.take(vec![first.clone()]);
+    let second = desk.entry(LT, &[Change::Create(named(2))]);
+    desk.take(vec![second]);
+    let mut twin = Desk::new();
+    twin.heads.insert(LT, (1, first.hash()));
+    let strays = [3, 4].map(|number| twin.entry(LT, &[Change::Create(named(number))]));
+    let hashes = strays.iter().map(|stray| stray.hash()).collect();
+    desk.part(&Batch { entries: strays.to_vec(), strays: hashes, ..Batch::default() });
+    let found = |desk: &Desk| {
+        let logs = [(log_of(LT), log_row(LT, Head::EMPTY).descriptor)];
+        let revoked = crate::node::revoked::stored(&desk.store.reader(), &revoking(LT, Some(&first)), logs);
+        revoked.expect("memory").remove(0)
+    };
+    let all = found(&desk);
+    let touched: BTreeSet<RecordId> = [2, 3, 4].map(record).into();
+    assert_eq!((all.entries, all.unreadable, all.is_cut), (3, 0, false));
+    assert_eq!(all.records.into_iter().collect::<BTreeSet<_>>(), touched);
+    desk.damage(stray_log(log_of(LT), strays[0].hash()), &strays[0]);
+    let rest = found(&desk);
+    assert_eq!((rest.entries, rest.unreadable, rest.records.contains(&record(4))), (2, 1, true));
+    let many: Vec<_> = (5..45).map(|number| desk.entry(LT, &[Change::Create(named(number))])).collect();
+    desk.take(many);
+    assert!(found(&desk).is_cut, "more than is listed is never passed over in silence");
+}
+
+#[test]
 fn a_record_of_which_nothing_readable_is_left_is_neither_counted_nor_listed() {
     let mut desk = Desk::new();
     let created = desk.entry(UA, &[Change::Create(create(1))]);
