@@ -197,6 +197,9 @@ fn entries_in(input: &Input) -> usize {
     }
 }
 
+/// Entries of one origin that go to the driver together, and what they weigh.
+type Portion = (Weight, Vec<Arc<CheckedEntry>>);
+
 /// Items for the driver: entries of each origin by themselves, in order, with what is known of their logs.
 fn items_of(
     node: NodeKey,
@@ -204,7 +207,7 @@ fn items_of(
     request: Option<u32>,
     entries: Vec<Arc<CheckedEntry>>,
 ) -> Vec<(Weight, Input)> {
-    let mut by_origin: BTreeMap<NodeKey, Vec<(Weight, Vec<Arc<CheckedEntry>>)>> = BTreeMap::new();
+    let mut by_origin: BTreeMap<NodeKey, Vec<Portion>> = BTreeMap::new();
     let fresh = |origin| (Weight { changes: 0, bytes: 0, source: Source::of(origin) }, Vec::new());
     for entry in entries {
         let Some(origin) = heard.origin(&entry.header().log) else { continue };
@@ -221,7 +224,7 @@ fn items_of(
         // An answer may say that there is nothing.
         by_origin.insert(node, vec![fresh(node)]);
     }
-    let input = |(weight, entries): (Weight, Vec<Arc<CheckedEntry>>)| {
+    let input = |(weight, entries): Portion| {
         (weight, Input::Entries { peer: Some(node), request, logs: heard.logs_of(&entries), entries })
     };
     by_origin.into_values().flatten().map(input).collect()
