@@ -235,7 +235,7 @@ impl<S: Service> Call<S> {
             Operation::CutLinks => links::cut(self).await,
             Operation::HealLinks => links::heal(self).await,
             Operation::ExportBundle => bundles::export(self).await,
-            Operation::ImportBundle => bundles::import(self),
+            Operation::ImportBundle => bundles::import(self).await,
             Operation::ReadFrontier => bundles::frontier(self).await,
             Operation::ReadOpenapi => health::openapi(&self),
             Operation::ReadMetrics => health::metrics(&self),

@@ -14,7 +14,7 @@ use futures::stream;
 use http_body_util::BodyExt;
 use serde::{Serialize, Serializer};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use vatra_model::{MemberCode, NodeKey, WallMs};
 
 use crate::api::{Api, Call};
@@ -31,6 +31,10 @@ pub(crate) const BUNDLE_TYPE: &str = "application/vnd.vatra.bundle";
 pub(crate) const RECEIPT_TYPE: &str = "application/vnd.vatra.receipt";
 /// Header of an export that says how many entries it has at most.
 pub(crate) const ENTRIES_HEADER: &str = "vatra-bundle-entries";
+/// What bounds a bundle, and what to do about it.
+const LIMIT_FIELD: &str = "limits.bundle_mib";
+const LIMIT_REMEDY: &str = "raise limits.bundle_mib in the importing node's node.toml and restart it, or let the other side export less at once \
+     with --since or --for";
 /// Time between two lines of progress; also tells the caller that the node is alive.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -168,18 +172,22 @@ pub(crate) async fn export<S: Service>(mut call: Call<S>) -> Result<Response, Pr
     Ok(response)
 }
 
-pub(crate) fn import<S: Service>(mut call: Call<S>) -> Result<Response, Problem> {
+pub(crate) async fn import<S: Service>(mut call: Call<S>) -> Result<Response, Problem> {
     call.no_parameters()?;
     let bytes_max = call.api.shared.config.bundle_bytes_max;
     let headers = call.request.headers();
     require_type(headers, &[BUNDLE_TYPE])?;
     refuse_encoding(headers)?;
-    refuse_declared_length(&call.request, bytes_max)?;
+    refuse_declared_length(&call.request, bytes_max)
+        .map_err(|problem| problem.with_field(LIMIT_FIELD).with_remedy(LIMIT_REMEDY))?;
     let place = take_place(&call)?;
     let body = std::mem::take(call.request.body_mut());
     let (api, caller) = (call.api, call.caller);
     let (sender, pieces) = mpsc::channel(BUNDLE_PIECES_WAITING);
-    tokio::spawn(receive(body, sender, bytes_max, api.shared.config.body_timeout));
+    let (begun, has_begun) = oneshot::channel();
+    tokio::spawn(receive(body, sender, begun, bytes_max, api.shared.config.body_timeout));
+    // A caller that waits to be told to go on takes an answer before that for a refusal, and sends nothing.
+    let _ = has_begun.await;
     let (sender, lines) = mpsc::channel(BUNDLE_PIECES_WAITING);
     // On a task of its own: an import that has begun is finished also when its caller goes away.
     tokio::spawn(async move {
@@ -199,6 +207,15 @@ pub(crate) async fn frontier<S: Service>(call: Call<S>) -> Result<Response, Prob
     Ok(answer(bytes.into(), RECEIPT_TYPE))
 }
 
+/// The bundle is larger than the node takes in; it says which bound that is.
+#[must_use]
+pub fn too_large(bytes_max: u64) -> Refusal {
+    Refusal::new(RefusalKind::Invalid, format!("the bundle is larger than {bytes_max} bytes"))
+        .with_field(LIMIT_FIELD)
+        .with_limit(bytes_max)
+        .with_remedy(LIMIT_REMEDY)
+}
+
 fn take_place<S: Service>(call: &Call<S>) -> Result<OwnedSemaphorePermit, Problem> {
     let max = call.api.shared.config.bundles_max;
     let busy = |_| Problem::busy(format!("{max} bundles are under way")).with_limit(max as u64);
@@ -214,18 +231,25 @@ fn answer(body: Body, content_type: &'static str) -> Response {
 
 /// Hands the body on piece by piece. When the node wants no more of it, the rest is read and dropped, so that a
 /// caller that only sends comes to its end and reads why.
-async fn receive(mut body: Body, pieces: mpsc::Sender<BundlePiece>, bytes_max: u64, timeout: Duration) {
-    let mut bytes = 0;
+async fn receive(
+    mut body: Body,
+    pieces: mpsc::Sender<BundlePiece>,
+    begun: oneshot::Sender<()>,
+    bytes_max: u64,
+    timeout: Duration,
+) {
+    let (mut bytes, mut begun) = (0, Some(begun));
     let refusal = loop {
-        match tokio::time::timeout(timeout, body.frame()).await {
+        let frame = tokio::time::timeout(timeout, body.frame()).await;
+        // Nobody waits for it if the caller has gone.
+        begun.take().map(|begun| begun.send(()));
+        match frame {
             Ok(None) => return,
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue };
                 bytes += data.len() as u64;
                 if bytes > bytes_max {
-                    let detail = format!("the bundle is larger than {bytes_max} bytes");
-                    let refusal = Refusal::new(RefusalKind::Invalid, detail).with_limit(bytes_max);
-                    break refusal.with_remedy("raise limits.bundle_mib in node.toml, or export less at once");
+                    break too_large(bytes_max);
                 }
                 // An error says that the node has refused it already.
                 let _ = pieces.send(Ok(data)).await;

@@ -37,7 +37,7 @@ pub use api::{Api, ApiConfig};
 pub use auth::{Caller, Role, Token};
 pub use bundles::{
     BundleDownload, BundleIntake, BundleMaker, BundleOrder, BundlePiece, BundleProgress, BundleReason, BundleStage,
-    BundleStep, BundleUpload,
+    BundleStep, BundleUpload, too_large as bundle_too_large,
 };
 pub use doctor::{Diagnosis, Finding, Gravity};
 pub use logs::{LogEntry, LogHead, LogsQuery};

@@ -1,5 +1,8 @@
 //! Bundles out and in: streamed, bounded, refused in time and told when they are not whole.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 use vatra_api::{ApiConfig, Role};
 
@@ -92,6 +95,8 @@ fn a_bundle_that_is_too_large_is_refused_by_its_length_or_by_its_bytes() {
     let operator = server.client(Role::Operator);
     let declared = operator.send("POST", IMPORT, &[BUNDLE], &[0; 1001]);
     assert_eq!((declared.status, declared.json()["limit"].as_u64()), (413, Some(1000)));
+    assert_eq!(declared.json()["field"], "limits.bundle_mib");
+    assert!(declared.json()["remedy"].as_str().is_some_and(|remedy| remedy.contains("--since")));
     assert_eq!(import(&operator, &[0; 1000]).last().unwrap()["result"]["entries"], 1000);
     let head = format!(
         "POST {IMPORT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-operator\r\nContent-Type: {}\r\n\
@@ -101,7 +106,27 @@ fn a_bundle_that_is_too_large_is_refused_by_its_length_or_by_its_bytes() {
     );
     let answer = crate::client::Exchange::open(server.address, &head).answer();
     let line: Value = serde_json::from_str(answer.text().lines().last().unwrap()).unwrap();
-    assert_eq!(line["problem"]["limit"], 1000, "{line}");
+    assert_eq!((&line["problem"]["limit"], &line["problem"]["field"]), (&1000.into(), &"limits.bundle_mib".into()));
+}
+
+#[test]
+fn a_caller_that_asks_first_is_told_to_go_on_or_why_not() {
+    let plan = Plan { api: ApiConfig { bundle_bytes_max: 1000, ..Plan::default().api }, ..Plan::default() };
+    let server = Server::start(&plan);
+    let first_line = |length: usize| {
+        let head = format!(
+            "POST {IMPORT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-operator\r\nContent-Type: {}\r\n\
+             Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n",
+            BUNDLE.1
+        );
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
+    };
+    assert!(first_line(1000).starts_with("HTTP/1.1 100 "), "it goes on before any answer");
+    assert!(first_line(1001).starts_with("HTTP/1.1 413 "), "nothing is sent in vain");
 }
 
 #[test]

@@ -146,6 +146,7 @@ impl Api {
             .proxy(None)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_await_100(Some(READ_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))
             .timeout_per_write(Some(READ_TIMEOUT))
             .user_agent(concat!("vatra/", env!("CARGO_PKG_VERSION")))

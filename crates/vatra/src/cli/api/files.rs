@@ -26,7 +26,8 @@ impl Api {
         Ok(answer.into_body().into_with_config().limit(u64::MAX).reader())
     }
 
-    /// Posts a file of so many bytes; the answer is read by the caller, line by line.
+    /// Posts a file of so many bytes; the answer is read by the caller, line by line. Nothing of the file goes before
+    /// the node wants it: a refusal that came while it is sent would be lost with the connection.
     pub(crate) fn upload(
         &self,
         path: &str,
@@ -39,7 +40,7 @@ impl Api {
             request = request.header("authorization", authorization);
         }
         let request = request.header("content-type", content_type).header("content-length", bytes);
-        let request = request.body(SendBody::from_owned_reader(body));
+        let request = request.header("expect", "100-continue").body(SendBody::from_owned_reader(body));
         let answer = self.agent.run(request.map_err(|error| self.unexpected(error.to_string()))?);
         let answer = answer.map_err(|error| self.network(error))?;
         if !answer.status().is_success() {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use vatra_bundle::RECEIPT_BYTES_MAX;
+use vatra_bundle::{RECEIPT_BYTES_MAX, ReceiptError};
 
 use super::ExportArgs;
 use super::files::{NewFile, with_suffix};
@@ -28,6 +28,10 @@ pub(super) fn run(args: &ExportArgs, target: &Target, out: &mut Printer) -> anyh
         return Err(usage(format!("{shown} is there already; --force replaces it")));
     }
     let since = args.since.as_deref().map(|path| read_bounded(path, RECEIPT_BYTES_MAX as u64)).transpose()?;
+    // The node takes an empty body for no receipt, and would write everything.
+    if let (Some(path), Some([])) = (&args.since, since.as_deref()) {
+        anyhow::bail!("--since {}: {}; it is empty", path.display(), ReceiptError::NotAReceipt);
+    }
     let api = target.connect()?;
     let path = format!("/api/v1/bundle/export{}", query(&[("for", args.receiver.map(|code| code.to_string()))]));
     let mut answer = api.post_file(&path, "application/vnd.vatra.receipt", since)?;

@@ -21,7 +21,14 @@ use crate::cli::target::Target;
 pub(super) fn run(args: &ImportArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
     let shown = args.file.display();
     let file = File::open(&args.file).with_context(|| shown.to_string())?;
-    let bytes = file.metadata().with_context(|| shown.to_string())?.len();
+    let metadata = file.metadata().with_context(|| shown.to_string())?;
+    anyhow::ensure!(!metadata.is_dir(), "{shown}: a directory is no bundle; name the file in it");
+    // The node is told how long a bundle is before it comes, so that it can refuse one that is too large.
+    anyhow::ensure!(
+        metadata.is_file(),
+        "{shown}: a bundle is imported from a file, not from a pipe or device; write it to a file first"
+    );
+    let bytes = metadata.len();
     let api = target.connect()?;
     let bar = progress(bytes);
     let body = bar.wrap_read(file);

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use vatra_api::{BundleProgress, BundleStage, BundleStep, BundleUpload, Refusal, RefusalKind};
+use vatra_api::{BundleProgress, BundleStage, BundleStep, BundleUpload, Refusal, RefusalKind, bundle_too_large};
 
 /// Space on the disk that a bundle never takes: the store goes before.
 const SPARED_BYTES: u64 = 256 << 20;
@@ -34,8 +34,7 @@ impl Spool {
             let piece = piece?;
             spool.bytes += piece.len() as u64;
             if spool.bytes > bytes_max {
-                let detail = format!("the bundle is larger than {bytes_max} bytes");
-                return Err(Refusal::new(RefusalKind::Invalid, detail).with_limit(bytes_max));
+                return Err(bundle_too_large(bytes_max));
             }
             if spool.bytes >= look_at {
                 look_at = spool.bytes + LOOK_EVERY_BYTES;
