@@ -18,6 +18,7 @@ pub use memory::{DiskImage, MemoryDisk, MemoryEngine, Torn};
 
 mod batch;
 mod fault;
+pub use self::fault::panics_are_errors;
 pub(crate) mod gate;
 pub(crate) mod memory;
 pub(crate) mod redb_engine;

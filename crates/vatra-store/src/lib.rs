@@ -26,7 +26,7 @@ mod testing;
 pub use commit::{COMMIT_BYTES_MAX, COMMIT_CHANGES_MAX, Commit, CommitError, GROUP_CHANGES};
 pub use damage::{Damage, DamageKind};
 pub use directory::{FORMAT_VERSION, FORMAT_VERSION_MIN, OpenError, StoreLock};
-pub use engine::{EngineKind, Health, MemoryDisk, ReadOnlyReason};
+pub use engine::{EngineKind, Health, MemoryDisk, ReadOnlyReason, panics_are_errors};
 pub use fence::{FENCE_STEP, Fence, FenceError, FenceMark, FenceState, MemoryFence};
 pub use page::{PAGE_DAMAGED_MAX, PAGE_ROWS_MAX, Page, PageLimits};
 pub use reader::Reader;

@@ -9,6 +9,7 @@ mod node;
 
 use std::env;
 use std::os::unix::process::CommandExt;
+use std::panic;
 use std::process::{Command, ExitCode};
 
 /// TLS libraries write session secrets into the file that this variable names.
@@ -20,7 +21,20 @@ fn main() -> ExitCode {
     }
     // The first provider that is installed stays; nothing ran before this, so it is ours.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    keep_caught_panics_quiet();
     cli::main()
+}
+
+/// What the store makes an error of is told as that error, not as a fault of this program as well.
+fn keep_caught_panics_quiet() {
+    let former = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if vatra_store::panics_are_errors() {
+            tracing::debug!(%info, "the store's engine panicked; it is told as an error");
+        } else {
+            former(info);
+        }
+    }));
 }
 
 /// A running program cannot safely change its environment, so it becomes a new one with the same

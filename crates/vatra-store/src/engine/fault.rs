@@ -1,5 +1,6 @@
 //! What an engine's failures mean: a full disk, a failing one, or damage.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,7 +28,26 @@ pub(crate) fn from_io(error: io::Error) -> EngineError {
 
 /// Runs engine code whose panic on a damaged file must become an error.
 pub(crate) fn guarded<T>(place: &'static str, run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(from_panic(place, &*panic)))
+    caught(run).unwrap_or_else(|panic| Err(from_panic(place, &*panic)))
+}
+
+/// Runs engine code and catches its panic, of which the panic hook then need not tell: see [`panics_are_errors`].
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+    let before = CAUGHT.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    CAUGHT.set(before);
+    result
+}
+
+thread_local! {
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread becomes an error of the store, now: engines panic on damaged files. A program's panic
+/// hook asks, so that people see the error alone.
+#[must_use]
+pub fn panics_are_errors() -> bool {
+    CAUGHT.get()
 }
 
 pub(crate) fn from_panic(place: &'static str, panic: &(dyn std::any::Any + Send)) -> EngineError {

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -18,7 +17,7 @@ use redb::{
     Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition,
 };
 
-use crate::engine::fault::{from_io, from_panic, guarded, reason};
+use crate::engine::fault::{caught, from_io, from_panic, guarded, reason};
 use crate::engine::gate::Gate;
 use crate::engine::memory::bound;
 use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, Visitor};
@@ -91,7 +90,7 @@ impl RedbEngine {
     fn attempt(&self, batch: &Batch) -> Result<(), Failed> {
         let handle = self.shared.live().map_err(|error| Failed { error, before: None })?;
         let database = handle.database.as_ref().expect("a live handle has a database");
-        let result = match catch_unwind(AssertUnwindSafe(|| write(database, batch))) {
+        let result = match caught(|| write(database, batch)) {
             Ok(result) => result,
             // A panic may have come at any point; it shuts the gate for good, so nothing needs taking back.
             Err(panic) => Err(Failed { error: from_panic("the whole file", &*panic), before: None }),
@@ -216,7 +215,7 @@ impl Shared {
             // Dropping closes the file and releases its lock; snapshots of it answer `Reopened` from now on.
             // redb may panic while closing a file that it failed on.
             let old = handle.database.take();
-            let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
+            let _ = caught(move || drop(old));
             handle.database = Some(guarded("the whole file", || (self.open)().map_err(classify))?);
             handle.generation += 1;
         }
@@ -253,8 +252,8 @@ struct RedbSnapshot {
 impl RedbSnapshot {
     /// Runs a read. An error that leaves the handle unusable makes the next reader or writer open it again.
     fn run<T>(&self, space: Space, read: impl FnOnce(&Table) -> Result<T, redb::Error>) -> Result<T, EngineError> {
-        let caught = catch_unwind(AssertUnwindSafe(|| read(self.table(space)?)));
-        let (error, handle_is_usable) = match caught {
+        let result = caught(|| read(self.table(space)?));
+        let (error, handle_is_usable) = match result {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(redb::Error::Corrupted(why))) => (EngineError::Damaged { place: space.name(), why }, true),
             Ok(Err(error)) => (classify(error), false),

@@ -11,12 +11,11 @@ mod files;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::files::{SyncedFiles, allocated_bytes, check_free_space, open_database};
-use crate::engine::fault::{from_io, guarded, reason};
+use crate::engine::fault::{caught, from_io, guarded, reason};
 use crate::engine::gate::Gate;
 use crate::engine::undo::Undo;
 use crate::engine::{Batch, Direction, Engine, EngineError, EngineKind, EngineSnapshot, Health, KeyRange, Visitor};
@@ -68,7 +67,7 @@ impl SledEngine {
         let old = self.lock().database.take();
         // Closing makes sled write and possibly panic. Readers are told meanwhile that it is closed: nobody has to wait
         // for what may take seconds.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
+        let _ = caught(move || drop(old));
         let (database, files) = open_database(&writer.path, writer.cache_bytes)?;
         writer.files = files;
         let mut shared = self.lock();
