@@ -3,19 +3,20 @@
 //! Whatever is copied is made durable and checked before anything is replaced, and what is replaced is kept. A store
 //! that was put back or cloned carries the order to open a new incarnation, so that nothing is numbered twice.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+mod files;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::Charter;
 use vatra_model::{MemberCode, NodeKey, WallMs};
-use vatra_store::{Commit, MetaKey, Reader, StoreLock};
+use vatra_store::{Commit, MetaKey, OpenError, Reader, StoreLock};
 
+use self::files::{FileSum, beside, copy_store, exchange, leave, named, remove_dir, sync, sync_parent};
 use crate::config::{CONFIG_FILE, ConfigFile, NodeConfig, read_file};
 use crate::node::boot::{self, present_life, restore_logs};
 use crate::node::lives::Order;
@@ -24,16 +25,10 @@ use crate::node::lives::Order;
 pub(crate) const MANIFEST_FILE: &str = "backup.json";
 /// The store's directory in a backup.
 const BACKUP_STORE: &str = "store";
-/// Files of a store that belong to the process that has it open, not to the store.
-const LEFT_OUT: [&str; 2] = ["LOCK", "ballast"];
 /// Largest manifest.
 const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 /// The manifest's version.
 const MANIFEST_VERSION: u32 = 1;
-/// Bytes of a file that are read at a time.
-const COPY_BUFFER_BYTES: usize = 256 * 1024;
-/// Files that a store may consist of.
-const FILES_MAX: usize = 10_000;
 
 /// What a backup says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,13 +46,6 @@ pub(crate) struct Manifest {
     files: Vec<FileSum>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct FileSum {
-    path: PathBuf,
-    bytes: u64,
-    sha256: String,
-}
-
 /// A store that was put back.
 #[derive(Debug)]
 pub(crate) struct Restoration {
@@ -70,11 +58,21 @@ pub(crate) struct Restoration {
 /// Copies a stopped node's store into a new directory, with a manifest.
 ///
 /// # Errors
-/// The node runs, has no store, or a file cannot be read or written. An incomplete backup has no manifest.
+/// The node runs, has no store, the copy cannot be opened or is not of this node, or a file cannot be read or written.
+/// Nothing is left at the destination, or no manifest.
 pub(crate) fn back_up(config: &NodeConfig, to: &Path, now: WallMs) -> anyhow::Result<Manifest> {
     let _lock = lock(&config.store.path)?;
     ensure!(!to.try_exists().with_context(|| named(to))?, "{} exists already; nothing was written", to.display());
-    let files = copy_store(&config.store.path, &to.join(BACKUP_STORE))?;
+    let copied =
+        copy_store(&config.store.path, &to.join(BACKUP_STORE)).and_then(|_| proven(config, &to.join(BACKUP_STORE)));
+    let files = match copied {
+        Ok(files) => files,
+        Err(error) => {
+            // What cannot be put back must not be taken for a backup.
+            let _ = fs::remove_dir_all(to);
+            return Err(error);
+        }
+    };
     let manifest = Manifest {
         version: MANIFEST_VERSION,
         node: hex::encode(config.certificate.certificate().key.0),
@@ -89,6 +87,32 @@ pub(crate) fn back_up(config: &NodeConfig, to: &Path, now: WallMs) -> anyhow::Re
     sync(&path)?;
     sync(to)?;
     Ok(manifest)
+}
+
+/// Opens a copied store as a restoration will, and leaves it as a store that nobody has open; gives its sums.
+fn proven(config: &NodeConfig, copy: &Path) -> anyhow::Result<Vec<FileSum>> {
+    let opened = boot::open_at(config, copy).and_then(|store| {
+        let reader = store.reader();
+        check_own(config, &reader)?;
+        restore_logs(&reader)?;
+        Ok(())
+    });
+    opened.map_err(|error| without_place(&error, copy)).with_context(|| {
+        format!(
+            "the store at {} cannot be put back from a copy, so none was kept; run `vatra fsck` on it, and copy the \
+             directory by other means if it may hold alerts that others lack",
+            config.store.path.display()
+        )
+    })?;
+    leave(copy)
+}
+
+/// Why a copy cannot be opened, without the place of the copy: people know where they copied from.
+fn without_place(error: &anyhow::Error, copy: &Path) -> anyhow::Error {
+    match error.downcast_ref::<OpenError>() {
+        Some(OpenError::Engine { source, .. }) => anyhow!("{source}"),
+        _ => anyhow!("{}", format!("{error:#}").replace(&named(copy), "the copy")),
+    }
 }
 
 /// Puts a backup's store in place of a stopped node's. The store that was there is kept beside it.
@@ -115,7 +139,9 @@ pub(crate) fn put_back(config: &NodeConfig, from: &Path, now: WallMs) -> anyhow:
         Err(error) => {
             // What was staged is of no use; the store in place was not touched.
             let _ = fs::remove_dir_all(&staged);
-            return Err(error);
+            let remedy = if error.downcast_ref::<OpenError>().is_some() { UNREADABLE_REMEDY } else { "" };
+            let what = format!("the backup {} was not put back, and the node's store is as it was", from.display());
+            return Err(without_place(&error, &staged).context(format!("{what}{remedy}")));
         }
     };
     let kept = exchange(place, &staged, &beside(place, &format!("before-restore-{}", now.0)))?;
@@ -160,6 +186,10 @@ pub(crate) fn take_along(source: &NodeConfig, store: &Path) -> anyhow::Result<(C
     sync_parent(store)?;
     Ok((charter, entries))
 }
+
+/// What to do about a backup that cannot be opened.
+const UNREADABLE_REMEDY: &str = "; take another backup, or move the node's store and fence away and start empty: peers \
+                                 send everything again";
 
 /// Opens a copied store, has it checked and gives it its order. Says how many entries it holds.
 fn prepare(
@@ -230,10 +260,14 @@ fn check_manifest(config: &NodeConfig, from: &Path, files: &[FileSum]) -> anyhow
     ensure!(manifest.federation == federation, "{} is of another federation", from.display());
     manifest.files.sort();
     for (wanted, found) in manifest.files.iter().zip(files) {
-        ensure!(wanted == found, "{} of the backup is not as it was made: it is damaged", wanted.path.display());
+        ensure!(
+            wanted == found,
+            "{} of the backup is not as it was made: it is damaged; take another",
+            wanted.path.display()
+        );
     }
     let (wanted, found) = (manifest.files.len(), files.len());
-    ensure!(wanted == found, "the backup has {found} files instead of {wanted}: it is damaged");
+    ensure!(wanted == found, "the backup has {found} files instead of {wanted}: it is damaged; take another");
     Ok(())
 }
 
@@ -267,109 +301,6 @@ fn find_store(from: &Path) -> anyhow::Result<PathBuf> {
 fn lock(store: &Path) -> anyhow::Result<StoreLock> {
     let lock = StoreLock::acquire(store).context("stop the node first")?;
     lock.with_context(|| format!("there is no store at {}", store.display()))
-}
-
-/// Copies the files of a store, durably; gives their sums by path.
-fn copy_store(from: &Path, to: &Path) -> anyhow::Result<Vec<FileSum>> {
-    let mut files = Vec::new();
-    copy_below(from, to, Path::new(""), &mut files)?;
-    sync_parent(to)?;
-    files.sort();
-    Ok(files)
-}
-
-fn copy_below(from: &Path, to: &Path, below: &Path, files: &mut Vec<FileSum>) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let target = to.join(below);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&target).with_context(|| named(&target))?;
-    let source = from.join(below);
-    for item in fs::read_dir(&source).with_context(|| named(&source))? {
-        let item = item.with_context(|| named(&source))?;
-        let below = below.join(item.file_name());
-        let kind = item.file_type().with_context(|| named(&source))?;
-        if kind.is_dir() {
-            copy_below(from, to, &below, files)?;
-        } else if kind.is_file() && !LEFT_OUT.iter().any(|name| below == Path::new(name)) {
-            ensure!(files.len() < FILES_MAX, "{}: more than {FILES_MAX} files: this is no store", from.display());
-            files.push(copy_file(&from.join(&below), &to.join(&below), below)?);
-        }
-    }
-    sync(&target)
-}
-
-fn copy_file(from: &Path, to: &Path, path: PathBuf) -> anyhow::Result<FileSum> {
-    let bytes = fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
-    let copied = File::open(to).with_context(|| named(to))?;
-    copied.sync_all().with_context(|| named(to))?;
-    let (hashed, sha256) = sum(&copied).with_context(|| named(to))?;
-    ensure!(hashed == bytes, "{}: {hashed} bytes instead of {bytes}", to.display());
-    Ok(FileSum { path, bytes, sha256 })
-}
-
-/// Bytes of a file and their SHA-256.
-fn sum(mut file: &File) -> io::Result<(u64, String)> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; COPY_BUFFER_BYTES];
-    let mut bytes = 0;
-    loop {
-        let length = file.read(&mut buffer)?;
-        if length == 0 {
-            return Ok((bytes, hex::encode(hash.finalize())));
-        }
-        hash.update(&buffer[..length]);
-        bytes += length as u64;
-    }
-}
-
-/// Puts the staged store in place in one step where the file system can, and keeps what was there.
-fn exchange(place: &Path, staged: &Path, aside: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let what = || format!("put {} in place of {}", staged.display(), place.display());
-    if !place.try_exists().with_context(|| named(place))? {
-        fs::rename(staged, place).with_context(what)?;
-        sync_parent(place)?;
-        return Ok(None);
-    }
-    match renameat_with(CWD, staged, CWD, place, RenameFlags::EXCHANGE) {
-        Ok(()) => fs::rename(staged, aside).with_context(what)?,
-        Err(_) => {
-            // The file system cannot swap. A crash in between leaves the old store beside an empty place, from where
-            // the command can be given again.
-            fs::rename(place, aside).with_context(what)?;
-            fs::rename(staged, place).with_context(what)?;
-        }
-    }
-    sync_parent(place)?;
-    Ok(Some(aside.to_owned()))
-}
-
-/// A path beside a store, named after it.
-fn beside(store: &Path, suffix: &str) -> PathBuf {
-    let mut name = store.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    store.with_file_name(name)
-}
-
-fn remove_dir(dir: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).with_context(|| named(dir)),
-        _ => Ok(()),
-    }
-}
-
-fn sync(path: &Path) -> anyhow::Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).with_context(|| named(path))
-}
-
-fn sync_parent(path: &Path) -> anyhow::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
-        _ => sync(Path::new(".")),
-    }
-}
-
-fn named(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]
