@@ -186,7 +186,16 @@ impl NodeConfig {
 pub(crate) fn read_charter(path: &Path) -> Result<Charter, ConfigError> {
     let read = |source| ConfigError::Read { file: path.to_owned(), source };
     let bytes = read_file(path, CHARTER_BYTES_MAX).map_err(read)?;
-    Charter::decode(&bytes).map_err(|source| ConfigError::Charter { file: path.to_owned(), source })
+    Charter::decode(&bytes).map_err(|source| {
+        let file = path.to_owned();
+        if is_draft_text(&bytes) { ConfigError::CharterDraft { file } } else { ConfigError::Charter { file, source } }
+    })
+}
+
+/// Whether a file has the form of a draft, which is TOML and says of which federation it is.
+fn is_draft_text(bytes: &[u8]) -> bool {
+    let table = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.is_some_and(|table| table.contains_key("federation"))
 }
 
 /// Reads a file of at most `bytes_max` bytes.

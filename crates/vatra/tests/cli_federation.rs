@@ -71,6 +71,12 @@ fn a_federation_by_hand() {
     }
     fs::write(home.join("lt.cert"), succeed(home, "node show --dir LT-node")).unwrap();
     succeed(home, "node peer add --dir UA-node --certificate lt.cert --address 127.0.0.1:4202 --no-dial");
+    for other in ["charter.vatra", "UA/root.key", "draft"] {
+        let line = format!("node peer add --dir UA-node --certificate {other} --address 127.0.0.1:4202");
+        let error = refuse(home, &line);
+        assert!(error.contains(&format!("{other}: this is no certificate file")), "{error}");
+        assert!(error.contains("vatra node show"), "{error}");
+    }
     let good = succeed(home, "node check --dir UA-node");
     assert!(good.contains("good: node main-1 of UA, charter epoch 1 of test with 3 members, 1 peers"), "{good}");
 }
@@ -88,6 +94,8 @@ fn a_charter_needs_more_than_half_and_survives_no_tampering() {
     let error = refuse(home, "charter verify draft --out charter.vatra");
     assert!(error.contains("1 of the 2 signatures that it needs; LT signed"), "{error}");
     assert!(!home.join("charter.vatra").exists());
+    let error = refuse(home, "charter new --from draft --out third");
+    assert!(error.contains("draft is a draft of a charter") && error.contains("charter verify draft --out"), "{error}");
 
     // Signed copies are put together by whoever collects them.
     succeed(home, "charter new --federation test --member UA --member LT --member PL --out copy");

@@ -124,6 +124,9 @@ pub(crate) fn clone(args: &CloneArgs, out: &mut Printer) -> anyhow::Result<Exit>
         engine: source.store.engine,
     };
     anyhow::ensure!(args.node != source.name, "--node {}: the first node has this name already", args.node);
+    // Every address of a machine is another one on another machine.
+    let is_taken = args.mesh == source.mesh.listen && !args.mesh.ip().is_unspecified();
+    anyhow::ensure!(!is_taken, "--mesh {}: the first node listens there; give the new one another address", args.mesh);
     plan.check(&args.to)?;
     let (charter, entries) = node::take_along(&source, &args.to.join("store"))?;
     plan.charter = Some(charter.encode());

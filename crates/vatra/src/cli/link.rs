@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use ureq::http::Method;
+use vatra_api::limits::CUT_SECONDS_MAX;
 use vatra_model::MemberCode;
 
 use super::exit::{Exit, usage};
@@ -58,8 +59,9 @@ fn cut_body(args: &CutArgs) -> anyhow::Result<Value> {
         json!(codes.map_err(|error| usage(error.to_string()))?)
     };
     let seconds = args.duration.as_secs();
-    if seconds == 0 {
-        return Err(usage("--for is at least 1s"));
+    if !(1..=CUT_SECONDS_MAX).contains(&seconds) {
+        let longest = humantime::format_duration(Duration::from_secs(CUT_SECONDS_MAX));
+        return Err(usage(format!("--for {seconds}s: a drill takes from 1s to {longest}")));
     }
     Ok(json!({"members": members, "seconds": seconds, "reason": args.reason}))
 }
@@ -79,6 +81,8 @@ mod tests {
         assert_eq!(body("LT,PL", 5).unwrap()["members"], json!(["LT", "PL"]));
         assert!(body("lt", 5).is_err());
         assert!(body("LT,", 5).is_err());
-        assert!(body("LT", 0).is_err());
+        assert!(body("LT", 0).is_err() && body("LT", 86_400).is_ok());
+        let error = body("LT", 86_401).unwrap_err().to_string();
+        assert_eq!(error, "--for 86401s: a drill takes from 1s to 1day");
     }
 }

@@ -42,6 +42,17 @@ pub(crate) enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// The charter is still being signed.
+    #[error(
+        "{} is a draft of a charter: once enough members have signed it, `vatra charter verify {} --out FILE` writes the \
+         charter",
+        file.display(),
+        file.display()
+    )]
+    CharterDraft {
+        /// The file.
+        file: PathBuf,
+    },
     /// The charter file does not hold.
     #[error("{} is no charter that holds", file.display())]
     Charter {

@@ -190,11 +190,12 @@ pub(crate) fn certificate_text(certificate: &SignedCertificate, mesh: SocketAddr
 pub(crate) fn read_certificate(path: &Path) -> anyhow::Result<SignedCertificate> {
     let named = || path.display().to_string();
     let bytes = read_file(path, CERTIFICATE_FILE_BYTES_MAX).with_context(named)?;
-    let text = String::from_utf8(bytes).with_context(named)?;
+    let what = "this is no certificate file; give what `vatra node show` prints at the other node";
+    let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{}: {what}", named()))?;
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let [line] = lines[..] else {
-        anyhow::bail!("{}: one line of base64 is expected, of at most {CERTIFICATE_BYTES_MAX} bytes", named());
+        anyhow::bail!("{}: {what} (one line of base64 is expected, of at most {CERTIFICATE_BYTES_MAX} bytes)", named());
     };
-    decode_certificate(line).map_err(|problem| anyhow::anyhow!("{}: {problem}", named()))
+    decode_certificate(line).map_err(|problem| anyhow::anyhow!("{}: {what} ({problem})", named()))
 }
