@@ -138,6 +138,8 @@ impl Metrics {
         registry.register("vatra_rejects", "What peers sent and was refused, by reason", metrics.rejects.clone());
         registry.register("vatra_entries_pushed", "Entries pushed, per peer", metrics.pushed.clone());
         registry.register("vatra_entries_served", "Entries sent as answers", metrics.served.clone());
+        registry.register("vatra_frames_slow", "Frames that took long to check", metrics.slow_frames.clone());
+        registry.register("vatra_entries_slow", "Entries that took long to apply", metrics.slow_entries.clone());
         registry.register("vatra_pushes_shed", "Pushes left to catch-up", metrics.shed.clone());
         registry.register("vatra_pushes_throttled", "Pushes past an origin's rate", metrics.throttled.clone());
         registry.register(
@@ -224,5 +226,35 @@ pub(crate) fn reason_of(reject: &Reject) -> &'static str {
         Reject::Full { .. } => "full",
         Reject::Charter(_) => "charter",
         Reject::Unexpected(_) => "unexpected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Others are registered by the mesh and by the API.
+    const OF_OTHERS: [&str; 2] = ["vatra_mesh_", "vatra_api_"];
+
+    #[test]
+    fn what_the_operations_manual_names_is_there() {
+        let manual = include_str!("../../../../docs/operations.md");
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        // What is counted by label shows with its first label.
+        metrics.rejects.get_or_create(&Reason { reason: "full" }).inc();
+        metrics.quarantined(quarantine::Reason::Malformed);
+        metrics.show_quarantine([("UA".parse().expect("a code"), 1)].into());
+        metrics.count_bundle_entries(1, 1, 1);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a text takes everything");
+        let rows = manual.lines().filter(|line| line.starts_with("| `vatra_"));
+        let names = rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
+        let ours: Vec<&str> = names.filter(|name| OF_OTHERS.iter().all(|other| !name.starts_with(other))).collect();
+        assert!(ours.len() > 20, "{ours:?}");
+        for name in ours {
+            let name = name.split('{').next().unwrap_or_default().trim_end_matches("_total");
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name} is in the manual and not in the program");
+        }
     }
 }
