@@ -10,6 +10,7 @@ use vatra_model::{MemberCode, NodeKey, RecordId, WallMs};
 use crate::api::{Call, to_json_response};
 use crate::problem::Problem;
 use crate::service::Service;
+use crate::status::Trouble;
 
 /// A node's state as far as a person must know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +40,13 @@ impl Diagnosis {
         findings.sort_by_key(|finding| finding.severity);
         let healthy = findings.iter().all(|finding| finding.severity == Gravity::Note);
         Diagnosis { node, name, member, at, healthy, findings }
+    }
+
+    /// What needs a person, as the status tells it.
+    #[must_use]
+    pub fn troubles(self) -> Vec<Trouble> {
+        let grave = self.findings.into_iter().filter(|finding| finding.severity != Gravity::Note);
+        grave.map(|Finding { severity, code, what, since, .. }| Trouble { severity, code, what, since }).collect()
     }
 }
 

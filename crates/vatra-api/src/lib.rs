@@ -54,4 +54,4 @@ pub use service::{
     Closing, CutOrder, CutTarget, HistoryItem, HistoryOp, HistoryQuery, IDEMPOTENCY_KEY_BYTES_MAX, ListQuery, NewAlert,
     NewContact, Page, Readiness, Receipt, Roster, Service, ViewJson,
 };
-pub use status::{Behind, CutStatus, FrontierStatus, LinkState, LinkStatus, Status, StoreState, StoreStatus};
+pub use status::{Behind, CutStatus, FrontierStatus, LinkState, LinkStatus, Status, StoreState, StoreStatus, Trouble};

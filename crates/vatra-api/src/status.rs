@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use vatra_model::view::Digest;
 use vatra_model::{Incarnation, MemberCode, NodeKey, Position, WallMs};
 
+use crate::doctor::Gravity;
 use crate::members::{ForkStatus, LifeStatus, MemberStatus, QuarantineStatus};
 
 /// How a node is.
@@ -54,6 +55,10 @@ pub struct Status {
     pub store: StoreStatus,
     /// Drills under way.
     pub cuts: Vec<CutStatus>,
+    /// Nothing needs a person, by the rules of `GET /api/v1/doctor`.
+    pub healthy: bool,
+    /// What does need one, the gravest first.
+    pub troubles: Vec<Trouble>,
     /// What is held of all logs.
     pub frontier: FrontierStatus,
 }
@@ -151,6 +156,20 @@ pub struct CutStatus {
     pub reason: String,
     /// The caller who ordered it.
     pub by: String,
+}
+
+/// A finding of the doctor that needs a person, without what to do: that may name paths on the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// How grave it is.
+    pub severity: Gravity,
+    /// Its kind, for programs.
+    pub code: &'static str,
+    /// What is, in a sentence.
+    pub what: String,
+    /// Since when, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<WallMs>,
 }
 
 /// What is held of all logs, in numbers.

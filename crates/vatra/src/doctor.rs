@@ -10,7 +10,7 @@ mod others;
 mod stopped;
 
 pub(crate) use self::facts::{Facts, Life, Place, RevokedEntries, StoreFacts, Traffic, old_copies, space_of};
-pub(crate) use self::stopped::examine;
+pub(crate) use self::stopped::{RUNNING, SILENT, examine};
 
 use vatra_api::{Diagnosis, Finding, Gravity};
 use vatra_model::WallMs;

@@ -47,7 +47,7 @@ mod tests;
 pub(crate) use clock::wall;
 pub(crate) use copies::{back_up, put_back, take_along};
 pub(crate) use fsck::fsck;
-pub(crate) use lives::REVEALED;
+pub(crate) use lives::{REVEALED, shown};
 pub(crate) use logging::LogFormat;
 pub(crate) use run::run;
 pub(crate) use stopped::{StoppedStore, look};

@@ -66,6 +66,10 @@ pub(super) fn status() -> Value {
                 "damaged": number,
             }},
             "cuts": list(json!({"type": "object"})),
+            "healthy": {"type": "boolean"},
+            "troubles": list(json!({"type": "object", "properties": {
+                "severity": {"enum": ["critical", "warning"]}, "code": text, "what": text, "since": reference("Time"),
+            }})),
             "frontier": {"type": "object", "properties": {"logs": number, "entries": number, "hash": text}},
             "streams": {"type": "object", "properties": {"subscribers": number, "lagged": number, "refused": number}},
         },

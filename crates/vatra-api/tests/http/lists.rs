@@ -107,6 +107,8 @@ fn the_status_has_its_pinned_fields() {
     assert_eq!(status["members"][0]["behind"], json!({"entries": 4, "seconds": 2}));
     assert_eq!(status["members"][0]["standing"], "linked");
     assert_eq!(status["lives"][0]["incarnation"], "00000000000000ff");
+    assert_eq!(status["healthy"], false);
+    assert_eq!(status["troubles"], json!([{"severity": "critical", "code": "grave", "what": "something is"}]));
     assert_eq!(status["digest"].as_str().unwrap().len(), 64);
     assert_eq!(status["streams"]["subscribers"], 0);
 }

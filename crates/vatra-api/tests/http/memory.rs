@@ -320,6 +320,7 @@ impl Service for Node {
     }
 
     async fn status(&self) -> Result<Status, Refusal> {
+        let troubles = self.diagnosis().await?.troubles();
         Ok(Status {
             node: origin().node,
             name: "kyiv-1".to_owned(),
@@ -369,6 +370,8 @@ impl Service for Node {
                 damaged: 0,
             },
             cuts: Vec::new(),
+            healthy: false,
+            troubles,
             frontier: FrontierStatus { logs: 1, entries: 2, hash: "00".to_owned() },
         })
     }
@@ -381,6 +384,7 @@ impl Service for Node {
             what: "something is".to_owned(),
             remedy: "do something".to_owned(),
             since: None,
+            records: Vec::new(),
         };
         let findings = vec![finding(Gravity::Note, "small"), finding(Gravity::Critical, "grave")];
         let node = (origin().node, "kyiv-1".to_owned(), member("UA"));

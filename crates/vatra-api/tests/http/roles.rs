@@ -106,3 +106,13 @@ fn probes_tell_nothing_but_health() {
     let bad = nobody.get("/readyz?max_lag=soon");
     assert_eq!((bad.status, bad.problem_field().as_deref()), (400, Some("max_lag")));
 }
+
+#[test]
+fn the_reference_names_every_route() {
+    let reference = include_str!("../../../../docs/api.md");
+    for route in ROUTES {
+        let last = route.path.rsplit('/').next().unwrap();
+        let is_named = reference.contains(route.path) || reference.contains(&format!("`.../{last}`"));
+        assert!(is_named, "docs/api.md lacks {}", route.path);
+    }
+}

@@ -8,6 +8,7 @@ use super::exit::{Exit, usage};
 use super::print::{self, Printer, health};
 use super::status::{moment, text};
 use super::target::Target;
+use crate::doctor;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -47,7 +48,7 @@ enum Source {
 
 fn examine(args: &DoctorArgs, target: &Target) -> anyhow::Result<(Value, Source)> {
     let silence = if args.stopped {
-        "it was not asked".to_owned()
+        None
     } else {
         match target.connect().and_then(|api| Ok(api.get("/api/v1/doctor")?)) {
             Ok(diagnosis) => return Ok((diagnosis, Source::Node)),
@@ -58,19 +59,22 @@ fn examine(args: &DoctorArgs, target: &Target) -> anyhow::Result<(Value, Source)
                 if target.dir.is_none() || !is_silent {
                     return Err(error);
                 }
-                format!("{error:#}")
+                Some(format!("{error:#}"))
             }
         }
     };
     let dir = target.dir.as_ref().ok_or_else(|| usage("--stopped looks at a directory: name it with --dir DIR"))?;
-    Ok((serde_json::to_value(crate::doctor::examine(dir, &silence)?)?, Source::Directory))
+    Ok((serde_json::to_value(doctor::examine(dir, silence.as_deref())?)?, Source::Directory))
 }
 
 fn heading(diagnosis: &Value, findings: &[Value], source: Source) -> String {
     let count = |severity: &str| findings.iter().filter(|finding| text(finding, "severity") == severity).count();
     let who = print::clean(&format!("{} of {}", text(diagnosis, "name"), text(diagnosis, "member")));
+    let has = |code: &str| findings.iter().any(|finding| text(finding, "code") == code);
     let state = match source {
         Source::Node => "running",
+        Source::Directory if has(doctor::RUNNING) => "running",
+        Source::Directory if has(doctor::SILENT) => "not answering",
         Source::Directory => "not running",
     };
     match (count("critical"), count("warning")) {
@@ -139,6 +143,11 @@ mod tests {
         assert_eq!(
             heading(&node, &findings, Source::Directory),
             "UNHEALTHY  kyiv-1 of UA, not running: 1 critical, 1 warnings"
+        );
+        let running = [json!({"severity": "warning", "code": "node-running"})];
+        assert_eq!(
+            heading(&node, &running, Source::Directory),
+            "UNHEALTHY  kyiv-1 of UA, running: 0 critical, 1 warnings"
         );
     }
 

@@ -18,6 +18,9 @@ pub(crate) fn status(target: &Target, out: &mut Printer) -> anyhow::Result<Exit>
     for trouble in &troubles {
         out.line(&print::clean(&format!("  - {trouble}")))?;
     }
+    for cut in list(&status, "cuts") {
+        out.line(&print::clean(&drill(cut)))?;
+    }
     let members = list(&status, "members");
     if !members.is_empty() {
         out.line("")?;
@@ -46,50 +49,23 @@ fn heading(status: &Value, troubles: &[String]) -> String {
     let others = || list(status, "members").iter().filter(|member| text(member, "standing") != "own");
     let reached = others().filter(|member| text(member, "standing") != "unreachable").count();
     if troubles.is_empty() {
-        format!("HEALTHY  {who}: {reached} of {} other members in reach, nothing missing", others().count())
+        format!("HEALTHY  {who}: {reached} of {} other members in reach, nothing needs you", others().count())
     } else {
         format!("UNHEALTHY  {who}: {}; `vatra doctor` says what to do", counted(troubles.len(), "trouble"))
     }
 }
 
-/// What keeps a node from being well, each in a line.
+/// What keeps a node from being well, each in a line. The node judges itself, by the rules of its doctor.
 fn troubles(status: &Value) -> Vec<String> {
-    let mut troubles = Vec::new();
-    let store = &status["store"];
-    if store.is_object() && text(store, "state") != "ok" {
-        troubles.push(format!("the store is {}: {}", text(store, "state"), text(store, "reason")));
+    if status.get("healthy").is_none() {
+        return vec!["this version of the node does not say how it is".to_owned()];
     }
-    if let Some(rows) = number(store, "damaged").filter(|rows| *rows > 0) {
-        troubles.push(format!("{} of the store damaged", counted(rows, "row")));
-    }
-    for member in list(status, "members") {
-        let code = text(member, "member");
-        if text(member, "standing") == "unreachable" {
-            let since = since(member).map_or_else(|| "since the start".to_owned(), |at| format!("since {at}"));
-            troubles.push(format!("{code} is out of reach {since}"));
-        }
-        let behind = &member["behind"];
-        if number(behind, "seconds").is_some_and(|seconds| seconds >= BEHIND_SECONDS) {
-            troubles.push(format!(
-                "{} of {code} missing for {}",
-                behind_entries(behind),
-                duration(number(behind, "seconds"))
-            ));
-        }
-    }
-    for fork in list(status, "forks").iter().filter(|fork| fork["settled"] != true) {
-        troubles.push(format!("{}/{} forked its log {}", text(fork, "member"), text(fork, "name"), text(fork, "log")));
-    }
-    let held_back = list(status, "quarantine").iter().filter(|change| change["is_fault"] == true).count();
-    if held_back > 0 {
-        troubles.push(format!("{} held back, because this version crashes on them", counted(held_back, "change")));
-    }
-    troubles.extend(list(status, "cuts").iter().map(drill));
-    troubles
+    let trouble = |trouble: &Value| match since(trouble) {
+        Some(since) => format!("{} (since {since})", text(trouble, "what")),
+        None => text(trouble, "what"),
+    };
+    list(status, "troubles").iter().map(trouble).collect()
 }
-
-/// Lag from which a person should look, in seconds.
-const BEHIND_SECONDS: u64 = 60;
 
 fn member_row(member: &Value) -> Vec<String> {
     let standing = text(member, "standing");
@@ -298,30 +274,22 @@ mod tests {
 
     #[test]
     fn the_heading_tells_trouble_from_health() {
-        let node = |members: Vec<Value>| json!({"name": "kyiv-1", "member": "UA", "store": {"state": "ok", "damaged": 0}, "members": members});
-        let well = node(vec![member("own", &json!({"member": "UA"})), member("relayed", &json!({}))]);
-        assert_eq!(troubles(&well), Vec::<String>::new());
-        let text = heading(&well, &[]);
-        assert_eq!(text, "HEALTHY  kyiv-1 of UA: 1 of 1 other members in reach, nothing missing");
+        let members = [member("own", &json!({"member": "UA"})), member("unreachable", &json!({}))];
+        let well = json!({"name": "kyiv-1", "member": "UA", "members": members, "healthy": true, "troubles": []});
+        assert_eq!(troubles(&well), Vec::<String>::new(), "whom a drill cuts off is no trouble");
+        assert_eq!(heading(&well, &[]), "HEALTHY  kyiv-1 of UA: 0 of 1 other members in reach, nothing needs you");
 
-        let mut ill = node(vec![
-            member("unreachable", &json!({})),
-            member("linked", &json!({"member": "PL", "behind": {"entries": 1, "seconds": 61}})),
+        let mut ill = well;
+        ill["healthy"] = json!(false);
+        ill["troubles"] = json!([
+            {"severity": "critical", "code": "store-read-only", "what": "the disk is full"},
+            {"severity": "warning", "code": "link-down", "what": "a link is down", "since": "2026-11-24T02:30:05.123Z"},
         ]);
-        ill["store"] = json!({"state": "read-only", "reason": "the disk is full", "damaged": 1});
-        ill["forks"] = json!([{"member": "PL", "name": "pl-1", "log": "ab", "settled": false}, {"settled": true}]);
-        ill["quarantine"] = json!([{"is_fault": true}, {"is_fault": false}, {"is_fault": true}]);
-        let expected = [
-            "the store is read-only: the disk is full",
-            "1 row of the store damaged",
-            "LT is out of reach since 2026-11-24 02:30:05",
-            "1 entry of PL missing for 1 min 1 s",
-            "PL/pl-1 forked its log ab",
-            "2 changes held back, because this version crashes on them",
-        ];
+        let expected = ["the disk is full", "a link is down (since 2026-11-24 02:30:05)"];
         assert_eq!(troubles(&ill), expected);
         let text = heading(&ill, &troubles(&ill));
-        assert_eq!(text, "UNHEALTHY  kyiv-1 of UA: 6 troubles; `vatra doctor` says what to do");
+        assert_eq!(text, "UNHEALTHY  kyiv-1 of UA: 2 troubles; `vatra doctor` says what to do");
+        assert_eq!(troubles(&json!({})).len(), 1, "a node that does not judge itself is not taken for a healthy one");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) running_since: Option<WallMs>,
     /// Lives of the store, the present one last.
     pub(crate) lives: Vec<Life>,
+    /// Lives of this node's key that this store never began, with when the last entry that is held of each was written.
+    pub(crate) lives_elsewhere: Vec<(Incarnation, WallMs)>,
     /// Of a stopped node: why its next start opens a new life, if it does.
     pub(crate) next_life: Option<String>,
     /// The store.

@@ -2,9 +2,10 @@
 
 use vatra_api::Gravity::{Critical, Note, Warning};
 use vatra_model::WallMs;
+use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 
-use super::{Facts, FindingDetail, Findings, SETTLING_MS, finding};
-use crate::node::REVEALED;
+use super::{Facts, FindingDetail, Findings, Life, SETTLING_MS, finding};
+use crate::node::{REVEALED, shown};
 
 /// Below so much free space a disk is nearly full.
 const FREE_BYTES_LOW: u64 = 1 << 30;
@@ -66,23 +67,13 @@ fn judge_lives(facts: &Facts, found: &mut Findings) {
     let Some(life) = facts.lives.last() else { return };
     if let Some(reason) = &life.reason {
         let what = format!(
-            "incarnation {:016x} was opened: {reason}; what was written before it is kept and fetched back from peers",
-            life.incarnation.0
+            "incarnation {} was opened: {reason}; what was written before it is kept and fetched back from peers",
+            shown(life.incarnation)
         );
         let remedy = "nothing, if a store was put back or a node was moved; else look for a second node with this key";
         found.add(finding(Note, "incarnation", what, remedy).since(Some(life.opened)));
     }
-    let has_settled = |opened: WallMs| facts.running_since.is_some_and(|start| opened.0 >= start.0 + SETTLING_MS);
-    // Without a fork, peers only held more than a store that was put back.
-    let is_forked = facts.forks.iter().any(|fork| fork.node == facts.who.0);
-    let is_revealed = life.reason.as_ref().is_some_and(|reason| reason.starts_with(REVEALED));
-    if is_revealed && has_settled(life.opened) && is_forked {
-        let what = "while this node ran, entries in its name came up that it did not write: another process has its key, \
-                    or had its store; nothing is lost, but both write in this node's name";
-        let remedy = "look for a copy of this machine and stop it; `vatra node clone` makes a second node with a key of \
-                      its own; if there is no copy, the key may be stolen";
-        found.add(finding(Critical, "twin", what, remedy).since(Some(life.opened)));
-    }
+    judge_twin(facts, life, found);
     let is_young = |opened: WallMs| facts.at.0.saturating_sub(opened.0) < YOUNG_LIFE_MS;
     let young = facts.lives.iter().filter(|life| life.reason.is_some() && is_young(life.opened)).count();
     if young >= YOUNG_LIVES_MAX {
@@ -90,6 +81,37 @@ fn judge_lives(facts: &Facts, found: &mut Findings) {
         let remedy = "make sure that nothing puts old copies of the store back, and that no second node has this key";
         found.add(finding(Warning, "incarnations-many", what, remedy));
     }
+}
+
+/// Another process writes in this node's name: in this node's own log, which forks, or in a life of its own.
+fn judge_twin(facts: &Facts, life: &Life, found: &mut Findings) {
+    let Some(start) = facts.running_since else { return };
+    // Without a fork, peers only held more than a store that was put back.
+    let is_forked = facts.forks.iter().any(|fork| fork.node == facts.who.0);
+    let is_revealed = life.reason.as_ref().is_some_and(|reason| reason.starts_with(REVEALED));
+    let is_forked_now = is_revealed && is_forked && life.opened.0 >= start.0 + SETTLING_MS;
+    // What a restored store lacks of its own earlier lives comes back from peers, but was written before the start, by
+    // stamps that may run ahead of the clock by what is not even flagged.
+    let late = start.0 + SETTLING_MS + CLOCK_SKEW_FLAG_MS;
+    let elsewhere = facts.lives_elsewhere.iter().filter(|(_, written)| written.0 >= late).max_by_key(|(_, at)| *at);
+    let (how, since) = match elsewhere {
+        Some((incarnation, written)) => (
+            format!(
+                "entries in its name were written in incarnation {}, which is none of this store",
+                shown(*incarnation)
+            ),
+            *written,
+        ),
+        None if is_forked_now => ("entries in its name came up that it did not write".to_owned(), life.opened),
+        None => return,
+    };
+    let what = format!(
+        "while this node ran, {how}: another process has its key, or had its store; nothing is lost, but both write in \
+         this node's name"
+    );
+    let remedy = "look for a copy of this machine and stop it; `vatra node clone` makes a second node with a key of its \
+                  own; if there is no copy, the key may be stolen: revoke it with `vatra charter revoke`";
+    found.add(finding(Critical, "twin", what, remedy).since(Some(since)));
 }
 
 fn judge_traffic(facts: &Facts, found: &mut Findings) {

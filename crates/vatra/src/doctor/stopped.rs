@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vatra_api::Gravity::Critical;
+use vatra_api::Gravity::{Critical, Warning};
 use vatra_api::{Diagnosis, Finding};
 use vatra_store::{OpenError, StoreLock};
 
@@ -10,11 +10,16 @@ use super::{Facts, Place, StoreFacts, Traffic, diagnose, finding, old_copies, sp
 use crate::config::NodeConfig;
 use crate::node::{self, StoppedStore};
 
-/// Judges a node by its directory. `silence` is why its API was of no use.
+/// The finding of a node that runs although its directory alone was to be looked at.
+pub(crate) const RUNNING: &str = "node-running";
+/// The finding of a node that has its store open and does not answer.
+pub(crate) const SILENT: &str = "node-silent";
+
+/// Judges a node by its directory. `silence` is why its API was of no use; `None` if it was not asked.
 ///
 /// # Errors
 /// The configuration, a key, the certificate or the charter is not acceptable: the message says which and why.
-pub(crate) fn examine(dir: &Path, silence: &str) -> anyhow::Result<Diagnosis> {
+pub(crate) fn examine(dir: &Path, silence: Option<&str>) -> anyhow::Result<Diagnosis> {
     let config = NodeConfig::load(dir)?;
     // The lock is let go of at once: opening the store takes it again.
     let is_there = StoreLock::acquire(&config.store.path).map(|lock| lock.is_some());
@@ -24,7 +29,7 @@ pub(crate) fn examine(dir: &Path, silence: &str) -> anyhow::Result<Diagnosis> {
             Ok(stored) => (Some(stored), None),
             Err(error) => (None, Some(unreadable(dir, &format!("{error:#}")))),
         },
-        Err(OpenError::Locked { pid, .. }) => (None, Some(silent(pid, &config, silence))),
+        Err(OpenError::Locked { pid, .. }) => (None, Some(held(pid, &config, silence))),
         Err(error) => (None, Some(unreadable(dir, &format!("{:#}", anyhow::Error::new(error))))),
     };
     let exists = stored.is_some() || trouble.is_some();
@@ -47,6 +52,7 @@ fn facts(config: NodeConfig, stored: Option<StoppedStore>, exists: bool) -> Fact
         who: (own.key, config.name.clone(), config.member),
         running_since: None,
         lives: stored.lives,
+        lives_elsewhere: Vec::new(),
         next_life: stored.next_life,
         store: StoreFacts {
             refuses_writes: stored.refuses_writes,
@@ -75,11 +81,17 @@ fn facts(config: NodeConfig, stored: Option<StoppedStore>, exists: bool) -> Fact
     }
 }
 
-fn silent(pid: Option<u32>, config: &NodeConfig, silence: &str) -> Finding {
+fn held(pid: Option<u32>, config: &NodeConfig, silence: Option<&str>) -> Finding {
     let process = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+    let Some(silence) = silence else {
+        let what =
+            format!("{process} has the store open, so the node runs, and its directory alone tells little of it");
+        let remedy = format!("leave out --stopped: `vatra doctor --dir {}` asks the node", config.dir.display());
+        return finding(Warning, RUNNING, what, remedy);
+    };
     let what = format!("{process} has the store open, but the API at {} was of no use: {silence}", config.api.listen);
     let remedy = "look at the end of the node's log; if it is stuck, stop it with SIGTERM and start it again";
-    finding(Critical, "node-silent", what, remedy)
+    finding(Critical, SILENT, what, remedy)
 }
 
 fn unreadable(dir: &Path, why: &str) -> Finding {

@@ -66,6 +66,7 @@ fn well() -> Facts {
         place: Place { dir: PathBuf::from("DIR"), store: PathBuf::from("DIR/store"), is_lab: false },
         running_since: Some(ago(3_600_000)),
         lives: vec![Life { incarnation: Incarnation(7), opened: ago(9_000_000), reason: None }],
+        lives_elsewhere: Vec::new(),
         next_life: None,
         store: StoreFacts { exists: true, free_bytes: Some(1 << 40), ..StoreFacts::default() },
         forks: Vec::new(),
@@ -203,6 +204,19 @@ fn lives_and_twins_are_judged() {
         },
         &[(Warning, "fork"), (Note, "incarnation")],
     );
+}
+
+#[test]
+fn a_second_process_is_told_that_writes_in_a_life_of_its_own() {
+    // The node started an hour ago. What it lacks of its own was written before, by any clock that is not flagged.
+    let elsewhere = |age: u64| move |facts: &mut Facts| facts.lives_elsewhere = vec![(Incarnation(9), ago(age))];
+    check(elsewhere(3_700_000), &[]);
+    check(elsewhere(3_590_000), &[]);
+    check(elsewhere(1_000), &[(Critical, "twin")]);
+    let mut facts = well();
+    elsewhere(1_000)(&mut facts);
+    let found = diagnose(&facts).findings.remove(0);
+    assert!(found.what.contains("incarnation 0000000000000009"), "{}", found.what);
 }
 
 #[test]

@@ -19,6 +19,11 @@ const ORDER: MetaKey = MetaKey::new("life order");
 /// after this.
 pub(crate) const REVEALED: &str = "peers showed entries of this node that its store lacked";
 
+/// An incarnation as people read it everywhere: in logs, status and doctor.
+pub(crate) fn shown(incarnation: Incarnation) -> String {
+    format!("{:016x}", incarnation.0)
+}
+
 /// Why a life is opened while the node runs.
 pub(crate) fn reason_of(why: NewLife) -> &'static str {
     match why {

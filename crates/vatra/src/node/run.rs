@@ -28,6 +28,7 @@ use crate::node::driver::{Driver, Looks, Shared};
 use crate::node::guard::Guard;
 use crate::node::links::Links;
 use crate::node::listing::Listing;
+use crate::node::lives;
 use crate::node::logging::{self, LogFormat};
 use crate::node::mesh_metrics;
 use crate::node::metrics::Metrics;
@@ -177,7 +178,12 @@ impl Node {
         let clock = Clock::start();
         let booted = boot(config)?;
         if let Some(reason) = booted.new_life {
-            tracing::warn!(reason, "a new incarnation is opened; what peers hold of the old one is fetched back");
+            let incarnation = lives::shown(booted.restored.incarnation);
+            tracing::warn!(
+                incarnation,
+                reason,
+                "a new incarnation is opened; what peers hold of the old one is fetched back"
+            );
         }
         let life = LifeRow {
             incarnation: booted.restored.incarnation,

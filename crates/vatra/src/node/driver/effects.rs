@@ -162,7 +162,7 @@ impl Driver {
                 tracing::debug!(%log, "an entry in doubt was not looked into: enough others wait");
             }
             Event::NewIncarnation { incarnation, why } => tracing::warn!(
-                incarnation = incarnation.0,
+                incarnation = lives::shown(incarnation),
                 why = lives::reason_of(why),
                 "a new incarnation is opened, and what may be missing of the last is fetched back"
             ),

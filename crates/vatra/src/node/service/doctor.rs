@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use prometheus_client::metrics::counter::Counter;
 use vatra_api::{Diagnosis, Refusal};
 use vatra_model::certificate::NodeCertificate;
+use vatra_model::{Incarnation, LogId, Seq, WallMs};
 use vatra_replica::ReplicaStatus;
 use vatra_store::Health;
 
@@ -12,7 +13,8 @@ use super::{NodeService, reports};
 use crate::config::NodeConfig;
 use crate::doctor::{self, Facts, Life, RevokedEntries, StoreFacts, Traffic};
 use crate::node::clock::wall;
-use crate::node::revoked;
+use crate::node::packing::unpack_header;
+use crate::node::{lives, revoked};
 
 /// What the doctor must know of how the node was started.
 pub(super) struct Place {
@@ -39,48 +41,92 @@ impl Place {
     }
 }
 
+/// The logs of the node's own key, and how many entries of each are held.
+pub(super) fn own_logs(replica: &ReplicaStatus) -> Vec<(LogId, u64)> {
+    let own = replica.logs.iter().filter(|log| (log.origin, log.member) == (replica.node, replica.member));
+    own.map(|log| (log.log, log.head.height)).collect()
+}
+
+/// Lives of the node's key.
+#[derive(Default)]
+pub(super) struct Lives {
+    /// Those of its store.
+    pub(super) here: Vec<lives::Life>,
+    /// Others, with when the last entry that is held of each was written.
+    elsewhere: Vec<(Incarnation, WallMs)>,
+}
+
+impl Lives {
+    pub(super) fn read(inner: &super::Inner, own_logs: &[(LogId, u64)]) -> anyhow::Result<Lives> {
+        let views = &inner.shared.views;
+        let here = lives::read(&views.reader)?;
+        let written = |(log, height): &(LogId, u64)| {
+            let incarnation = views.origins.descriptor(log)?.incarnation;
+            if here.iter().any(|life| life.incarnation == incarnation) {
+                return None;
+            }
+            // One that cannot be read tells nothing; the store's own rules tell of damage.
+            let bytes = views.reader.entry(*log, Seq(height.checked_sub(1)?)).ok()??;
+            Some((incarnation, unpack_header(&bytes).ok()?.0.hlc.wall()))
+        };
+        let elsewhere = own_logs.iter().filter_map(written).collect();
+        Ok(Lives { here, elsewhere })
+    }
+}
+
 impl NodeService {
     pub(super) async fn diagnose(&self) -> Result<Diagnosis, Refusal> {
         let (replica, health) = self.replica_status().await?;
         let service = self.clone();
-        let facts = move |inner: &super::Inner| {
-            let (shared, place) = (&inner.shared, &inner.place);
-            let lives = crate::node::lives::read(&shared.views.reader)?.into_iter();
-            let lives =
-                lives.map(|life| Life { incarnation: life.incarnation, opened: life.opened, reason: life.reason });
-            let (refuses_writes, refuses_since) = match health {
-                Health::Writable => (None, None),
-                Health::ReadOnly { reason, since } => (Some(reason.to_string()), Some(since)),
-            };
-            Ok(Facts {
-                at: wall(),
-                who: (replica.node, inner.name.clone(), replica.member),
-                place: doctor::Place { dir: place.dir.clone(), store: place.store.clone(), is_lab: place.is_lab },
-                running_since: Some(inner.started),
-                lives: lives.collect(),
-                next_life: None,
-                store: StoreFacts {
-                    refuses_writes,
-                    refuses_since,
-                    damaged: shared.views.reader.damaged_count(),
-                    free_bytes: doctor::space_of(&place.store),
-                    exists: true,
-                    old_copies: doctor::old_copies(&place.store),
-                },
-                forks: service.forks(&replica),
-                revoked: service.revoked(&replica)?,
-                members: service.members(&replica),
-                peers: inner.peers.clone(),
-                certificates: place.certificates.clone(),
-                heard_certificates: service.trust().nodes().cloned().collect(),
-                charter_epochs: (replica.charter_epoch, place.charter_epoch),
-                quarantine: service.quarantine(),
-                traffic: service.traffic(),
-                cuts: inner.drills.present().into_iter().map(reports::cut_status).collect(),
-                warnings: place.warnings.clone(),
-            })
+        let judge = move |inner: &super::Inner| {
+            let lives = Lives::read(inner, &own_logs(&replica))?;
+            let mut facts = service.facts(&replica, health, lives);
+            facts.revoked = service.revoked(&replica)?;
+            facts.store.old_copies = doctor::old_copies(&inner.place.store);
+            Ok(doctor::diagnose(&facts))
         };
-        Ok(doctor::diagnose(&self.read(facts).await?))
+        self.read(judge).await
+    }
+
+    /// The facts that are at hand. Those that take a look through the store or the disk are left out; the rules make
+    /// notes of them at most, so that the status judges as the doctor does.
+    pub(super) fn facts(&self, replica: &ReplicaStatus, health: Health, lives: Lives) -> Facts {
+        let inner = &self.inner;
+        let (shared, place) = (&inner.shared, &inner.place);
+        let (elsewhere, lives) = (lives.elsewhere, lives.here.into_iter());
+        let lives = lives.map(|life| Life { incarnation: life.incarnation, opened: life.opened, reason: life.reason });
+        let (refuses_writes, refuses_since) = match health {
+            Health::Writable => (None, None),
+            Health::ReadOnly { reason, since } => (Some(reason.to_string()), Some(since)),
+        };
+        Facts {
+            at: wall(),
+            who: (replica.node, inner.name.clone(), replica.member),
+            place: doctor::Place { dir: place.dir.clone(), store: place.store.clone(), is_lab: place.is_lab },
+            running_since: Some(inner.started),
+            lives: lives.collect(),
+            lives_elsewhere: elsewhere,
+            next_life: None,
+            store: StoreFacts {
+                refuses_writes,
+                refuses_since,
+                damaged: shared.views.reader.damaged_count(),
+                free_bytes: doctor::space_of(&place.store),
+                exists: true,
+                old_copies: Vec::new(),
+            },
+            forks: self.forks(replica),
+            revoked: Vec::new(),
+            members: self.members(replica),
+            peers: inner.peers.clone(),
+            certificates: place.certificates.clone(),
+            heard_certificates: self.trust().nodes().cloned().collect(),
+            charter_epochs: (replica.charter_epoch, place.charter_epoch),
+            quarantine: self.quarantine(),
+            traffic: self.traffic(),
+            cuts: inner.drills.present().into_iter().map(reports::cut_status).collect(),
+            warnings: place.warnings.clone(),
+        }
     }
 
     fn revoked(&self, replica: &ReplicaStatus) -> anyhow::Result<Vec<RevokedEntries>> {

@@ -13,7 +13,9 @@ use vatra_model::{MemberCode, NodeKey, WallMs};
 use vatra_replica::{MemberLag, ReplicaStatus};
 use vatra_store::{FORMAT_VERSION, Health};
 
+use super::doctor::{Lives, own_logs};
 use super::{NodeService, stopping};
+use crate::doctor;
 use crate::node::driver::Item;
 use crate::node::links::Ended;
 use crate::node::mailbox::{Urgency, Weight};
@@ -32,11 +34,14 @@ impl NodeService {
         let state = *shared.state.borrow();
         let behind = replica.behind.iter().map(|(member, lag)| (*member, behind(lag)));
         let members = self.members(&replica);
-        let lives = self.read(|inner| crate::node::lives::read(&inner.shared.views.reader)).await;
+        let own_logs = own_logs(&replica);
+        let lives = self.read(move |inner| Lives::read(inner, &own_logs)).await;
         let lives = lives.unwrap_or_else(|error| {
             tracing::error!(?error, "the lives of the store cannot be read");
-            Vec::new()
+            Lives::default()
         });
+        let known = lives.here.clone();
+        let diagnosis = doctor::diagnose(&self.facts(&replica, health, lives));
         let heights = replica.logs.iter().map(|log| log.head.height);
         Ok(Status {
             node: replica.node,
@@ -53,13 +58,15 @@ impl NodeService {
             links: self.links(&replica),
             behind: behind.collect(),
             members,
-            lives: lives.into_iter().map(life_status).collect(),
+            lives: known.into_iter().map(life_status).collect(),
             forks: self.forks(&replica),
             quarantined: shared.quarantine.by_member().values().sum(),
             quarantine: self.quarantine(),
             charter_epoch: replica.charter_epoch,
             store: self.store_status(&health),
             cuts: self.inner.drills.present().into_iter().map(cut_status).collect(),
+            healthy: diagnosis.healthy,
+            troubles: diagnosis.troubles(),
             frontier: FrontierStatus {
                 logs: replica.logs.len() as u64,
                 entries: heights.sum(),
