@@ -14,6 +14,7 @@ use crate::config::NodeConfig;
 use crate::doctor::{self, Facts, Life, RevokedEntries, StoreFacts, Traffic};
 use crate::node::clock::wall;
 use crate::node::packing::unpack_header;
+use crate::node::views::Views;
 use crate::node::{lives, revoked};
 
 /// What the doctor must know of how the node was started.
@@ -57,8 +58,7 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn read(inner: &super::Inner, own_logs: &[(LogId, u64)]) -> anyhow::Result<Lives> {
-        let views = &inner.shared.views;
+    pub(super) fn read(views: &Views, own_logs: &[(LogId, u64)]) -> anyhow::Result<Lives> {
         let here = lives::read(&views.reader)?;
         let written = |(log, height): &(LogId, u64)| {
             let incarnation = views.origins.descriptor(log)?.incarnation;
@@ -79,7 +79,7 @@ impl NodeService {
         let (replica, health) = self.replica_status().await?;
         let service = self.clone();
         let judge = move |inner: &super::Inner| {
-            let lives = Lives::read(inner, &own_logs(&replica))?;
+            let lives = Lives::read(&inner.shared.views, &own_logs(&replica))?;
             let mut facts = service.facts(&replica, health, lives);
             facts.revoked = service.revoked(&replica)?;
             facts.store.old_copies = doctor::old_copies(&inner.place.store);
@@ -147,5 +147,30 @@ impl NodeService {
             commits_failed: count(&metrics.commits_failed),
             panics: count(&metrics.panics),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vatra_model::Change;
+    use vatra_store::Commit;
+
+    use super::*;
+    use crate::node::projector::tests::{Desk, UA, create};
+
+    #[test]
+    fn lives_that_the_store_never_began_are_found_with_when_they_last_wrote() {
+        let mut desk = Desk::new();
+        let entries: Vec<_> = (1..=2).map(|number| desk.entry(UA, &[Change::Create(create(number))])).collect();
+        let (log, stamp) = (entries[1].header().log, entries[1].header().hlc.wall());
+        desk.take(entries);
+        let read = |desk: &Desk| Lives::read(&desk.projector.views, &[(log, 2), (LogId([9; 16]), 0)]).expect("memory");
+        assert_eq!(read(&desk).elsewhere, [(Incarnation(1), stamp)]);
+        let life = lives::Life { incarnation: Incarnation(1), opened: WallMs(1), reason: None };
+        let mut commit = Commit::default();
+        lives::note(&mut commit, Vec::new(), life);
+        desk.store.commit(&commit).expect("memory has room");
+        let read = read(&desk);
+        assert_eq!((read.elsewhere, read.here.len()), (Vec::new(), 1));
     }
 }

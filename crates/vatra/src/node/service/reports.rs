@@ -35,7 +35,7 @@ impl NodeService {
         let behind = replica.behind.iter().map(|(member, lag)| (*member, behind(lag)));
         let members = self.members(&replica);
         let own_logs = own_logs(&replica);
-        let lives = self.read(move |inner| Lives::read(inner, &own_logs)).await;
+        let lives = self.read(move |inner| Lives::read(&inner.shared.views, &own_logs)).await;
         let lives = lives.unwrap_or_else(|error| {
             tracing::error!(?error, "the lives of the store cannot be read");
             Lives::default()
