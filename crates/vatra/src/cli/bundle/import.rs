@@ -1,6 +1,6 @@
 //! `vatra bundle import`: hands the file to the node and keeps its receipt.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
@@ -20,15 +20,16 @@ use crate::cli::target::Target;
 /// Imports a bundle.
 pub(super) fn run(args: &ImportArgs, target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
     let shown = args.file.display();
-    let file = File::open(&args.file).with_context(|| shown.to_string())?;
-    let metadata = file.metadata().with_context(|| shown.to_string())?;
+    // Not of the opened file: opening a pipe waits for whoever writes into it.
+    let metadata = fs::metadata(&args.file).with_context(|| shown.to_string())?;
     anyhow::ensure!(!metadata.is_dir(), "{shown}: a directory is no bundle; name the file in it");
     // The node is told how long a bundle is before it comes, so that it can refuse one that is too large.
     anyhow::ensure!(
         metadata.is_file(),
         "{shown}: a bundle is imported from a file, not from a pipe or device; write it to a file first"
     );
-    let bytes = metadata.len();
+    let file = File::open(&args.file).with_context(|| shown.to_string())?;
+    let bytes = file.metadata().with_context(|| shown.to_string())?.len();
     let api = target.connect()?;
     let bar = progress(bytes);
     let body = bar.wrap_read(file);
