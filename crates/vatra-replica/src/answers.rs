@@ -15,9 +15,11 @@ const QUICK_MS: u64 = 500;
 const SLOW_MS: u64 = 3_000;
 /// A peer that promised more and gave nothing is left alone for this long, in milliseconds.
 const REST_MS: u64 = 1_000;
-/// Answers without an entry in a row after which a peer is left alone after each, and for how long, in milliseconds.
-const EMPTY_ANSWERS_MAX: u32 = 16;
+/// Answers without an entry in a row after which a peer is left alone after each.
+const EMPTY_ANSWERS_MAX: u32 = 8;
+/// For how long, in milliseconds: twice as long each time, up to the second.
 const EMPTY_REST_MS: u64 = 200;
+const EMPTY_REST_MS_MAX: u64 = 3_200;
 /// Stalls that are counted against a peer at most.
 const STALLS_MAX: u32 = 16;
 /// A peer that asked within this time counts as one that shares our answers, in milliseconds.
@@ -118,7 +120,8 @@ impl Replica {
         };
         if state.empty_answers >= EMPTY_ANSWERS_MAX {
             // Heights are said without a signature: however many are, asking for what is not there takes little.
-            let rest = now.mono.plus(EMPTY_REST_MS);
+            let times = (state.empty_answers - EMPTY_ANSWERS_MAX).min(16);
+            let rest = now.mono.plus((EMPTY_REST_MS << times).min(EMPTY_REST_MS_MAX));
             state.rests_until = Some(state.rests_until.map_or(rest, |until| until.max(rest)));
             self.peers_due.asks = true;
         }

@@ -173,7 +173,7 @@ fn claims_without_entries_cost_few_requests() {
         told.extend(node.run_for(1));
     }
     assert!(asked >= 20, "it was believed at first: {asked}");
-    assert!(asked <= 2 * 16 + 10 * 5 * 6, "three requests of each kind, five times a second: {asked}");
+    assert!(asked <= 3 * 8 + 6 * (5 + 10), "three requests of each kind, ever more seldom: {asked}");
     told = node.act([message(1, Message::Have { heights: vec![(own, 41)] })]);
     told.extend(node.run_for(3_000));
     let honest = wants(&told).into_iter().filter(|(peer, want)| (*peer, want.log) == (key(1), own)).count();

@@ -84,7 +84,8 @@ fn judge_members(facts: &Facts, found: &mut Findings) {
     let is_settling = facts.running_since.is_some_and(|since| facts.at.0.saturating_sub(since.0) < SETTLING_MS);
     for member in &facts.members {
         match member.standing {
-            Standing::Unreachable if is_settling || is_cut(facts, member) => {}
+            // One that was heard and is not any more is told at once.
+            Standing::Unreachable if (is_settling && member.since.is_none()) || is_cut(facts, member) => {}
             Standing::Unreachable => unreachable_member(member, found),
             Standing::Own | Standing::Linked | Standing::Relayed => {
                 for node in &member.nodes {
