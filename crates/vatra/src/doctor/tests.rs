@@ -247,8 +247,17 @@ fn members_out_of_reach_are_named_with_since_when() {
         |facts| {
             gone(facts);
             facts.running_since = Some(ago(1_000));
+            facts.members[0].since = None;
         },
         &[],
+    );
+    // One that was heard and is lost is no matter of the start.
+    check(
+        |facts| {
+            gone(facts);
+            facts.running_since = Some(ago(1_000));
+        },
+        &[(Warning, "member-unreachable")],
     );
     let cut = CutStatus { members: vec![code("LT")], since: NOW, until: NOW, reason: "r".into(), by: "b".into() };
     check(
