@@ -136,14 +136,14 @@ fn a_new_link_gives_no_new_allowance_for_what_is_costly() {
         node.greet(2, &Frontier::default());
         for _ in 0..20 {
             let told = events(&node.act([message(2, Message::Charter { bytes: vec![7] })]));
-            looked_at += told.iter().filter(|told| is_of_charter(told)).count();
+            looked_at += told.iter().filter(|event| is_of_charter(event)).count();
         }
         node.act([Input::LinkDown { peer: key(2) }]);
     }
     assert_eq!(looked_at, 16, "as many as on one link");
     node.greet(3, &Frontier::default());
     let told = events(&node.act([message(3, Message::Charter { bytes: vec![7] })]));
-    assert!(told.iter().any(|told| is_of_charter(told)), "another peer has its own");
+    assert!(told.iter().any(is_of_charter), "another peer has its own");
 }
 
 fn is_of_charter(event: &Event) -> bool {

@@ -27,7 +27,7 @@ pub(crate) fn beacon_with(node: &Node, of: u8, links: &[(u8, u32)], certificate:
         frontier_hash: Frontier::default().hash(),
         heights: vec![],
         complete: true,
-        certificate: certificate.map(Into::into),
+        certificate,
     };
     let signed = SignedBeacon::sign(&beacon, &secret(of));
     let checked = node.replica.trust().check_beacon(signed).expect("it is sound").expect("of a known node");
