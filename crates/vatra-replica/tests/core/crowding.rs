@@ -1,7 +1,7 @@
 //! What hostile members make up to take the room of others, or the time.
 
 use vatra_model::certificate::SignedCertificate;
-use vatra_model::charter::{Charter, CharterEpoch, CharterError, MemberRole};
+use vatra_model::charter::{Charter, CharterError};
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
 use vatra_model::{AudienceId, Class, Frontier, Incarnation, LogId, Realm};
 use vatra_replica::{Effect, Event, Heard, Input, Reject, UNASKED};
@@ -72,21 +72,6 @@ fn a_descriptor_without_entries_begins_no_log() {
     node.act([Input::Entries { peer: Some(key(2)), request: None, logs: vec![checked], entries: vec![] }]);
     assert_eq!(node.replica.status(node.now).logs.len(), 0);
     assert!(node.rows.is_empty(), "nor a row on disk");
-}
-
-/// An observer becomes a member.
-fn promoted() -> (Charter, Charter) {
-    let role = |index| if index == 2 { MemberRole::Observer } else { MemberRole::Member };
-    let epoch = CharterEpoch {
-        epoch: 1,
-        previous: [0; 32],
-        federation: "test".into(),
-        members: (0..3).map(|index| listed(index, role(index))).collect(),
-        revocations: vec![],
-    };
-    let before = Charter::found(signed(epoch, 2)).expect("all full members have signed");
-    let after = next_epoch(&before, 2, |epoch| epoch.members[2].role = MemberRole::Member);
-    (before, after)
 }
 
 /// What a checking thread has done may wait while a charter overtakes it.

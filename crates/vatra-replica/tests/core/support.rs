@@ -80,6 +80,21 @@ pub(crate) fn next_epoch(charter: &Charter, members: u8, change: impl FnOnce(&mu
     next
 }
 
+/// Two charters of three members: the last observes in the first one and is a full member in the next.
+pub(crate) fn promoted() -> (Charter, Charter) {
+    let role = |index| if index == 2 { MemberRole::Observer } else { MemberRole::Member };
+    let epoch = CharterEpoch {
+        epoch: 1,
+        previous: [0; 32],
+        federation: "test".into(),
+        members: (0..3).map(|index| listed(index, role(index))).collect(),
+        revocations: vec![],
+    };
+    let before = Charter::found(signed(epoch, 2)).expect("all full members have signed");
+    let after = next_epoch(&before, 2, |epoch| epoch.members[2].role = MemberRole::Member);
+    (before, after)
+}
+
 /// A replica with a clock that stands still unless told, and a disk.
 pub(crate) struct Node {
     pub(crate) replica: Replica,

@@ -1,7 +1,7 @@
 //! Who may write and be linked: observers, revoked nodes, strangers, newcomers.
 
 use vatra_model::certificate::SignedCertificate;
-use vatra_model::charter::{Charter, CharterEpoch, MemberRole, Revocation};
+use vatra_model::charter::{Charter, MemberRole, Revocation};
 use vatra_model::wire::{EntriesFrame, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use vatra_model::{Class, Frontier, Seq};
 use vatra_replica::{Cost, Effect, Event, Heard, Input, Reject, Told, Trust};
@@ -43,16 +43,7 @@ fn what_a_member_wrote_before_it_became_an_observer_is_taken_by_all() {
 
 #[test]
 fn nothing_of_an_observer_is_taken_until_an_epoch_makes_it_a_member() {
-    let role = |index| if index == 2 { MemberRole::Observer } else { MemberRole::Member };
-    let epoch = CharterEpoch {
-        epoch: 1,
-        previous: [0; 32],
-        federation: "test".into(),
-        members: (0..3).map(|index| listed(index, role(index))).collect(),
-        revocations: vec![],
-    };
-    let observing = Charter::found(signed(epoch, 2)).expect("all full members have signed");
-    let promoting = next_epoch(&observing, 2, |epoch| epoch.members[2].role = MemberRole::Member);
+    let (observing, promoting) = promoted();
     // It has a key, and a core of its own that lets it write.
     let mut writer = Node::with_charter(2, charter(3));
     writer.publish(Class::Routine, 3);

@@ -127,11 +127,7 @@ fn a_document_that_is_gone_between_two_commits_of_a_retraction_is_counted_once()
         let first = desk.entry(LT, &[answer(record, "in time")]);
         desk.take(vec![created, first.clone()]);
         let before = desk.seen();
-        for number in 0..4 {
-            let lies: Vec<_> = (0..RETRACTED_MAX).map(|n| answer(record, &format!("lie {number} {n}"))).collect();
-            let entry = desk.entry(LT, &lies);
-            desk.take(vec![entry]);
-        }
+        desk.take_lies(record, 4);
         let charter = revoking(LT, Some(&first));
         let mut told = desk.part(&Batch { charter: Some(charter.encode()), ..Batch::default() });
         for _ in 0..parts {

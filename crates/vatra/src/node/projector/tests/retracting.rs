@@ -63,6 +63,15 @@ impl Desk {
         part.events
     }
 
+    /// Takes so many entries of LT's, each of which changes a record as often as one commit takes back.
+    pub(super) fn take_lies(&mut self, record: RecordId, entries: usize) {
+        for number in 0..entries {
+            let lies: Vec<_> = (0..RETRACTED_MAX).map(|n| answer(record, &format!("lie {number} {n}"))).collect();
+            let entry = self.entry(LT, &lies);
+            self.take(vec![entry]);
+        }
+    }
+
     /// Goes on until nothing is left to be done.
     pub(super) fn finish(&mut self) -> Vec<StoredEvent> {
         let mut told = Vec::new();
@@ -328,11 +337,7 @@ fn a_record_with_much_to_be_taken_back_gets_several_turns() {
     let first = desk.entry(LT, &[answer(record, "in time")]);
     desk.take(vec![created, first.clone()]);
     let before = desk.seen();
-    for number in 0..3 {
-        let lies: Vec<_> = (0..RETRACTED_MAX).map(|n| answer(record, &format!("lie {number} {n}"))).collect();
-        let entry = desk.entry(LT, &lies);
-        desk.take(vec![entry]);
-    }
+    desk.take_lies(record, 3);
     let told = desk.take_charter(&revoking(LT, Some(&first)));
     let changes: BTreeSet<ChangeId> = told.iter().map(|event| event.change).collect();
     assert_eq!((told.len(), changes.len()), (3 * RETRACTED_MAX, 3 * RETRACTED_MAX), "each once");
