@@ -111,7 +111,8 @@ impl Replica {
             state.rests_until = Some(now.mono.plus(REST_MS));
             self.peers_due.asks = true;
         }
-        let is_of_use = asked.received > 0 || more;
+        // Entries that are refused here were there all the same.
+        let is_of_use = asked.received > 0 || asked.bytes > 0 || more;
         state.empty_answers = match asked.want.classes.is_urgent() {
             // Most ranges hold no urgent entry.
             true => state.empty_answers,

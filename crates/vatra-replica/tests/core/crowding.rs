@@ -1,9 +1,11 @@
 //! What hostile members make up to take the room of others, or the time.
 
+use std::sync::Arc;
+
 use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{Charter, CharterError};
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
-use vatra_model::{AudienceId, Class, Frontier, Incarnation, LogId, Realm};
+use vatra_model::{AudienceId, Class, Entry, EntryDraft, EntryHash, Frontier, Hlc, Incarnation, LogId, Realm, Seq};
 use vatra_replica::{Effect, Event, Heard, Input, Reject, UNASKED};
 
 use crate::support::*;
@@ -197,4 +199,40 @@ fn an_entry_below_a_gap_now_and_then_gives_the_rest_again_ever_more_seldom() {
     }
     assert!(again >= 3 * 360, "those that came later are given as well: {again}");
     assert!(again <= 7 * 3 * 360, "1,200 s, with 10, 20, 40.. between two times: {again}");
+}
+
+/// An honest peer passes on what a third one wrote and may not be kept here. That is no reason to ask it less.
+#[test]
+fn a_peer_whose_entries_are_refused_here_is_asked_on() {
+    let (observing, _) = promoted();
+    let mut node = Node::with_charter(0, observing);
+    node.greet(1, &Frontier::default());
+    for life in 0..20 {
+        let checked = node.replica.trust().check_log(descriptor(&certificate(2), life)).expect("certified");
+        let draft = EntryDraft {
+            realm: Realm::OPS,
+            log: checked.id,
+            seq: Seq(0),
+            prev: EntryHash::ZERO,
+            hlc: Hlc(1),
+            class: Class::Routine,
+            expires_hours: 0,
+        };
+        let entry = Arc::new(Entry::sign(&draft, vec![vec![7]], &secret(2)).expect("small"));
+        let mut told = node.act([message(1, Message::Have { heights: vec![(checked.id, 1)] })]);
+        told.extend(node.run_for(3_000));
+        let asked: Vec<_> = wants(&told).into_iter().filter(|(_, want)| want.log == checked.id).collect();
+        assert!(!asked.is_empty(), "log {life} is not asked for");
+        for (_, want) in asked {
+            let (peer, request) = (Some(key(1)), Some(want.request));
+            let (logs, entries) = (vec![checked.clone()], vec![entry.clone()]);
+            let told = node.act([Input::Entries { peer, request, logs, entries }]);
+            assert!(matches!(events(&told)[..], [Event::Rejected { reject: Reject::NotEntitled { .. }, .. }]));
+            node.act([message(1, Message::Done { request: want.request, more: false })]);
+        }
+    }
+    let other = LogId([9; 16]);
+    let begun = node.act([message(1, Message::Have { heights: vec![(other, 1)] })]);
+    let told: Vec<_> = begun.into_iter().chain(node.run_for(500)).collect();
+    assert!(wants(&told).iter().any(|(_, want)| want.log == other), "it rests for what another wrote");
 }
