@@ -189,3 +189,14 @@ fn a_clone_has_an_address_of_its_own() {
     assert!(error.contains(&format!("--mesh {mesh}: the first node listens there")), "{error}");
     assert!(!home.join("two").exists());
 }
+
+#[test]
+fn a_directory_without_a_node_is_refused_with_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    for command in ["node run", "node check", "fsck", "doctor"] {
+        let said = refuse(home.path(), &format!("{command} --dir nowhere"));
+        for part in ["nowhere", "node.toml", "vatra node init", "--dir"] {
+            assert!(said.contains(part), "{command}: {part} in {said}");
+        }
+    }
+}

@@ -9,6 +9,15 @@ use vatra_model::charter::CharterError;
 /// A configuration that cannot be used. Nothing was changed; correct it and try again.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
+    /// The directory is no node's.
+    #[error(
+        "{} is not there, so this is no node directory; make one with `vatra node init`, or name another with --dir",
+        file.display()
+    )]
+    NoNode {
+        /// The configuration that it lacks.
+        file: PathBuf,
+    },
     /// The file cannot be read.
     #[error("{} cannot be read", file.display())]
     Read {

@@ -131,7 +131,10 @@ impl ConfigFile {
     pub(crate) fn read(dir: &Path) -> Result<ConfigFile, ConfigError> {
         let path = dir.join(CONFIG_FILE);
         let read = |source| ConfigError::Read { file: path.clone(), source };
-        let bytes = read_file(&path, CONFIG_BYTES_MAX).map_err(read)?;
+        let bytes = read_file(&path, CONFIG_BYTES_MAX).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::NoNode { file: path.clone() },
+            _ => read(error),
+        })?;
         let text = String::from_utf8(bytes).map_err(|error| read(std::io::Error::other(error.utf8_error())))?;
         ConfigFile::parse(path, text)
     }
