@@ -387,6 +387,13 @@ impl Image {
         main.or_else(|| self.strays.get(&(log, seq, hash)))
     }
 
+    /// Whether any entry of a place is held, on whatever branch.
+    #[must_use]
+    pub fn has_place(&self, log: &LogId, seq: u64) -> bool {
+        let beside = (*log, seq, EntryHash::ZERO)..=(*log, seq, EntryHash([0xff; 32]));
+        self.hash(*log, seq).is_some() || self.strays.range(beside).next().is_some()
+    }
+
     /// The hash of the entry at a place, if it is held.
     #[must_use]
     pub fn hash(&self, log: LogId, seq: u64) -> Option<EntryHash> {

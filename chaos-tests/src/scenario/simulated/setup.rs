@@ -110,9 +110,7 @@ pub(super) fn shape_line(world: &mut World, from: usize, to: usize, line: LineCh
         return;
     }
     world.pipe(from, to).shape = shape_of(line);
-    if let Some(link) = world.link_mut(from, to) {
-        link.cost = line.cost.map(|cost| cost_of(Some(cost)));
-    }
+    world.set_cost(from, to, line.cost.map(|cost| cost_of(Some(cost))));
 }
 
 /// Makes a node run another version from its next start on; it starts now.

@@ -14,18 +14,22 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
     let early = |log: &LogId, height: u64| {
         (!disk.reaches(log, height)).then(|| format!("{log} to {height}, durable are {}", disk.height(log)))
     };
+    // Over a metered link beacons and pulses wait after they were signed. A fork that was proved since then ended a log
+    // sooner, but took nothing from the disk.
+    let is_held = |log: &LogId, height: u64| height.checked_sub(1).is_none_or(|seq| disk.has_place(log, seq));
+    let was_early = |log: &LogId, height: u64| early(log, height).filter(|_| !is_held(log, height));
     match message {
         Message::Frontier(digest) => digest.heads.iter().find_map(|(log, height, _)| early(log, *height)),
         Message::Have { heights } => heights.iter().find_map(|(log, height)| early(log, *height)),
         Message::Beacon(signed) => {
             let beacon = signed.beacon().ok()?;
             let own = beacon.node == node.key();
-            own.then(|| beacon.heights.iter().find_map(|(log, height)| early(log, *height)))?
+            own.then(|| beacon.heights.iter().find_map(|(log, height)| was_early(log, *height)))?
         }
         Message::Pulses { pulses } => {
             let own = pulses.iter().filter(|signed| signed.node().is_ok_and(|sender| sender == node.key()));
             let heights = own.filter_map(|signed| signed.pulse().ok()).flat_map(|pulse| pulse.heights);
-            heights.into_iter().find_map(|(log, height)| early(&log, height))
+            heights.into_iter().find_map(|(log, height)| was_early(&log, height))
         }
         Message::Hello(hello) => {
             let durable = disk.frontier();
@@ -34,7 +38,12 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
             let told = node.replica.as_ref().map(vatra_replica::Replica::frontier);
             let is_held = |log: &LogId, head: &Head| {
                 let last = head.height.checked_sub(1);
-                durable.0.get(log) == Some(head) || last.is_some_and(|seq| disk.hash(*log, seq) == Some(head.head))
+                // So it is with strays: the hash is that of the others then.
+                let is_fork = disk.forks.get(log).is_some_and(|fork| fork.place == head.height);
+                let lacks_strays = || node.damaged.iter().any(|(of, seq)| of == log && disk.is_stray(log, *seq));
+                durable.0.get(log) == Some(head)
+                    || last.is_some_and(|seq| disk.hash(*log, seq) == Some(head.head))
+                    || (is_fork && lacks_strays())
             };
             let is_less = told.is_some_and(|told| {
                 hello.frontier_hash == told.hash() && told.0.iter().all(|(log, head)| is_held(log, head))

@@ -229,6 +229,21 @@ impl World {
         }
     }
 
+    /// What a link costs from now on; `None` = as usual. Nodes go by what a link cost when it came up, so one that
+    /// costs something else is made anew.
+    pub(crate) fn set_cost(&mut self, a: usize, b: usize, cost: Option<Cost>) {
+        let usual = self.setup.cost;
+        let Some(link) = self.link_mut(a, b) else { return };
+        let before = std::mem::replace(&mut link.cost, cost);
+        if before.unwrap_or(usual) != cost.unwrap_or(usual) {
+            for (node, peer) in [(a, b), (b, a)] {
+                if self.is_up(node, peer) {
+                    self.side_down(node, peer);
+                }
+            }
+        }
+    }
+
     /// One end gives the connection up; the other hears of it if the line works.
     pub(crate) fn side_down(&mut self, node: usize, peer: usize) {
         let Some(link) = self.link_mut(node, peer) else { return };
