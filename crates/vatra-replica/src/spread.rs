@@ -1,5 +1,6 @@
 //! Telling others of entries: pushes along the tree, announcements elsewhere; and what time brings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vatra_model::wire::Message;
@@ -45,6 +46,7 @@ impl Replica {
         for (class, peers, entries) in pushes {
             effects.push(Effect::Push { peers, class, entries });
         }
+        self.announce_past_gaps(now, entries);
         self.note_heights(now, entries.iter().map(|entry| entry.header().log));
     }
 
@@ -104,6 +106,28 @@ impl Replica {
             let is_pushed = pushed.contains(key);
             if !(is_pushed && is_along_tree) && peer.known(&log) < height {
                 let class = if is_pushed { Class::Routine } else { class };
+                peer.to_announce.insert(log);
+                let due = now.mono.plus(announce_ms(class, peer.cost()));
+                peer.announce_by(due);
+                self.peers_due.by(due);
+            }
+        }
+    }
+
+    /// Notes to tell of logs whose gaps these entries closed. What lay beyond a gap came earlier and from others, when
+    /// the height did not show it: whoever gave what closed the gap need not have it, nor need his neighbours.
+    fn announce_past_gaps(&mut self, now: Now, entries: &[Arc<CheckedEntry>]) {
+        let mut ends: BTreeMap<LogId, (u64, Class)> = BTreeMap::new();
+        for header in entries.iter().map(|entry| entry.header()) {
+            let end = ends.entry(header.log).or_insert((0, header.class));
+            *end = (end.0.max(header.seq.0.saturating_add(1)), end.1.min(header.class));
+        }
+        for (log, (end, class)) in ends {
+            let height = self.logs.get(&log).map_or(0, |state| state.durable().height);
+            if height <= end {
+                continue;
+            }
+            for peer in self.peers.values_mut().filter(|peer| peer.greeted && peer.known(&log) < height) {
                 peer.to_announce.insert(log);
                 let due = now.mono.plus(announce_ms(class, peer.cost()));
                 peer.announce_by(due);

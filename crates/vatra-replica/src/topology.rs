@@ -65,6 +65,8 @@ const TREES_MAX: usize = 256;
 /// Neighbours of a node that tell it heights beside the tree: enough that one that lies and one that is cut off
 /// hide nothing, and few, so that this costs the same in a mesh of any size.
 const WATCHERS: usize = 3;
+/// The same of a node with few links but metered ones.
+const WATCHERS_THIN: usize = 2;
 
 impl Topology {
     /// Takes the links that nodes report. A link counts if both ends report it, or if one end is `me` and
@@ -151,17 +153,18 @@ impl Topology {
         parents.iter().zip(&self.nodes).filter(|(parent, _)| parent.is_some()).map(|(_, node)| *node).collect()
     }
 
-    /// The near neighbours of a node that watch over it; over metered links only if there are no others.
+    /// The near neighbours of a node that watch over it; over metered links only if there are too few others: one
+    /// alone may be the parent on whose way something is lost.
     fn watchers(&self, node: usize) -> impl Iterator<Item = usize> + use<> {
         let edges = &self.edges[node];
-        let thin = edges.iter().all(|edge| edge.cost == Cost::Metered);
-        let eligible = edges.iter().filter(|edge| thin || edge.cost != Cost::Metered);
+        let others = edges.iter().filter(|edge| edge.cost != Cost::Metered).count();
+        let count = if others == 0 { WATCHERS } else { others.clamp(WATCHERS_THIN, WATCHERS) };
         // Among about equally near ones chance decides, so that nobody watches over a whole mesh.
         let chance = |edge: &Edge| mix(&self.nodes[node], &self.nodes[edge.to]);
-        let mut ranked: Vec<_> =
-            eligible.map(|edge| (edge.weight.next_power_of_two(), chance(edge), edge.to)).collect();
+        let rank = |edge: &Edge| (edge.cost == Cost::Metered, edge.weight.next_power_of_two(), chance(edge), edge.to);
+        let mut ranked: Vec<_> = edges.iter().map(rank).collect();
         ranked.sort_unstable();
-        ranked.into_iter().take(WATCHERS).map(|(_, _, neighbour)| neighbour)
+        ranked.into_iter().take(count).map(|(.., neighbour)| neighbour)
     }
 
     /// Dijkstra's shortest paths: the parent of each node; equal paths are decided by the smaller parent key, so that
