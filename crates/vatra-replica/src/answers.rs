@@ -113,10 +113,12 @@ impl Replica {
         }
         // Entries that are refused here were there all the same.
         let is_of_use = asked.received > 0 || asked.bytes > 0 || more;
+        let mends = self.mending.is_asked(peer, request);
         state.empty_answers = match asked.want.classes.is_urgent() {
-            // Most ranges hold no urgent entry.
+            // Most ranges hold no urgent entry, and for what was lost whoever might have it is asked.
             true => state.empty_answers,
             false if is_of_use => 0,
+            false if mends => state.empty_answers,
             false => state.empty_answers.saturating_add(1),
         };
         if state.empty_answers >= EMPTY_ANSWERS_MAX {
@@ -127,10 +129,9 @@ impl Replica {
             self.peers_due.asks = true;
         }
         let log = asked.want.log;
-        let mends = self.mending.is_asked(peer, request);
         if mends {
             if !more {
-                self.mending.answered(peer, request);
+                self.mending.answered(peer, request, |log| state.known(log));
             }
             // Who has lost the same entry may hold all others.
             self.mending.look_at(now.mono);

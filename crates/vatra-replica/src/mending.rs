@@ -48,8 +48,9 @@ struct Hole {
     expected: Option<EntryHash>,
     /// What came for it before that was known.
     candidate: Option<Arc<CheckedEntry>>,
-    /// Who has said that it does not hold it, since the last time that all were asked.
-    asked: BTreeSet<NodeKey>,
+    /// Who has said that it does not hold it, since the last time that all were asked; whether its height told
+    /// otherwise then.
+    asked: BTreeMap<NodeKey, bool>,
     /// It was asked for before, with a run below it, and did not come: it is asked for alone.
     is_alone: bool,
     /// Where the request is that it waits for.
@@ -94,12 +95,12 @@ impl Mending {
         lowest.is_some_and(|lowest| self.holes.remove(&lowest).is_some())
     }
 
-    /// A peer has answered a request whole.
-    pub(crate) fn answered(&mut self, peer: NodeKey, request: u32) {
-        for hole in self.holes.values_mut().filter(|hole| hole.request == Some((peer, request))) {
+    /// A peer that tells these heights has answered a request whole.
+    pub(crate) fn answered(&mut self, peer: NodeKey, request: u32, height: impl Fn(&LogId) -> u64) {
+        for ((log, seq), hole) in self.holes.iter_mut().filter(|(_, hole)| hole.request == Some((peer, request))) {
             // It gave what it has of a run, although not all of that is known to belong there yet.
             if !hole.is_found && hole.candidate.is_none() {
-                hole.asked.insert(peer);
+                hole.asked.insert(peer, height(log) > *seq);
             }
         }
     }
@@ -146,12 +147,16 @@ impl Replica {
     pub(crate) fn may_mend(&mut self, now: Now, key: NodeKey) {
         let Some(peer) = self.peers.get(&key) else { return };
         let news = |((log, seq), hole): (&(LogId, u64), &Hole)| {
-            let is_news = hole.again.is_some() && !hole.asked.contains(&key) && self.may_hold(peer, log, *seq);
-            is_news.then_some((*log, *seq))
+            let was_told = hole.asked.get(&key).copied();
+            let is_news = was_told.is_none() || (peer.known(log) > *seq && was_told == Some(false));
+            (hole.again.is_some() && is_news).then_some((*log, *seq))
         };
         let news: Vec<(LogId, u64)> = self.mending.holes.iter().filter_map(news).collect();
         for place in news {
-            self.mending.holes.entry(place).and_modify(|hole| hole.again = None);
+            self.mending.holes.entry(place).and_modify(|hole| {
+                hole.again = None;
+                hole.asked.remove(&key);
+            });
         }
         self.mending.look_at(now.mono);
     }
@@ -316,32 +321,27 @@ impl Replica {
         state.hash_ahead(place)
     }
 
-    /// The best peer that may hold an entry and was not asked for it.
-    fn who_may_hold(&self, log: &LogId, place: u64, asked: &BTreeSet<NodeKey>) -> Option<NodeKey> {
+    /// The best peer that may hold an entry and was not asked for it. One whose height tells nothing of it comes last:
+    /// it may hold the entry beyond a gap of its own, which only this may close.
+    fn who_may_hold(&self, log: &LogId, place: u64, asked: &BTreeMap<NodeKey, bool>) -> Option<NodeKey> {
         let busy =
             |key: &NodeKey| self.mending.requests.range((*key, 0)..=(*key, u32::MAX)).count() >= REQUESTS_PER_PEER;
         let fits = |(key, peer): &(&NodeKey, &Peer)| {
-            peer.greeted && peer.rests_until.is_none() && self.may_hold(peer, log, place) && !asked.contains(key)
+            peer.greeted && peer.rests_until.is_none() && !asked.contains_key(*key)
         };
         let free = self.peers.iter().filter(fits).filter(|(key, _)| !busy(key));
-        free.min_by_key(|(key, peer)| (peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms, **key))
-            .map(|(key, _)| *key)
-    }
-
-    /// Heights tell nothing of entries beyond a gap, so anybody may hold one.
-    fn may_hold(&self, peer: &Peer, log: &LogId, place: u64) -> bool {
-        peer.known(log) > place || self.logs.get(log).is_some_and(|state| place >= state.accepted_height())
+        free.min_by_key(|(key, peer)| {
+            (peer.known(log) <= place, peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms, **key)
+        })
+        .map(|(key, _)| *key)
     }
 
     /// No peer at hand has what belongs into a hole. If it is of our own log, others may lack it too: what is written
     /// from now on must not stand behind it.
     fn nobody_has(&mut self, now: Now, log: LogId, place: u64, effects: &mut Vec<Effect>) {
-        let knowing = |(key, peer): (&NodeKey, &Peer)| {
-            let hole = &self.mending.holes[&(log, place)];
-            peer.greeted && self.may_hold(peer, &log, place) && !hole.asked.contains(key)
-        };
-        if self.peers.iter().any(knowing) {
-            // Some peer that may hold it is busy, or rests.
+        let hole = &self.mending.holes[&(log, place)];
+        if self.peers.iter().any(|(key, peer)| peer.greeted && !hole.asked.contains_key(key)) {
+            // Some peer is busy, or rests.
             return;
         }
         let most = if self.mending.holes.len() <= FEW_HOLES { AGAIN_FEW_MS_MAX } else { AGAIN_MS_MAX };
