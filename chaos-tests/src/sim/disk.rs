@@ -288,13 +288,13 @@ impl Image {
         let told = |log: &LogId| {
             let trunk = self.trunk(log);
             match self.fork_below_end(log) {
-                Some(fork) if trunk.height == fork.place => {
+                Some(fork) => {
                     let strays = self.stray_places(log, fork.place);
                     let covered = strays.filter(|(seq, hash)| self.covers(log, *seq, *hash));
                     let strays: BTreeSet<(u64, EntryHash)> = covered.collect();
-                    Head { height: fork.place, head: fork_head(*log, fork.place, trunk.head, &strays) }
+                    Head { height: trunk.height, head: fork_head(*log, fork.place, trunk.head, &strays) }
                 }
-                _ => trunk,
+                None => trunk,
             }
         };
         let heads = self.logs.keys().map(|log| (*log, told(log)));

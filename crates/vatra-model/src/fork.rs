@@ -113,7 +113,8 @@ impl ForkProof {
 }
 
 /// What a forked log has in a frontier as its head: SHA-256 over `vatra fork v1`, log, fork place u64 LE, the hash of
-/// the last entry of the trunk, and place u64 LE and hash of each stray in order.
+/// the last contiguous entry of the trunk (zeros without any), and place u64 LE and hash of each stray in order. With
+/// zeros for the trunk it names the set of strays alone.
 #[must_use]
 pub fn fork_head<'s>(
     log: LogId,

@@ -21,7 +21,8 @@ impl Head {
     pub const EMPTY: Head = Head { height: 0, head: EntryHash::ZERO };
 }
 
-/// Heads of all logs of which at least one entry is held.
+/// Heads of all logs of which at least one entry is held. A forked log of whose trunk nothing is held has a head at
+/// height 0: that of its fork.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier(pub BTreeMap<LogId, Head>);
 
@@ -37,7 +38,7 @@ impl Frontier {
     pub fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(b"vatra frontier v1");
-        for (log, head) in self.0.iter().filter(|(_, head)| head.height > 0) {
+        for (log, head) in self.0.iter().filter(|(_, head)| **head != Head::EMPTY) {
             hash.update(log.0);
             hash.update(head.height.to_le_bytes());
             hash.update(head.head.0);

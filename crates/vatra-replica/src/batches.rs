@@ -60,8 +60,9 @@ impl Replica {
         self.look_up_what_was_written();
         let forked = |log: &LogId| self.logs.get(log).is_some_and(|state| state.whole_trunk().is_some());
         for log in done.batch.logs.iter().map(|(log, _)| *log).filter(forked).collect::<Vec<_>>() {
-            // Its trunk may have become whole, so that it can be compared.
+            // Its trunk may have become whole: what stands at the place of the fork must follow it.
             self.tell_strays(now, log, None);
+            self.look_into(&log);
         }
         for placed in done.tokens {
             effects.push(Effect::Published { token: placed.token, log: done.own_log, places: placed.places });

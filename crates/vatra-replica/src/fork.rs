@@ -47,8 +47,9 @@ pub(crate) struct Fork {
     looked_from: u64,
     /// Came before that was known.
     waiting: Vec<Arc<CheckedEntry>>,
-    /// The head in frontiers, made anew when durable strays change.
+    /// The head in frontiers, and the hash of the strays alone, made anew when trunk or durable strays change.
     head: Option<EntryHash>,
+    set: Option<EntryHash>,
 }
 
 impl Fork {
@@ -56,14 +57,14 @@ impl Fork {
     pub(crate) fn proved(place: u64, proof: ForkProof, before: Option<Fork>) -> Fork {
         let looked_from = before.as_ref().map_or(u64::MAX, |before| before.looked_from);
         let (strays, waiting) = before.map(|before| (before.strays, before.waiting)).unwrap_or_default();
-        Fork { place, proof, strays, is_saved: false, is_settled: false, looked_from, waiting, head: None }
+        Fork { place, proof, strays, is_saved: false, is_settled: false, looked_from, waiting, head: None, set: None }
     }
 
     /// A fork as found on disk.
     pub(crate) fn restored(place: u64, proof: ForkProof, strays: &[AheadRow]) -> Fork {
-        let strays = strays.iter().map(durable).collect();
-        let (waiting, head) = (Vec::new(), None);
-        Fork { place, proof, strays, is_saved: true, is_settled: true, looked_from: place, waiting, head }
+        let strays = strays.iter().take(STRAYS_MAX).map(durable).collect();
+        let (waiting, head, set) = (Vec::new(), None, None);
+        Fork { place, proof, strays, is_saved: true, is_settled: true, looked_from: place, waiting, head, set }
     }
 
     /// Takes an entry at or past the place.
@@ -96,10 +97,11 @@ impl Fork {
 
     /// The store holds these entries at and past the place. Gives what waited for that.
     pub(crate) fn settle(&mut self, held: &[AheadRow]) -> Vec<Arc<CheckedEntry>> {
-        self.strays.extend(held.iter().filter(|row| row.seq >= self.place).map(durable));
+        let room = STRAYS_MAX.saturating_sub(self.strays.len());
+        self.strays.extend(held.iter().filter(|row| row.seq >= self.place).take(room).map(durable));
         self.is_settled = true;
         self.looked_from = self.place;
-        self.head = None;
+        self.forget_set();
         std::mem::take(&mut self.waiting)
     }
 
@@ -107,7 +109,7 @@ impl Fork {
     pub(crate) fn end_at(&mut self, end: &LogEnd) {
         self.strays.retain(|(seq, hash), _| end.covers(Seq(*seq), *hash));
         self.waiting.retain(|entry| end.covers(entry.header().seq, entry.hash()));
-        self.head = None;
+        self.forget_set();
     }
 
     /// A stray is on disk; `true` if it was not before.
@@ -115,7 +117,7 @@ impl Fork {
         match self.strays.get_mut(&stray) {
             Some(stray) if !stray.is_durable => {
                 stray.is_durable = true;
-                self.head = None;
+                self.forget_set();
                 true
             }
             _ => false,
@@ -126,6 +128,7 @@ impl Fork {
     pub(crate) fn forget_unsaved(&mut self) {
         self.strays.retain(|_, stray| stray.is_durable);
         self.waiting.clear();
+        self.forget_head();
     }
 
     pub(crate) fn holds(&self, stray: &(u64, EntryHash)) -> bool {
@@ -163,21 +166,33 @@ impl Fork {
         self.strays.len()
     }
 
-    /// Makes the head known for a trunk that is whole.
+    /// Makes the head known for what there is of the trunk.
     pub(crate) fn renew_head(&mut self, log: LogId, trunk: EntryHash) {
         if self.head.is_none() {
             self.head = Some(fork_head(log, self.place, trunk, self.durable_strays()));
         }
+        if self.set.is_none() {
+            self.set = Some(fork_head(log, self.place, EntryHash::ZERO, self.durable_strays()));
+        }
     }
 
-    /// The trunk may have become whole.
+    /// The trunk has grown.
     pub(crate) fn forget_head(&mut self) {
         self.head = None;
+    }
+
+    fn forget_set(&mut self) {
+        (self.head, self.set) = (None, None);
     }
 
     /// The head in frontiers, unless something of it is not known yet.
     pub(crate) fn head(&self) -> Option<EntryHash> {
         self.head.filter(|_| self.is_saved && self.is_settled)
+    }
+
+    /// The hash of the strays alone: what peers compare, however much of the trunk they have.
+    pub(crate) fn set(&self) -> Option<EntryHash> {
+        self.set.filter(|_| self.is_saved && self.is_settled)
     }
 }
 

@@ -23,8 +23,8 @@ const SUSPECTS_MAX: usize = 64;
 pub(crate) const PAIR: usize = 2;
 /// A search that has no answer for this long is given up, in milliseconds; a later comparison begins it again.
 const SEARCH_MS: u64 = 60_000;
-/// Searches under way at once.
-const SEARCHES_MAX: usize = 64;
+/// Searches under way with one peer at once: one that leads ours astray keeps nobody else's waiting.
+const SEARCHES_PER_PEER: usize = 8;
 /// Protocol version that knows of forks.
 pub(crate) const FORKS_SINCE: u16 = 2;
 
@@ -34,7 +34,7 @@ pub(crate) struct Inquiries {
     suspects: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
     /// What is to be looked for in the store once what is staged is durable.
     recalls: BTreeSet<Question>,
-    searches: BTreeMap<LogId, Search>,
+    searches: BTreeMap<(LogId, NodeKey), Search>,
     /// Ended logs that are to be looked up again once what is being written is on disk.
     later: BTreeSet<LogId>,
 }
@@ -45,7 +45,6 @@ type Question = (LogId, u64, usize, Option<(u64, EntryHash)>);
 /// Looks for the lowest place at which a peer's chain differs from ours.
 #[derive(Clone, Debug)]
 struct Search {
-    peer: NodeKey,
     /// Below this they are equal.
     low: u64,
     /// Here they differ.
@@ -65,7 +64,11 @@ impl Search {
 impl Inquiries {
     /// Whether the place at which a log parts from a peer's is being looked for.
     pub(crate) fn searches(&self, log: &LogId) -> bool {
-        self.searches.contains_key(log)
+        self.searches_of(*log).next().is_some()
+    }
+
+    fn searches_of(&self, log: LogId) -> impl Iterator<Item = (&(LogId, NodeKey), &Search)> {
+        self.searches.range((log, NodeKey([0; 32]))..=(log, NodeKey([0xff; 32])))
     }
 
     /// The entry at a place, and the one before it, are to be looked up in the store.
@@ -153,9 +156,12 @@ impl Replica {
         if open.is_some_and(|fork| (fork.place.saturating_sub(1), fork.unknown_count()) == (from, count_max)) {
             self.settle_fork(now, log, headers, effects);
         }
-        self.judge(now, log, from, headers.iter().chain(stray), effects);
+        // One header alone settles nothing between neighbours, and those in doubt wait for their own look.
+        if count_max > 1 {
+            self.judge(now, log, from, headers.iter().chain(stray), effects);
+        }
         let ours = headers.first().filter(|header| place_of(header) == Some(from));
-        self.step_search(now, log, from, ours.copied(), effects);
+        self.step_searches(now, log, from, ours.copied(), effects);
     }
 
     fn settle_fork(&mut self, now: Now, log: LogId, headers: &[SignedHeader], effects: &mut Vec<Effect>) {
@@ -226,7 +232,7 @@ impl Replica {
         if !self.logs.part(&fork.log, fork.place, fork.proof) {
             return;
         }
-        self.inquiries.searches.remove(&fork.log);
+        self.inquiries.searches.retain(|(log, _), _| *log != fork.log);
         effects.push(Effect::Event(Event::Forked { log: fork.log, seq: fork.place }));
         self.plan_stale = true;
         if fork.log == self.own_log {
@@ -277,18 +283,19 @@ impl Replica {
     /// A peer holds another chain of a log: from some place at or below `high` on it differs from ours.
     pub(crate) fn search(&mut self, now: Now, peer: NodeKey, log: LogId, high: u64, effects: &mut Vec<Effect>) {
         let knows = self.peers.get(&peer).is_some_and(|peer| peer.version >= FORKS_SINCE);
-        if !knows || self.inquiries.searches.contains_key(&log) || self.inquiries.searches.len() >= SEARCHES_MAX {
+        let of_peer = self.inquiries.searches.keys().filter(|(_, with)| *with == peer).count();
+        if !knows || self.inquiries.searches.contains_key(&(log, peer)) || of_peer >= SEARCHES_PER_PEER {
             return;
         }
-        let search = Search { peer, low: 0, high, since: now.mono, theirs: None, found: None };
-        self.inquiries.searches.insert(log, search);
-        self.probe(log, effects);
+        let search = Search { low: 0, high, since: now.mono, theirs: None, found: None };
+        self.inquiries.searches.insert((log, peer), search);
+        self.probe((log, peer), effects);
     }
 
-    fn probe(&mut self, log: LogId, effects: &mut Vec<Effect>) {
-        let Some(search) = self.inquiries.searches.get_mut(&log) else { return };
+    fn probe(&mut self, (log, peer): (LogId, NodeKey), effects: &mut Vec<Effect>) {
+        let Some(search) = self.inquiries.searches.get_mut(&(log, peer)) else { return };
         search.theirs = None;
-        let (peer, seq) = (search.peer, search.middle());
+        let seq = search.middle();
         effects.push(Effect::Send { peer, message: Message::Probe { log, seq } });
     }
 
@@ -299,12 +306,11 @@ impl Replica {
         (log, seq): (LogId, u64),
         header: Option<SignedHeader>,
     ) -> Result<(), Reject> {
-        let Some(search) = self.inquiries.searches.get_mut(&log) else { return Ok(()) };
-        if search.peer != peer || search.middle() != seq {
+        let Some(search) = self.inquiries.searches.get_mut(&(log, peer)).filter(|search| search.middle() == seq) else {
             return Ok(());
-        }
+        };
         let Some(signed) = header else {
-            self.inquiries.searches.remove(&log);
+            self.inquiries.searches.remove(&(log, peer));
             return Ok(());
         };
         let Some(state) = self.logs.get(&log) else { return Ok(()) };
@@ -318,12 +324,27 @@ impl Replica {
         Ok(())
     }
 
-    /// Our own header at the place that is being compared.
-    fn step_search(&mut self, now: Now, log: LogId, seq: u64, ours: Option<SignedHeader>, effects: &mut Vec<Effect>) {
-        let Some(search) = self.inquiries.searches.get_mut(&log) else { return };
-        let Some(theirs) = search.theirs.filter(|_| search.middle() == seq) else { return };
+    /// Our own header at a place that is being compared, with whomever.
+    fn step_searches(&mut self, now: Now, log: LogId, seq: u64, ours: Option<SignedHeader>, effects: &mut Vec<Effect>) {
+        let at_place = |(_, search): &(_, &Search)| search.theirs.is_some() && search.middle() == seq;
+        let with: Vec<NodeKey> = self.inquiries.searches_of(log).filter(at_place).map(|((_, peer), _)| *peer).collect();
+        for peer in with {
+            self.step_search(now, (log, peer), seq, ours, effects);
+        }
+    }
+
+    fn step_search(
+        &mut self,
+        now: Now,
+        (log, peer): (LogId, NodeKey),
+        seq: u64,
+        ours: Option<SignedHeader>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(search) = self.inquiries.searches.get_mut(&(log, peer)) else { return };
+        let Some(theirs) = search.theirs else { return };
         let Some(ours) = ours else {
-            self.inquiries.searches.remove(&log);
+            self.inquiries.searches.remove(&(log, peer));
             return;
         };
         search.since = now.mono;
@@ -341,19 +362,19 @@ impl Replica {
         match search.found {
             Some((ours, theirs)) if search.low >= search.high => {
                 let place = search.high;
-                self.inquiries.searches.remove(&log);
+                self.inquiries.searches.remove(&(log, peer));
                 let Some(descriptor) = self.descriptor(&log).cloned() else { return };
                 let proof = ForkProof::new(descriptor, ours, theirs);
                 self.accept_fork(CheckedFork { log, place, proof }, effects);
             }
-            _ if search.low > search.high => drop(self.inquiries.searches.remove(&log)),
-            _ => self.probe(log, effects),
+            _ if search.low > search.high => drop(self.inquiries.searches.remove(&(log, peer))),
+            _ => self.probe((log, peer), effects),
         }
     }
 
     /// Gives up searches with a peer that is gone.
     pub(crate) fn end_searches(&mut self, peer: &NodeKey) {
-        self.inquiries.searches.retain(|_, search| search.peer != *peer);
+        self.inquiries.searches.retain(|(_, with), _| with != peer);
     }
 
     /// Gives up searches without an answer.

@@ -62,6 +62,8 @@ impl Replica {
             let is_below = self.logs.get(&header.log).is_some_and(|state| header.seq.0 < state.accepted().height);
             match self.offer(now, &entry, came, effects) {
                 Ok(Accepted::Doubtful) if !is_below => {}
+                // Not on disk, and of many not even kept: whoever has the file gives it again.
+                Ok(Accepted::Later) if peer.is_none() => {}
                 Ok(accepted) => {
                     new += u64::from(matches!(accepted, Accepted::New | Accepted::Stray));
                     let answers = |want: vatra_model::wire::Want| {

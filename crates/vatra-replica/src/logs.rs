@@ -187,11 +187,10 @@ impl LogState {
         self.fork.as_ref().is_some_and(|fork| !fork.is_settled) || self.open_end().is_some()
     }
 
-    /// What of the log is compared with others: contiguous entries, or all of the trunk together with the strays.
-    fn told(&self) -> Option<Head> {
+    /// What of the log is compared with others: contiguous entries, and where it is forked the strays with them.
+    pub(crate) fn told(&self) -> Option<Head> {
         match &self.fork {
-            Some(fork) if !fork.is_settled || !fork.is_saved => None,
-            Some(fork) if self.durable.height >= fork.place => Some(Head { height: fork.place, head: fork.head()? }),
+            Some(fork) => Some(Head { height: self.durable.height.min(fork.place), head: fork.head()? }),
             None if self.open_end().is_some() => None,
             _ => Some(self.durable),
         }
@@ -204,10 +203,9 @@ impl LogState {
     }
 
     fn renew_fork_head(&mut self) {
-        if let Some(trunk) = self.whole_trunk()
-            && let Some(fork) = &mut self.fork
-        {
-            fork.renew_head(self.checked.id, trunk);
+        let (log, trunk) = (self.checked.id, self.durable.head);
+        if let Some(fork) = self.fork.as_mut().filter(|fork| fork.is_settled && fork.is_saved) {
+            fork.renew_head(log, trunk);
         }
     }
 

@@ -327,9 +327,8 @@ impl Replica {
     fn who_may_hold(&self, log: &LogId, place: u64, asked: &BTreeMap<NodeKey, bool>) -> Option<NodeKey> {
         let busy =
             |key: &NodeKey| self.mending.requests.range((*key, 0)..=(*key, u32::MAX)).count() >= REQUESTS_PER_PEER;
-        let fits = |(key, peer): &(&NodeKey, &Peer)| {
-            peer.greeted && peer.rests_until.is_none() && !asked.contains_key(*key)
-        };
+        let fits =
+            |(key, peer): &(&NodeKey, &Peer)| peer.greeted && peer.rests_until.is_none() && !asked.contains_key(*key);
         let free = self.peers.iter().filter(fits).filter(|(key, _)| !busy(key));
         free.min_by_key(|(key, peer)| {
             (peer.known(log) <= place, peer.stalls, peer.cost(), peer.wants.len(), peer.rtt_ms, **key)

@@ -326,7 +326,6 @@ impl Replica {
             Input::Recalled { log, from, count_max, headers, stray } => {
                 self.settle_end(log, (from, count_max), &headers);
                 self.learn_expected(now, log, from, &headers, effects);
-                // One header alone settles nothing between neighbours, and those in doubt wait for their own look.
                 if count_max > 1 || self.inquiries.searches(&log) {
                     self.recalled(now, (log, from, count_max), &headers, stray.as_deref(), effects);
                 }

@@ -1,13 +1,13 @@
 //! Strays of forked logs: which peers hold which, and how all come to hold the same.
 //!
-//! What is new is told by place and hash and asked for by them, each stray of one peer at a time. Where the heads of
-//! a forked log differ and nothing is under way, the whole list is asked for, which is rare and rated.
+//! What is new is told by place and hash and asked for by them, each stray of one peer at a time. Where the sets of
+//! strays differ and nothing is under way, the whole list is asked for, ever more seldom while that brings nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vatra_model::limits::{MESSAGE_STRAYS_MAX, WANT_STRAYS_MAX};
 use vatra_model::wire::{Message, StrayList};
-use vatra_model::{EntryHash, LogId, MonoMs, NodeKey};
+use vatra_model::{EntryHash, Head, LogId, MonoMs, NodeKey};
 
 use crate::fork::Fork;
 use crate::forks::FORKS_SINCE;
@@ -19,10 +19,10 @@ use crate::replica::Replica;
 const TELL_MS: u64 = 100;
 /// Time between two questions for the whole list of one log to one peer, and between two answers, in milliseconds.
 const LIST_EVERY_MS: u64 = 2_000;
+/// How often that time is doubled at most while lists bring nothing: about eight minutes.
+const DOUBLED_MAX: u32 = 8;
 /// Requests for strays under way per peer.
 const WANTS_PER_PEER: usize = 4;
-/// Logs of one link about which something is remembered.
-const TALKS_MAX: usize = 4096;
 
 type Stray = (u64, EntryHash);
 
@@ -32,6 +32,7 @@ pub(crate) struct StrayTalk {
     /// Strays that became durable and are not told yet; none, for a log of which only the new head is told.
     news: BTreeMap<LogId, BTreeSet<Stray>>,
     tell_at: Option<MonoMs>,
+    /// Of logs that are forked here only, so that there are no more than those for each link.
     with: BTreeMap<(NodeKey, LogId), Talk>,
     wants: BTreeMap<u32, StrayWant>,
 }
@@ -40,12 +41,17 @@ pub(crate) struct StrayTalk {
 struct Talk {
     /// The fork place that the peer was shown the proof of.
     proved: Option<u64>,
-    /// The head that it has for the log.
-    head: Option<EntryHash>,
+    /// The hash of the strays that it has.
+    set: Option<EntryHash>,
     /// Its list is to be asked for at this time.
     ask_at: Option<MonoMs>,
     asked: Option<MonoMs>,
     given: Option<MonoMs>,
+    /// Ours and theirs when its list was asked for last, and how often they were the same then.
+    tried: Option<(Option<EntryHash>, Option<EntryHash>)>,
+    tries: u32,
+    /// Requests that it left unanswered, or answered without what it had told of.
+    stalls: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -66,9 +72,8 @@ impl Replica {
     fn list(&self, log: &LogId, whole: bool, items: Vec<Stray>) -> Option<StrayList> {
         let state = self.logs.get(log)?;
         let place = state.fork.as_ref()?.place;
-        // Before the trunk is whole there is no head to compare; strays are told all the same.
         let trunk = state.whole_trunk();
-        let head = state.fork.as_ref()?.head().filter(|_| trunk.is_some()).unwrap_or(EntryHash::ZERO);
+        let head = state.fork.as_ref()?.set().unwrap_or(EntryHash::ZERO);
         Some(StrayList { log: *log, place, trunk, head, whole, items })
     }
 
@@ -93,17 +98,15 @@ impl Replica {
         (0..=last).filter_map(|number| self.list(log, whole && number == last, chunk(number))).collect()
     }
 
-    /// Tells a peer all strays of a log, if it asks or lacks some, but not more often than their rate allows.
+    /// Tells a peer all strays of a log, if it asks, but not more often than their rate allows.
     pub(crate) fn give_list(&mut self, now: Now, peer: NodeKey, log: LogId, effects: &mut Vec<Effect>) {
-        let Some(talk) = self.stray_talk.talk(peer, log) else { return };
+        let fork = self.logs.get(&log).and_then(|state| state.fork.as_ref());
+        let Some(fork) = fork.filter(|fork| fork.is_settled) else { return };
+        let talk = self.stray_talk.talk(peer, log);
         if talk.given.is_some_and(|given| now.mono.since(given) < LIST_EVERY_MS) {
             return;
         }
         talk.given = Some(now.mono);
-        let Some(fork) = self.logs.get(&log).and_then(|state| state.fork.as_ref()) else { return };
-        if !fork.is_settled {
-            return;
-        }
         let items: Vec<Stray> = fork.durable_strays().copied().collect();
         let messages = self.lists(&log, true, &items).into_iter().map(Message::StrayList);
         effects.extend(messages.map(|message| Effect::Send { peer, message }));
@@ -119,7 +122,7 @@ impl Replica {
             return;
         }
         let (place, proof) = (fork.place, fork.proof.clone());
-        let Some(talk) = self.stray_talk.talk(peer, log) else { return };
+        let talk = self.stray_talk.talk(peer, log);
         if talk.proved.is_none_or(|proved| proved > place) {
             talk.proved = Some(place);
             effects.push(Effect::Send { peer, message: Message::Fork(Box::new(proof)) });
@@ -148,35 +151,35 @@ impl Replica {
             self.compare_fork(now, peer, log, effects);
             return Ok(());
         }
-        let (ours, trunk) = (fork.head(), self.logs.get(&log).and_then(LogState::whole_trunk));
-        let asked =
-            |stray: &Stray| self.stray_talk.wants.values().any(|want| want.log == log && want.items.contains(stray));
+        let (ours, trunk) = (fork.set(), self.logs.get(&log).and_then(LogState::whole_trunk));
+        // Who let requests go keeps nothing from being asked of those who did not.
+        let stalls = |peer: NodeKey| self.stray_talk.with.get(&(peer, log)).map_or(0, |talk| talk.stalls);
+        let as_good = stalls(peer);
+        let asked = |stray: &Stray| {
+            let mut wants = self.stray_talk.wants.values().filter(|want| want.log == log);
+            wants.any(|want| want.items.contains(stray) && stalls(want.peer) <= as_good)
+        };
         let covers = |stray: &Stray| self.logs.get(&log).is_some_and(|state| state.covers(stray.0, stray.1));
         let is_missing = |stray: &&Stray| stray.0 >= fork.place && !fork.holds(stray) && covers(stray);
         let missing: Vec<Stray> = list.items.iter().filter(is_missing).copied().collect();
         let free: Vec<Stray> = missing.iter().filter(|stray| !asked(stray)).copied().collect();
-        if let Some(talk) = self.stray_talk.talk(peer, log) {
-            talk.head = Some(list.head);
-        }
+        self.stray_talk.talk(peer, log).set = Some(list.head);
         for items in free.chunks(WANT_STRAYS_MAX) {
             self.want_strays(now, peer, log, items, effects);
+        }
+        let trunks_differ = list.trunk.zip(trunk).is_some_and(|(theirs, ours)| theirs != ours);
+        if let Some(high) = list.place.checked_sub(1).filter(|_| trunks_differ) {
+            self.search(now, peer, log, high, effects);
         }
         if ours == Some(list.head) || !missing.is_empty() {
             return Ok(());
         }
-        match (list.trunk, trunk) {
-            (Some(theirs), Some(ours)) if theirs != ours => {
-                if let Some(high) = list.place.checked_sub(1) {
-                    self.search(now, peer, log, high, effects);
-                }
-            }
-            // It lacks some of ours.
-            _ if list.whole => self.give_list(now, peer, log, effects),
-            _ => {
-                if let Some(talk) = self.stray_talk.talk(peer, log) {
-                    talk.want_list(now.mono);
-                }
-            }
+        if list.whole {
+            // It lacks some of ours: it is told that there is something, and asks.
+            let messages = self.list(&log, false, Vec::new()).map(Message::StrayList);
+            effects.extend(messages.map(|message| Effect::Send { peer, message }));
+        } else {
+            self.stray_talk.talk(peer, log).want_list(now.mono);
         }
         Ok(())
     }
@@ -216,9 +219,16 @@ impl Replica {
             return false;
         }
         let Some(want) = self.stray_talk.wants.remove(&request) else { return false };
+        let Some(state) = self.logs.get(&want.log) else { return true };
+        let Some(fork) = state.fork.as_ref() else { return true };
+        let came = |stray: &Stray| fork.holds(stray) || stray.0 < fork.place || !state.covers(stray.0, stray.1);
+        let came = want.items.iter().all(came);
+        let talk = self.stray_talk.talk(peer, want.log);
+        talk.stalls = if came { 0 } else { talk.stalls.saturating_add(1) };
         // Nothing may be missing now, or more than one request could name.
-        if let Some(talk) = self.stray_talk.talk(peer, want.log) {
-            talk.want_list(now.mono.plus(TELL_MS));
+        talk.want_list(now.mono.plus(TELL_MS));
+        if !came {
+            self.stray_talk.ask_others(now.mono, peer, want.log);
         }
         true
     }
@@ -240,12 +250,18 @@ impl Replica {
         let Some(state) = self.logs.get(&log) else { return };
         let ours = state.durable();
         match &state.fork {
-            Some(fork) if fork.head() == Some(head) && fork.place == height => {
-                if let Some(talk) = self.stray_talk.talk(peer, log) {
-                    talk.head = Some(head);
+            Some(fork) if state.told() == Some(Head { height, head }) => {
+                let set = fork.set();
+                self.stray_talk.talk(peer, log).set = set;
+            }
+            Some(fork) => {
+                // Below a gap the trunks may part as well, which strays do not show.
+                let is_whole = ours.height >= fork.place;
+                self.compare_fork(now, peer, log, effects);
+                if height > 0 && height == ours.height && !is_whole {
+                    self.search(now, peer, log, height - 1, effects);
                 }
             }
-            Some(_) => self.compare_fork(now, peer, log, effects),
             None if height > 0 && height == ours.height && head != ours.head => {
                 self.search(now, peer, log, height - 1, effects);
             }
@@ -258,23 +274,25 @@ impl Replica {
             self.stray_talk.tell_at = None;
             self.send_news(effects);
         }
-        let peers = &self.peers;
-        let patience = |peer: &NodeKey| peers.get(peer).map_or(0, |peer| peer.patience_ms());
-        let with = &mut self.stray_talk.with;
-        self.stray_talk.wants.retain(|_, want| {
-            let lives = now.mono.since(want.since) < patience(&want.peer);
-            if !lives && let Some(talk) = with.get_mut(&(want.peer, want.log)) {
-                talk.want_list(now.mono);
-            }
-            lives
-        });
-        for ((peer, log), talk) in with {
+        let patience = |peer: &NodeKey| self.peers.get(peer).map_or(0, |peer| peer.patience_ms());
+        let is_over = |want: &StrayWant| now.mono.since(want.since) >= patience(&want.peer);
+        let over: Vec<u32> =
+            self.stray_talk.wants.iter().filter(|(_, want)| is_over(want)).map(|(request, _)| *request).collect();
+        for want in over.into_iter().filter_map(|request| self.stray_talk.wants.remove(&request)).collect::<Vec<_>>() {
+            let talk = self.stray_talk.talk(want.peer, want.log);
+            talk.stalls = talk.stalls.saturating_add(1);
+            talk.want_list(now.mono);
+            self.stray_talk.ask_others(now.mono, want.peer, want.log);
+        }
+        for ((peer, log), talk) in &mut self.stray_talk.with {
             if talk.ask_at.is_some_and(|due| due <= now.mono) {
                 talk.ask_at = None;
                 let ours = self.logs.get(log).and_then(|state| state.fork.as_ref());
-                let differs = |fork: &Fork| !fork.is_full() && (fork.head() != talk.head || talk.head.is_none());
-                if ours.is_some_and(differs) {
-                    talk.asked = Some(now.mono);
+                let differs = |fork: &Fork| !fork.is_full() && (fork.set() != talk.set || talk.set.is_none());
+                if let Some(fork) = ours.filter(|fork| differs(fork)) {
+                    let both = Some((fork.set(), talk.set));
+                    talk.tries = if talk.tried == both { talk.tries.saturating_add(1) } else { 0 };
+                    (talk.asked, talk.tried) = (Some(now.mono), both);
                     effects.push(Effect::Send { peer: *peer, message: Message::WantStrayList { log: *log } });
                 }
             }
@@ -284,8 +302,8 @@ impl Replica {
     /// Asks anew where a peer's strays differ from ours and nothing brings that to an end.
     pub(crate) fn compare_strays(&mut self, now: Now) {
         for ((_, log), talk) in &mut self.stray_talk.with {
-            let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(Fork::head);
-            if talk.head != ours {
+            let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(Fork::set);
+            if talk.set != ours {
                 talk.want_list(now.mono);
             }
         }
@@ -301,25 +319,36 @@ impl Replica {
 
     /// Whether a peer is known to hold the same strays of a log as we.
     pub(crate) fn shares_strays(&self, peer: &NodeKey, log: &LogId) -> bool {
-        let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(Fork::head);
-        let theirs = self.stray_talk.with.get(&(*peer, *log)).and_then(|talk| talk.head);
+        let ours = self.logs.get(log).and_then(|state| state.fork.as_ref()).and_then(Fork::set);
+        let theirs = self.stray_talk.with.get(&(*peer, *log)).and_then(|talk| talk.set);
         ours.is_some() && ours == theirs
     }
 }
 
 impl StrayTalk {
-    fn talk(&mut self, peer: NodeKey, log: LogId) -> Option<&mut Talk> {
-        if self.with.len() >= TALKS_MAX && !self.with.contains_key(&(peer, log)) {
-            return None;
-        }
-        Some(self.with.entry((peer, log)).or_default())
+    /// What was said with a peer about a log that is forked here.
+    fn talk(&mut self, peer: NodeKey, log: LogId) -> &mut Talk {
+        self.with.entry((peer, log)).or_default()
+    }
+
+    /// A peer did not give what it had told of: others who spoke of the log are asked what they have.
+    fn ask_others(&mut self, now: MonoMs, peer: NodeKey, log: LogId) {
+        let others = self.with.iter_mut().filter(|((other, of), _)| *other != peer && *of == log);
+        others.for_each(|(_, talk)| talk.want_list_again(now));
     }
 }
 
 impl Talk {
     /// The list is asked for soon, but not more often than its rate allows.
     fn want_list(&mut self, now: MonoMs) {
-        let earliest = self.asked.map_or(now, |asked| asked.plus(LIST_EVERY_MS).max(now));
+        let wait = LIST_EVERY_MS << self.tries.min(DOUBLED_MAX);
+        let earliest = self.asked.map_or(now, |asked| asked.plus(wait).max(now));
         self.ask_at = Some(self.ask_at.map_or(earliest, |due| due.min(earliest)));
+    }
+
+    /// The same, whatever came of it before: what it told is still to be had.
+    fn want_list_again(&mut self, now: MonoMs) {
+        (self.tried, self.tries) = (None, 0);
+        self.want_list(now);
     }
 }

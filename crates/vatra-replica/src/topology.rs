@@ -299,16 +299,27 @@ mod tests {
     }
 
     #[test]
-    fn nobody_watches_over_a_metered_link_unless_there_is_no_other() {
-        let mut reported = map(&[(1, 2, 300), (1, 3, 20), (3, 2, 500), (3, 4, 300)]);
-        for (a, b) in [(1, 2), (2, 1), (3, 4), (4, 3)] {
-            reported.get_mut(&key(a)).expect("there").push((key(b), (300, Cost::Metered)));
-        }
-        let mut topology = Topology::default();
-        topology.rebuild(key(1), reported.clone());
-        assert_eq!((topology.watches(&key(2)), topology.watches(&key(3))), (false, true));
-        topology.rebuild(key(3), reported);
-        assert_eq!((topology.watches(&key(2)), topology.watches(&key(4))), (true, true));
+    fn over_a_metered_link_only_those_are_watched_who_have_too_few_others() {
+        let metered = |links: &[(u8, u8, u32)]| {
+            let mut reported = map(links);
+            for (a, b) in [(1, 2), (2, 1), (3, 4), (4, 3)] {
+                reported.get_mut(&key(a)).expect("there").push((key(b), (300, Cost::Metered)));
+            }
+            reported
+        };
+        let watches = |me: u8, node: u8, reported: &Reported| {
+            let mut topology = Topology::default();
+            topology.rebuild(key(me), reported.clone());
+            topology.watches(&key(node))
+        };
+        let one_thick = metered(&[(1, 2, 300), (1, 3, 20), (3, 2, 500), (3, 4, 300)]);
+        assert!(
+            watches(3, 2, &one_thick) && watches(1, 2, &one_thick),
+            "3 alone may be the parent that loses something"
+        );
+        assert!(watches(3, 4, &one_thick), "there is no other");
+        let two_thick = metered(&[(1, 2, 300), (1, 3, 20), (3, 2, 500), (3, 4, 300), (5, 2, 500), (5, 3, 20)]);
+        assert!(watches(3, 2, &two_thick) && watches(5, 2, &two_thick) && !watches(1, 2, &two_thick));
     }
 
     proptest! {

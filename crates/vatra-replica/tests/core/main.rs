@@ -8,6 +8,8 @@ mod flooding;
 mod forking;
 mod mending;
 mod mesh;
+mod pair;
+mod parting;
 mod planning;
 mod publishing;
 mod resuming;
