@@ -29,15 +29,20 @@ pub fn is_whole(node: &Node) -> bool {
     node.damaged.iter().all(|(log, seq)| node.disk.durable().is_past_end(log, *seq))
 }
 
-/// A start looks through the store: what cannot be read then is dropped, or known to be a hole.
+/// A start looks through the store: what cannot be read then is dropped, known to be a hole, or missing.
 #[must_use]
 pub fn at_start(world: &World, node: usize) -> Vec<String> {
     let started = &world.nodes[node];
-    let holes = started.replica.as_ref().map_or(0, |replica| replica.status(started.now(world.now_us)).damaged);
+    let Some(status) = started.replica.as_ref().map(|replica| replica.status(started.now(world.now_us))) else {
+        return Vec::new();
+    };
     // What rots past a fork is fetched beside its log; what rots past its end is not.
     let disk = started.disk.durable();
     let is_apart = |log: &LogId, seq: u64| disk.is_stray(log, seq) || disk.is_past_end(log, seq);
-    let in_log = started.damaged.iter().filter(|(log, seq)| !is_apart(log, *seq));
+    // Where the last valid entry of a revoked log cannot be read, its log ends before that until it comes again.
+    let told = |log: &LogId| status.logs.iter().find(|held| held.log == *log).map_or(0, |held| held.head.height);
+    let is_missing = |log: &LogId, seq: u64| disk.height(log) == seq + 1 && told(log) == seq;
+    let in_log = started.damaged.iter().filter(|(log, seq)| !is_apart(log, *seq) && !is_missing(log, *seq));
     let left = in_log.count();
-    if left <= holes { Vec::new() } else { vec![format!("node {node} started over {left} damaged rows (O1)")] }
+    if left <= status.damaged { Vec::new() } else { vec![format!("node {node} started over {left} damaged rows (O1)")] }
 }
