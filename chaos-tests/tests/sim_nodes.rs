@@ -212,6 +212,31 @@ fn every_shape_of_cut_bites_and_heals() {
 }
 
 #[test]
+fn what_is_lost_with_a_process_is_not_held_against_the_lines() {
+    for seed in seeds(585, 3) {
+        let mut world = World::new(Setup::new(seed, 4));
+        world.run_for(1_000);
+        for node in 0..4 {
+            world.work_for(10, 30);
+            world.crash_by_chance(node);
+            world.work_for(20, 30);
+            world.start(node);
+        }
+        world.run_for(6_000);
+        let bites = world.bites();
+        assert!(bit(&world, "dropped_by_kill") > 0, "seed {seed}: {bites:?}");
+        assert_eq!(bit(&world, "dropped_by_cut"), 0, "seed {seed}: {bites:?}");
+        let killed = bit(&world, "dropped_by_kill");
+        world.isolate(&[1]);
+        world.work_for(40, 100);
+        world.heal_all();
+        world.converge(SETTLE_MS);
+        assert!(bit(&world, "dropped_by_cut") > 0, "seed {seed}: {:?}", world.bites());
+        assert_eq!(bit(&world, "dropped_by_kill"), killed, "seed {seed}: {:?}", world.bites());
+    }
+}
+
+#[test]
 fn a_core_meets_again_while_the_rest_stays_broken() {
     for seed in seeds(590, 4) {
         let mut world = World::new(Setup::new(seed, 6));

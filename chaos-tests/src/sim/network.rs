@@ -154,8 +154,10 @@ pub struct LineCounts {
     pub reordered: u64,
     /// Times that large packets vanished until smaller ones were tried.
     pub black_holes: u64,
-    /// Frames that waited for a cut to end, or were lost with it.
+    /// Frames that waited for a cut to end, or were lost with a connection that it ended.
     pub cut: u64,
+    /// Frames that were lost with a process that ended.
+    pub killed: u64,
 }
 
 impl std::ops::AddAssign for LineCounts {
@@ -169,6 +171,7 @@ impl std::ops::AddAssign for LineCounts {
         self.reordered += other.reordered;
         self.black_holes += other.black_holes;
         self.cut += other.cut;
+        self.killed += other.killed;
     }
 }
 

@@ -33,7 +33,8 @@ macro_rules! bites {
 
 /// All counters.
 pub const COUNTERS: &[Counter] = &[
-    bites!("dropped_by_cut", "frames that waited for a line that was cut, or were on it"),
+    bites!("dropped_by_cut", "frames that waited for a line that was cut, or were lost with the connection over it"),
+    bites!("dropped_by_kill", "frames that were lost with a process that ended"),
     own!("cuts", "lines that were cut, each direction for itself"),
     own!("kills", "processes that were killed or stopped while they ran"),
     own!("power_losses", "nodes that lost power while they ran"),

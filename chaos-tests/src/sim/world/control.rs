@@ -142,10 +142,7 @@ impl World {
         self.tally.bite_times("torn_writes", lost.torn);
         self.find_out_lies(node);
         for peer in self.peers_of(node) {
-            let link = self.link_mut(node, peer).expect("they are linked");
-            link.up[usize::from(node > peer)] = false;
-            self.pipe(node, peer).clear();
-            self.fall_silent(peer, node);
+            self.end_with_process(node, peer);
         }
     }
 

@@ -40,7 +40,8 @@ impl World {
             ("corrupt_frames", lines.corrupt_deep),
             ("reordered", lines.reordered),
             ("black_holes", lines.black_holes),
-            ("dropped_by_cut", lines.cut + self.tally.lost),
+            ("dropped_by_cut", lines.cut),
+            ("dropped_by_kill", lines.killed),
         ];
         for (name, count) in counted.into_iter().filter(|(_, count)| *count > 0) {
             *all.entry(name.to_owned()).or_insert(0) += count;

@@ -29,6 +29,15 @@ pub(crate) struct Link {
     pub(crate) pipes: [Pipe; 2],
     is_dialing: bool,
     pub(crate) banned_until: u64,
+    /// The last connection that a fault ended, and which fault.
+    ended: Option<(u64, Cause)>,
+}
+
+/// A fault that ends connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Cut,
+    Kill,
 }
 
 impl Link {
@@ -43,6 +52,24 @@ impl Link {
             pipes,
             is_dialing: false,
             banned_until: 0,
+            ended: None,
+        }
+    }
+
+    /// A fault ends the present connection. What came first is to blame for all that is lost with it.
+    fn blame(&mut self, cause: Cause) {
+        if self.ended.is_none_or(|(number, _)| number != self.number) {
+            self.ended = Some((self.number, cause));
+        }
+    }
+
+    /// Frames of a connection are lost on their way from one end to the other.
+    fn lose(&mut self, from_end: usize, number: u64, frames: u64) {
+        let counts = &mut self.pipes[from_end].counts;
+        match self.ended.filter(|(ended, _)| *ended == number) {
+            Some((_, Cause::Cut)) => counts.cut += frames,
+            Some((_, Cause::Kill)) => counts.killed += frames,
+            None => {}
         }
     }
 }
@@ -249,13 +276,11 @@ impl World {
         let Some(link) = self.link_mut(node, peer) else { return };
         link.up[end(node, peer)] = false;
         let number = link.number;
-        let waiting: usize = (0..crate::sim::network::LANES).map(|lane| self.pipe(node, peer).queued(lane)).sum();
-        self.tally.lost += waiting as u64;
-        let pipe = self.pipe(node, peer);
-        if pipe.is_cut() {
-            pipe.counts.cut += waiting as u64;
+        if link.pipes.iter().any(Pipe::is_cut) {
+            link.blame(Cause::Cut);
         }
-        pipe.clear();
+        self.lose_waiting(node, peer);
+        let pipe = self.pipe(node, peer);
         let (is_cut, delay) = (pipe.is_cut(), pipe.shape.delay_us);
         self.nodes[node].forget_link(peer);
         self.watch.asking.entry((node, peer)).or_default().forget();
@@ -271,6 +296,27 @@ impl World {
             let cut_number = self.pipe(node, peer).cut_number;
             self.schedule(self.now_us + delay, Event::Silent { node: peer, peer: node, number, cut_number });
         }
+    }
+
+    /// A process has ended, and its end of a connection with it; the other end notices after a while.
+    pub(crate) fn end_with_process(&mut self, node: usize, peer: usize) {
+        let Some(link) = self.link_mut(node, peer) else { return };
+        if link.up != [false; 2] {
+            link.blame(Cause::Kill);
+        }
+        link.up[end(node, peer)] = false;
+        self.lose_waiting(node, peer);
+        self.fall_silent(peer, node);
+    }
+
+    /// What waits at one end of a connection is lost with it.
+    fn lose_waiting(&mut self, node: usize, peer: usize) {
+        let Some(link) = self.link_mut(node, peer) else { return };
+        let pipe = &mut link.pipes[end(node, peer)];
+        let waiting = pipe.waiting().0 as u64;
+        pipe.clear();
+        link.lose(end(node, peer), link.number, waiting);
+        self.tally.lost += waiting;
     }
 
     /// Queues a frame; `false` if the lane is full or the link is down.
@@ -326,6 +372,13 @@ impl World {
             return self.nodes[to].deferred.push(Event::Arrive { from, to, number, flying });
         }
         if !current || !self.is_up(to, from) {
+            let is_dead = self.nodes[to].replica.is_none();
+            if let Some(link) = self.link_mut(from, to) {
+                if current && is_dead {
+                    link.blame(Cause::Kill);
+                }
+                link.lose(end(from, to), number, 1);
+            }
             self.tally.lost += 1;
             return;
         }
