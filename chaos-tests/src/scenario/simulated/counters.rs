@@ -185,8 +185,8 @@ pub(super) fn of_node(stage: &Stage, node: usize, counter: &str) -> u64 {
     }
 }
 
-/// A counter by name.
+/// The value of a counter by name; names were checked when the file was read.
 #[must_use]
-pub(super) fn named(name: &str) -> Option<&'static Counter> {
-    COUNTERS.iter().find(|counter| counter.name == name)
+pub(super) fn value(stage: &Stage, name: &str) -> u64 {
+    COUNTERS.iter().find(|counter| counter.name == name).map_or(0, |counter| (counter.of)(stage))
 }

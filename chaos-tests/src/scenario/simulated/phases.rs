@@ -4,6 +4,7 @@
 use crate::scenario::format::quantity::Span;
 use crate::scenario::plan::Plan;
 use crate::scenario::simulated::calm::Traffic;
+use crate::scenario::simulated::counters;
 use crate::scenario::simulated::lines::directions;
 use crate::scenario::simulated::stage::Stage;
 use crate::scenario::verdict::Violation;
@@ -37,12 +38,23 @@ impl Stage {
         self.play_until(self.scenario.duration.ms());
         self.end_work();
         self.check_all();
+        self.note_bites();
         let mut agreed = Agreed::default();
         self.liveness(plan, &mut agreed);
         self.reunion(&mut agreed);
         agreed.traffic = Some(self.calm(&agreed));
         self.check_all();
         agreed
+    }
+
+    /// What must bite is counted until here: cuts, kills and starts of the later phases are the harness's own.
+    fn note_bites(&mut self) {
+        let wanted: Vec<String> = self.scenario.must_bite.iter().map(|(name, _)| name.clone()).collect();
+        let count = |name: String| {
+            let was = counters::value(self, &name);
+            (name, was)
+        };
+        self.bitten = wanted.into_iter().map(count).collect();
     }
 
     fn check_all(&mut self) {

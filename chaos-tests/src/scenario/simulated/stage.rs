@@ -35,6 +35,8 @@ pub struct Stage {
     pub lines: Lines,
     /// What is counted here and not in the world.
     pub counted: BTreeMap<&'static str, u64>,
+    /// What had to bite, as it was counted when the steps were over.
+    pub(super) bitten: BTreeMap<String, u64>,
     /// What was broken in the run's own eyes.
     pub violations: Vec<Violation>,
     /// What happened, for people.
@@ -98,6 +100,7 @@ impl Stage {
             members,
             lines: Lines::default(),
             counted: BTreeMap::new(),
+            bitten: BTreeMap::new(),
             violations: Vec::new(),
             timeline: Vec::new(),
             copies: BTreeMap::new(),

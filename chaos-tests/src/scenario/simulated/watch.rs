@@ -27,7 +27,7 @@ impl Stage {
                 let node = self.index(name);
                 node.map_or(0, |node| counters::of_node(self, node, &condition.counter))
             }
-            None => counters::named(&condition.counter).map_or(0, |counter| (counter.of)(self)),
+            None => counters::value(self, &condition.counter),
         };
         condition.is.holds(&value)
     }
