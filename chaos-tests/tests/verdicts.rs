@@ -69,3 +69,60 @@ fn a_cable_that_is_not_cut_makes_a_cable_cut_void() {
     assert_eq!(outcome.verdict, Verdict::Void, "{:?}", outcome.bites);
     assert_eq!((outcome.bites[0].was, outcome.bites[1].holds), (0, true), "{:?}", outcome.bites);
 }
+
+#[test]
+fn an_import_counts_where_a_running_node_took_something_in() {
+    let counters = ["imports", "imports_again"];
+    let isolate = step("1s", "do = \"isolate\"\nnode = \"c\"\nfor = \"14s\"");
+    let pack = step("8s", "do = \"bundle\"\nnode = \"d\"");
+    let read = |at: &str, node: &str, more: &str| step(at, &format!("do = \"import\"\nnode = \"{node}\"\n{more}"));
+    let carried = format!("{isolate}{pack}{}{}", read("9s", "c", "times = 3"), read("10s", "c", ""));
+    assert_eq!(bites(&carried, &counters), [1, 3], "three times the same, and once more later");
+    assert_eq!(bites(&format!("{pack}{}", read("9s", "d", "")), &counters), [0, 1], "its own exporter knows it all");
+    let kill = step("8500ms", "do = \"kill\"\nnode = \"c\"");
+    let dead = format!("{isolate}{pack}{kill}{}", read("9s", "c", ""));
+    assert_eq!(bites(&dead, &counters), [0, 0], "nobody reads at a node that is down");
+    assert_eq!(bites(&read("9s", "c", ""), &counters), [0, 0], "there is no such bundle");
+}
+
+#[test]
+fn a_step_that_changes_nothing_is_not_counted() {
+    let one = |text: &str, counter: &str| bites(&step("5s", text), &[counter])[0];
+    for (text, counter, count) in [
+        ("do = \"clock\"\nnode = \"c\"\noffset = \"0s\"", "clock_changes", 0),
+        ("do = \"clock\"\nnode = \"c\"\noffset = \"+1h\"", "clock_changes", 1),
+        ("do = \"clock\"\nnode = \"c\"\njump = \"0s\"", "clock_changes", 0),
+        ("do = \"clock\"\nnode = \"c\"\ndrift = \"0s\"", "clock_changes", 0),
+        ("do = \"clock\"\nnode = [\"c\", \"d\"]\ndrift = \"+1m\"", "clock_changes", 2),
+        ("do = \"upgrade\"\nnode = \"c\"\nversion = \"current\"", "upgrades", 0),
+        ("do = \"upgrade\"\nnode = \"c\"\nversion = \"previous\"", "upgrades", 1),
+        ("do = \"wipe_disk\"\nnode = \"c\"", "wiped_disks", 1),
+    ] {
+        assert_eq!(one(text, counter), count, "{text}");
+    }
+    let wipe = |at: &str| step(at, "do = \"wipe_disk\"\nnode = \"c\"");
+    assert_eq!(bites(&format!("{}{}", wipe("5s"), wipe("6s")), &["wiped_disks"]), [1], "it was empty");
+    let isolate = |at: &str| step(at, "do = \"isolate\"\nnode = \"c\"\nfor = \"5s\"");
+    assert_eq!(bites(&format!("{}{}", isolate("5s"), isolate("6s")), &["cuts"]), [8], "its lines were cut already");
+    let lie = |at: &str| step(at, "do = \"disk\"\nnode = \"c\"\nfault = \"lie\"");
+    assert_eq!(bites(&format!("{}{}", lie("5s"), lie("6s")), &["lies"]), [1], "it lied already");
+}
+
+#[test]
+fn a_hostile_member_counts_once_it_can_act() {
+    let counters = ["hostile_acts", "malformed"];
+    let act = step("6s", "do = \"byz\"\nnode = \"e\"\nact = \"malformed\"");
+    let acts = bites(&act, &counters);
+    assert!(acts[0] == 1 && acts[1] > 5, "{acts:?}");
+    let kill = step("5s", "do = \"kill\"\nnode = \"e\"");
+    assert_eq!(bites(&format!("{kill}{act}"), &counters), [0, 0], "it is down");
+    let revoke = step("5s", "do = \"revoke\"\nkey = \"e\"");
+    assert_eq!(bites(&format!("{revoke}{act}"), &counters), [0, 0], "it stopped when it lost its key");
+    let start = step("8s", "do = \"start\"\nnode = \"e\"");
+    let late = bites(&format!("{kill}{act}{start}"), &counters);
+    assert!(late[0] == 1 && late[1] > 5, "it acts when it is started: {late:?}");
+    // A thief goes on, and nobody is linked with it any more.
+    let early = step("4s", "do = \"byz\"\nnode = \"e\"\nact = \"write_on\"");
+    let thief = format!("{early}{revoke}{}", act.replace("6s", "11s"));
+    assert_eq!(bites(&thief, &counters), [1, 0]);
+}

@@ -297,7 +297,12 @@ impl World {
             // These only rewrite or swallow what the replica says.
             Act::ClaimNothing | Act::NeverAnswer | Act::Withhold | Act::HollowOut | Act::StaleBeacons => return,
         }
-        self.tally.bite(act.name());
+        self.tally.bite_times(act.name(), u64::from(self.is_heard(node)));
+    }
+
+    /// Whether anybody gets what a node sends.
+    fn is_heard(&self, node: usize) -> bool {
+        self.peers_of(node).into_iter().any(|peer| self.is_up(node, peer))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Nodes that are unwell or unwilling: bad disks, copies that run beside their original, hostile members; and bundles
 //! that people carry.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use vatra_model::CheckedEntry;
+use vatra_model::{CheckedEntry, EntryHash};
 use vatra_replica::Input;
 
 use crate::scenario::format::quantity::Share;
@@ -15,6 +16,16 @@ use crate::sim::hostile::Act;
 
 /// Entries that are read of a bundle at once.
 const CARRIED_ENTRIES: usize = 256;
+
+/// What a step makes a hostile member do.
+#[derive(Debug)]
+pub(super) struct Hostility {
+    ticket: Ticket,
+    node: usize,
+    act: Act,
+    /// The member was able to do it, and that was counted.
+    is_counted: bool,
+}
 
 impl Stage {
     /// A disk becomes a bad one.
@@ -84,29 +95,37 @@ impl Stage {
         let Some(image) = self.bundles.get(label).cloned() else {
             return self.tell("there is no such bundle yet");
         };
+        if !self.world.nodes[node].is_running() {
+            return self.tell(&format!("{} does not run and reads nothing", self.names[node]));
+        }
         let is_whole = action.word("damage") != Some("truncated");
+        let mut read = BTreeSet::new();
         for _ in 0..action.count("times").unwrap_or(1) {
-            self.count("imports", 1);
-            self.read_bundle(node, &image, is_whole);
+            let before = read.len();
+            self.read_bundle(node, &image, is_whole, &mut read);
+            self.count(if read.len() > before { "imports" } else { "imports_again" }, 1);
         }
     }
 
-    fn read_bundle(&mut self, node: usize, image: &Image, is_whole: bool) {
+    /// Gives a node what is in a bundle, and notes what of it the node has neither held nor read before.
+    fn read_bundle(&mut self, node: usize, image: &Image, is_whole: bool, read: &mut BTreeSet<EntryHash>) {
         let held = image.entries.values().chain(image.strays.values());
         let mut entries: Vec<Arc<CheckedEntry>> = held.cloned().collect();
         if !is_whole {
             entries.truncate(entries.len() / 2);
         }
         for part in entries.chunks(CARRIED_ENTRIES) {
-            if !self.world.nodes[node].is_running() {
-                return;
-            }
             let Some(replica) = &self.world.nodes[node].replica else { return };
             // A log that the reader does not believe is left out.
             let descriptors = image.logs.values().map(|row| row.descriptor.clone());
             let logs: Vec<_> = descriptors.filter_map(|known| replica.trust().check_log(known).ok()).collect();
             let known = |entry: &&Arc<CheckedEntry>| logs.iter().any(|log| log.id == entry.header().log);
-            let entries = part.iter().filter(known).cloned().collect();
+            let entries: Vec<_> = part.iter().filter(known).cloned().collect();
+            let disk = self.world.nodes[node].disk.durable();
+            let is_new = |entry: &&Arc<CheckedEntry>| {
+                disk.entry(entry.header().log, entry.header().seq.0, entry.hash()).is_none()
+            };
+            read.extend(entries.iter().filter(is_new).map(|entry| entry.hash()));
             self.world.feed(node, Input::Entries { peer: None, request: None, logs, entries });
         }
     }
@@ -114,20 +133,34 @@ impl Stage {
     /// A member turns hostile.
     pub(super) fn turn_hostile(&mut self, ticket: Ticket, node: usize, action: &Action) {
         if let Some(act) = action.word("act").and_then(Act::from_name) {
-            self.count("hostile_acts", 1);
-            self.acts.push((ticket, node, act));
+            self.acts.push(Hostility { ticket, node, act, is_counted: false });
             self.act_on(node);
+            self.count_acts(node);
         }
+    }
+
+    /// Counts what a member was told to do as soon as it can: one that is down, or that lost its key and its links,
+    /// does nothing.
+    pub(super) fn count_acts(&mut self, node: usize) {
+        let is_linked = |peer: usize| self.world.is_up(node, peer) || self.world.is_up(peer, node);
+        if !self.runs(node) || !(self.members[node] || (0..self.names.len()).any(is_linked)) {
+            return;
+        }
+        let mut count = 0;
+        for doing in self.acts.iter_mut().filter(|doing| doing.node == node) {
+            count += u64::from(!std::mem::replace(&mut doing.is_counted, true));
+        }
+        self.count("hostile_acts", count);
     }
 
     /// What a step made a member do ends; it is not believed to be honest again.
     pub(super) fn stop_act(&mut self, ticket: Ticket, node: usize) {
-        self.acts.retain(|(other, _, _)| *other != ticket);
+        self.acts.retain(|doing| doing.ticket != ticket);
         self.act_on(node);
     }
 
     fn act_on(&mut self, node: usize) {
-        let acts: Vec<Act> = self.acts.iter().filter(|(_, other, _)| *other == node).map(|(_, _, act)| *act).collect();
+        let acts: Vec<Act> = self.acts.iter().filter(|doing| doing.node == node).map(|doing| doing.act).collect();
         self.world.make_hostile(node, &acts);
     }
 }

@@ -25,8 +25,14 @@ impl Lines {
         self.cuts.get(&(from, to)).is_some_and(|tickets| !tickets.is_empty())
     }
 
-    /// A step cuts directions.
-    pub fn cut(&mut self, world: &mut World, ticket: Ticket, directions: impl IntoIterator<Item = (usize, usize)>) {
+    /// A step cuts directions; gives how many of them still carried something.
+    pub fn cut(
+        &mut self,
+        world: &mut World,
+        ticket: Ticket,
+        directions: impl IntoIterator<Item = (usize, usize)>,
+    ) -> u64 {
+        let mut count = 0;
         for (from, to) in directions {
             if world.link(from, to).is_none() {
                 continue;
@@ -34,9 +40,11 @@ impl Lines {
             let tickets = self.cuts.entry((from, to)).or_default();
             if tickets.is_empty() {
                 world.cut_one_way(from, to);
+                count += 1;
             }
             tickets.insert(ticket);
         }
+        count
     }
 
     /// A step no longer cuts these directions, or any of its.

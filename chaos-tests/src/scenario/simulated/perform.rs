@@ -82,8 +82,8 @@ impl Stage {
                 let version = if previous { Version::Previous } else { Version::Current };
                 for node in nodes {
                     if self.members[node] {
-                        self.count("upgrades", 1);
-                        change_version(&mut self.world, node, version);
+                        let is_another = change_version(&mut self.world, node, version);
+                        self.count("upgrades", u64::from(is_another));
                     }
                 }
             }
@@ -101,7 +101,8 @@ impl Stage {
             Verb::WipeDisk => {
                 self.each_down(&nodes, action, |_, _| {});
                 for node in nodes {
-                    self.count("wiped_disks", 1);
+                    let is_used = self.world.nodes[node].disk.durable().life.is_some();
+                    self.count("wiped_disks", u64::from(is_used));
                     self.world.wipe(node);
                 }
             }
@@ -158,8 +159,8 @@ impl Stage {
     }
 
     fn cut(&mut self, ticket: Ticket, directions: Vec<(usize, usize)>) {
-        self.count("cuts", directions.len() as u64);
-        self.lines.cut(&mut self.world, ticket, directions);
+        let count = self.lines.cut(&mut self.world, ticket, directions);
+        self.count("cuts", count);
     }
 
     fn cut_where(&mut self, ticket: Ticket, is_meant: impl Fn(usize, usize) -> bool) {
@@ -241,6 +242,7 @@ impl Stage {
             self.count("restarts", 1);
             self.tell(&format!("{} starts", self.names[node]));
             self.world.start(node);
+            self.count_acts(node);
         }
     }
 
@@ -263,10 +265,10 @@ impl Stage {
     }
 
     fn change_clocks(&mut self, ticket: Ticket, nodes: &[usize], action: &Action) {
-        self.count("clock_changes", nodes.len() as u64);
-        let before = nodes.iter().map(|node| (*node, self.world.nodes[*node].skew_ms)).collect();
-        self.clocks.insert(ticket, before);
-        for &node in nodes {
+        let before: Vec<(usize, i64)> = nodes.iter().map(|node| (*node, self.world.nodes[*node].skew_ms)).collect();
+        self.clocks.insert(ticket, before.clone());
+        for (node, skew_before) in before {
+            let mut gain_us = 0;
             let skew = &mut self.world.nodes[node].skew_ms;
             if let Some(offset) = action.offset("offset") {
                 *skew = offset_ms(offset);
@@ -275,9 +277,13 @@ impl Stage {
                 *skew = skew.saturating_add(offset_ms(jump));
             }
             if let Some(drift) = action.offset("drift") {
+                gain_us = drift.0 / 3_600;
                 self.drifting.insert(ticket);
-                self.drift(ticket, node, drift.0 / 3_600, 0);
+                self.drift(ticket, node, gain_us, 0);
             }
+            let is_wrong = gain_us != 0 || self.world.nodes[node].skew_ms != skew_before;
+            // Nobody reads the clock of who is out of the federation for good.
+            self.count("clock_changes", u64::from(is_wrong && (self.members[node] || self.runs(node))));
         }
     }
 
@@ -314,6 +320,7 @@ impl Stage {
             if self.members[node] {
                 self.count("restarts", u64::from(!self.runs(node)));
                 self.world.end_node_faults(node, nodes);
+                self.count_acts(node);
             }
         }
     }

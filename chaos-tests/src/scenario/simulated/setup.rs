@@ -113,14 +113,16 @@ pub(super) fn shape_line(world: &mut World, from: usize, to: usize, line: LineCh
     world.set_cost(from, to, line.cost.map(|cost| cost_of(Some(cost))));
 }
 
-/// Makes a node run another version from its next start on; it starts now.
-pub(super) fn change_version(world: &mut World, node: usize, version: Version) {
+/// Makes a node run a version from its next start on; it starts now. Whether it is another one than before.
+pub(super) fn change_version(world: &mut World, node: usize, version: Version) -> bool {
     world.crash(node, Keep::Unsynced);
-    world.nodes[node].protocol = match version {
+    let protocol = match version {
         Version::Current => PROTOCOL_VERSION,
         Version::Previous => PROTOCOL_VERSION - 1,
     };
+    let before = std::mem::replace(&mut world.nodes[node].protocol, protocol);
     world.start(node);
+    before != protocol
 }
 
 /// A shape as the simulator knows it.

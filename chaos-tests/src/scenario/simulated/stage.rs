@@ -6,6 +6,7 @@ use crate::scenario::format::Scenario;
 use crate::scenario::format::compare::Condition;
 use crate::scenario::format::quantity::Span;
 use crate::scenario::plan::{Occurrence, Plan};
+use crate::scenario::simulated::ailing::Hostility;
 use crate::scenario::simulated::lines::{Lines, Ticket};
 use crate::scenario::simulated::setup::{Cast, cast};
 use crate::scenario::simulated::watch::Agreement;
@@ -14,7 +15,6 @@ use crate::scenario::verdict::Violation;
 use crate::sim::World;
 use crate::sim::chance::Chance;
 use crate::sim::disk::Image;
-use crate::sim::hostile::Act;
 
 /// Time between looks at what steps wait for.
 const LOOK_MS: u64 = 50;
@@ -49,8 +49,8 @@ pub struct Stage {
     pub(super) bundles: BTreeMap<String, Image>,
     /// Copies of nodes that run beside them: step, copy, original.
     pub(super) twins: Vec<(Ticket, usize, usize)>,
-    /// What hostile members do: step, node, act.
-    pub(super) acts: Vec<(Ticket, usize, Act)>,
+    /// What hostile members do.
+    pub(super) acts: Vec<Hostility>,
     pub(super) todo: BTreeMap<(u64, u64), Todo>,
     pub(super) under_way: BTreeMap<Ticket, Occurrence>,
     pub(super) agreements: Vec<Agreement>,

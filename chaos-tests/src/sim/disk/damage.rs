@@ -43,10 +43,11 @@ impl Disk {
     }
 
     /// From now on the disk says that it has written what it keeps in its memory only; what is durable so far is.
-    pub fn begin_to_lie(&mut self) {
-        if self.platter.is_none() {
-            self.platter = Some(self.durable.clone());
-        }
+    /// `false` if it lied already.
+    pub fn begin_to_lie(&mut self) -> bool {
+        let is_new = self.platter.is_none();
+        self.platter.get_or_insert_with(|| self.durable.clone());
+        is_new
     }
 
     /// The disk writes out what it only claimed to have written.

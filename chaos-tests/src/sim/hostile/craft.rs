@@ -237,11 +237,12 @@ impl World {
     /// Others' logs in a frame become its own member's.
     fn claim(&mut self, node: usize, frame: &mut EntriesFrame) {
         let (member, own) = (self.nodes[node].site.member, self.nodes[node].key());
+        let is_heard = u64::from(self.is_heard(node));
         for descriptor in &mut frame.logs {
             let signed = SignedCertificate::decode(&descriptor.certificate).expect("its replica has checked it");
             if signed.certificate().key != own {
                 descriptor.certificate = self.federation.claim(member, signed.certificate()).encode().into();
-                self.tally.bite(Act::ClaimNodes.name());
+                self.tally.bite_times(Act::ClaimNodes.name(), is_heard);
             }
         }
     }

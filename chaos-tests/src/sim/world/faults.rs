@@ -173,8 +173,8 @@ impl World {
     /// A node's disk claims to have written what a loss of power will take.
     pub fn lie_about_writes(&mut self, node: usize, lies: bool) {
         if lies {
-            self.tally.bite("lies");
-            self.nodes[node].disk.begin_to_lie();
+            let is_new = self.nodes[node].disk.begin_to_lie();
+            self.tally.bite_times("lies", u64::from(is_new));
         } else {
             self.nodes[node].disk.stop_lying();
         }
