@@ -9,6 +9,7 @@ pub mod compare;
 pub mod line;
 pub mod mesh;
 pub mod print;
+mod sense;
 pub mod step;
 pub mod verbs;
 
