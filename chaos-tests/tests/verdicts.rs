@@ -1,10 +1,12 @@
 //! What verdicts rest on: faults that really happened and that the steps made, and invariants that something tried.
 
 use chaos_tests::scenario::format::Scenario;
+use chaos_tests::scenario::format::mesh::Topology;
+use chaos_tests::scenario::format::quantity::Share;
 use chaos_tests::scenario::format::verbs::Verb;
 use chaos_tests::scenario::library::LIBRARY;
 use chaos_tests::scenario::simulated;
-use chaos_tests::scenario::verdict::{Outcome, Verdict};
+use chaos_tests::scenario::verdict::{INVARIANTS, Outcome, Standing, Verdict};
 
 /// Five members, of whom the harness breaks two in the phase after the steps.
 const FIVE: &str = r#"
@@ -125,4 +127,46 @@ fn a_hostile_member_counts_once_it_can_act() {
     let early = step("4s", "do = \"byz\"\nnode = \"e\"\nact = \"write_on\"");
     let thief = format!("{early}{revoke}{}", act.replace("6s", "11s"));
     assert_eq!(bites(&thief, &counters), [1, 0]);
+}
+
+#[test]
+fn what_nothing_tried_is_not_tested() {
+    let untested = |more: &str| {
+        let text = format!("{FIVE}{more}").replace("[\"a\", \"b\"]", "[]");
+        let scenario = Scenario::read("five", &text).unwrap_or_else(|error| panic!("{error}"));
+        let outcome = run(&scenario);
+        assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.violations);
+        for invariant in INVARIANTS.iter().filter(|invariant| outcome.untested.contains_key(invariant.id)) {
+            assert_eq!(outcome.standing(invariant), Standing::NotTested);
+        }
+        outcome.untested
+    };
+    let quiet = untested("");
+    // Bounds and traffic of members that may be hostile are not looked at in any case.
+    let never = ["L4", "O1", "R2", "R4", "S11", "S12", "S5", "S6"];
+    assert_eq!(quiet.keys().map(String::as_str).collect::<Vec<_>>(), never);
+    assert_eq!(quiet["S5"], "no log was forked");
+    let byz = |at: &str, act: &str| step(at, &format!("do = \"byz\"\nnode = \"e\"\nact = \"{act}\""));
+    let revoke = step("6s", "do = \"revoke\"\nkey = \"e\"");
+    let isolate = step("5s", "do = \"isolate\"\nnode = \"a\"\nfor = \"5s\"");
+    for (steps, tried) in [
+        (step("5s", "do = \"kill\"\nnode = \"c\"\nrestart_after = \"1s\""), &["L4", "S6"][..]),
+        (step("5s", "do = \"bitflip\"\nnode = \"c\""), &["O1"]),
+        (step("5s", "do = \"clock\"\nnode = \"c\"\njump = \"-1h\""), &["S12"]),
+        (byz("5s", "clock_lies"), &["S12"]),
+        (byz("5s", "equivocate"), &["S5"]),
+        (format!("{}{isolate}{revoke}", byz("4s", "write_on")), &["S11"]),
+    ] {
+        let left = untested(&steps);
+        let tried_now: Vec<&str> = never.into_iter().filter(|id| !left.contains_key(*id)).collect();
+        assert!(tried.iter().all(|id| tried_now.contains(id)), "{steps}tried {tried_now:?}");
+    }
+    let revoked = untested(&step("6s", "do = \"revoke\"\nkey = \"e\""));
+    assert_eq!(revoked["S11"], "no node holds anything that a revoked key wrote after its end");
+    let mut plain = scenario("");
+    (plain.workload.updates, plain.workload.retracts) = (Share(0), Share(0));
+    assert_eq!(run(&plain).untested["S7"], "nobody edited anything");
+    let mut alone = scenario("");
+    alone.mesh.topology = Topology::Links(Vec::new());
+    assert_eq!(run(&alone).untested["L2"], "fewer than two linked nodes were healed");
 }

@@ -10,10 +10,10 @@ mod perform;
 mod phases;
 mod setup;
 mod stage;
+mod untested;
 mod watch;
 mod work;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -102,16 +102,6 @@ fn outcome(stage: &Stage, agreed: &Agreed, wall_s: f64) -> Outcome {
     };
     let counted = COUNTERS.iter().map(|counter| (counter.name.to_owned(), (counter.of)(stage)));
     let quantile = |permille| stage.work.quantile_us(permille).unwrap_or(0) as f64 / 1_000.0;
-    let (traffic, why_not) = match agreed.traffic {
-        Some(Ok(traffic)) => (Some(traffic), None),
-        Some(Err(why)) => (None, Some(why)),
-        None => (None, Some("the run ended before")),
-    };
-    let mut untested = BTreeMap::new();
-    untested.extend(why_not.map(|why| ("R4".to_owned(), why.to_owned())));
-    if stage.world.setup.origin_bytes_max.is_none() {
-        untested.insert("R2".to_owned(), "scenarios set no bound for one origin".to_owned());
-    }
     Outcome {
         scenario: scenario.name.clone(),
         file: None,
@@ -128,8 +118,8 @@ fn outcome(stage: &Stage, agreed: &Agreed, wall_s: f64) -> Outcome {
         kept_broken: agreed.broken.clone(),
         core_agreed_ms: agreed.core_took.map(|took| took.ms()),
         all_agreed_ms: agreed.all_took.map(|took| took.ms()),
-        traffic,
-        untested,
+        traffic: agreed.traffic.and_then(Result::ok),
+        untested: untested::untested(stage, agreed),
         copies_per_delivery: stage.world.tally.copies_per_delivery(),
         answer_ms: [quantile(500), quantile(990), quantile(1_000)],
         timeline: stage.timeline.clone(),

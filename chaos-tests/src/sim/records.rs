@@ -118,6 +118,12 @@ impl Views {
         }
     }
 
+    /// Whether an edit came, of whatever record.
+    #[must_use]
+    pub fn has_edits(&self) -> bool {
+        !self.deps.is_empty()
+    }
+
     /// Edits that took effect though their author may not write that section.
     #[must_use]
     pub fn trespasses(&self) -> Vec<(RecordId, MemberCode)> {

@@ -12,6 +12,7 @@ use crate::scenario::format::quantity::{Bytes, Share};
 use crate::scenario::format::step::Argument;
 use crate::scenario::format::verbs::Verb;
 use crate::scenario::plan::{Plan, links_of};
+use crate::sim::checks::l4_recovery::Recovery;
 use crate::sim::disk::{Disk, Keep};
 use crate::sim::network::{Burst, MTU_MIN};
 use crate::sim::{Federation, Setup, Shape, World};
@@ -91,6 +92,10 @@ pub(super) fn cast(scenario: &Scenario, plan: &Plan, seed: u64) -> Cast {
         if let (Some(node), Version::Previous) = (index(name), version) {
             change_version(&mut world, node, *version);
         }
+    }
+    // How the cast was made is nothing that a node recovers from.
+    for (node, recovery) in world.watch.recoveries.iter_mut().enumerate() {
+        *recovery = Recovery::of_new(world.nodes[node].replica.is_some());
     }
     let writers = is_observer.iter().map(|is| !is).collect();
     let members = names.iter().map(|name| !later.contains(name)).collect();

@@ -11,17 +11,41 @@ pub struct Recovery {
     started_us: u64,
     first_asked_us: Option<u64>,
     is_done: bool,
+    has_run: bool,
+    restarts: u64,
+    tried: u64,
 }
 
 impl Recovery {
+    /// A node that nothing has befallen yet, whether it runs or is to start later.
+    #[must_use]
+    pub fn of_new(runs: bool) -> Recovery {
+        Recovery { has_run: runs, ..Recovery::default() }
+    }
+
     /// The node starts.
     pub fn start(&mut self, at: u64) {
-        *self = Recovery { started_us: at, first_asked_us: None, is_done: false };
+        let restarts = self.restarts + u64::from(self.has_run);
+        *self = Recovery { started_us: at, has_run: true, restarts, tried: self.tried, ..Recovery::default() };
     }
 
     /// Somebody writes at it.
     pub fn ask(&mut self, at: u64) {
+        let is_first = self.first_asked_us.is_none() && !self.is_done;
+        self.tried += u64::from(is_first && self.restarts > 0);
         self.first_asked_us.get_or_insert(at);
+    }
+
+    /// Starts after the first one.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Times that somebody wrote at the node after such a start.
+    #[must_use]
+    pub fn tried(&self) -> u64 {
+        self.tried
     }
 
     /// It acknowledged a write.
