@@ -1,12 +1,13 @@
 //! What verdicts rest on: faults that really happened and that the steps made, and invariants that something tried.
 
 use chaos_tests::scenario::format::Scenario;
+use chaos_tests::scenario::format::choice::Nodes;
 use chaos_tests::scenario::format::mesh::Topology;
 use chaos_tests::scenario::format::quantity::Share;
 use chaos_tests::scenario::format::verbs::Verb;
 use chaos_tests::scenario::library::LIBRARY;
-use chaos_tests::scenario::simulated;
 use chaos_tests::scenario::verdict::{INVARIANTS, Outcome, Standing, Verdict};
+use chaos_tests::scenario::{report, simulated};
 
 /// Five members, of whom the harness breaks two in the phase after the steps.
 const FIVE: &str = r#"
@@ -169,4 +170,16 @@ fn what_nothing_tried_is_not_tested() {
     let mut alone = scenario("");
     alone.mesh.topology = Topology::Links(Vec::new());
     assert_eq!(run(&alone).untested["L2"], "fewer than two linked nodes were healed");
+}
+
+#[test]
+fn a_report_says_where_everybody_is() {
+    let mut scenario = scenario(&step("5s", "do = \"leave\"\nnode = \"d\""));
+    scenario.mesh.nodes.push("f".to_owned());
+    scenario.keep_broken = Some(Nodes::Named(vec!["c".to_owned()]));
+    let pairs = [("a", "b"), ("a", "c"), ("a", "d"), ("a", "e")];
+    scenario.mesh.topology = Topology::Links(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec());
+    let text = report::text(&run(&scenario), false);
+    let line = "  healed       a, b; kept broken: c; hostile: e; no members: d; unlinked: f\n";
+    assert!(text.contains(line), "{text}");
 }

@@ -137,8 +137,9 @@ fn write_figures(out: &mut String, outcome: &Outcome) {
         let _ = writeln!(out, "  {color}{word:<12}{color:#} {} {}, wanted {}", bite.counter, bite.was, bite.wanted);
     }
     let took = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1_000.0));
-    let broken = if outcome.kept_broken.is_empty() { "nobody".to_owned() } else { outcome.kept_broken.join(", ") };
-    let _ = writeln!(out, "  healed       {}; kept broken: {broken}", outcome.core.join(", "));
+    for (index, line) in wrapped_words(&whereabouts(outcome), WIDTH - 15).into_iter().enumerate() {
+        let _ = writeln!(out, "  {:<12} {line}", if index == 0 { "healed" } else { "" });
+    }
     let _ = writeln!(
         out,
         "  agreed       the core after {}, everybody after {}",
@@ -161,6 +162,16 @@ fn write_figures(out: &mut String, outcome: &Outcome) {
     for (index, line) in NOT_SHOWN.iter().flat_map(|what| wrapped_words(what, WIDTH - 15)).enumerate() {
         let _ = writeln!(out, "  {FAINT}{:<12} {line}{FAINT:#}", if index == 0 { "not shown" } else { "" });
     }
+}
+
+/// Where everybody was while the core had to agree.
+fn whereabouts(outcome: &Outcome) -> String {
+    let list = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let mut text = format!("{}; kept broken: {}", list(&outcome.core), list(&outcome.kept_broken));
+    for (why, names) in &outcome.outside {
+        let _ = write!(text, "; {why}: {}", list(names));
+    }
+    text
 }
 
 /// A text in lines that are not too long; all but the first are moved in.
@@ -262,6 +273,7 @@ pub fn whole(outcome: &Outcome, scenario: &str) -> Value {
         "nodes": outcome.nodes,
         "core": outcome.core,
         "kept_broken": outcome.kept_broken,
+        "outside": outcome.outside,
         "core_agreed_ms": outcome.core_agreed_ms,
         "all_agreed_ms": outcome.all_agreed_ms,
         "copies_per_delivery": outcome.copies_per_delivery,

@@ -116,6 +116,7 @@ fn outcome(stage: &Stage, agreed: &Agreed, wall_s: f64) -> Outcome {
         nodes: stage.names.clone(),
         core: agreed.core.clone(),
         kept_broken: agreed.broken.clone(),
+        outside: agreed.outside.clone(),
         core_agreed_ms: agreed.core_took.map(|took| took.ms()),
         all_agreed_ms: agreed.all_took.map(|took| took.ms()),
         traffic: agreed.traffic.and_then(Result::ok),

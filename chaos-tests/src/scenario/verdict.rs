@@ -113,6 +113,8 @@ pub struct Outcome {
     pub core: Vec<String>,
     /// Nodes that stayed broken in it.
     pub kept_broken: Vec<String>,
+    /// All others, by what they were: "hostile", "unlinked" with the core, or "no members" any more or yet.
+    pub outside: BTreeMap<String, Vec<String>>,
     /// Milliseconds from the heal until the core agreed.
     pub core_agreed_ms: Option<u64>,
     /// Milliseconds from the last heal until everybody agreed.

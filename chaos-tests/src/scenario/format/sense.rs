@@ -5,7 +5,8 @@ use crate::scenario::format::error::{FileError, Problem, nearest};
 use crate::scenario::format::mesh::{NODES_MAX, Topology};
 use crate::scenario::format::step::{Argument, Step, When};
 use crate::scenario::format::verbs::Verb;
-use crate::scenario::format::{DURATION_MAX, STEPS_MAX, Scenario};
+use crate::scenario::format::{DURATION_MAX, STEPS_MAX, Scenario, SwarmKind};
+use crate::scenario::plan::links_of;
 
 /// An error of a file as a whole.
 fn whole(file: &str, line: usize, key: &str, problem: Problem) -> FileError {
@@ -33,7 +34,9 @@ impl Scenario {
         ];
         match senseless.into_iter().find(|(is_so, _, _)| *is_so) {
             Some((_, key, why)) => Err(whole(file, 0, key, Problem::Senseless(why))),
-            None => self.names_exist(file).and_then(|()| self.steps_fit(file)),
+            None => {
+                self.names_exist(file).and_then(|()| self.somebody_is_left(file)).and_then(|()| self.steps_fit(file))
+            }
         }
     }
 
@@ -72,6 +75,55 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// Whether honest nodes are left that can agree, and hostile ones where chance draws from them.
+    fn somebody_is_left(&self, file: &str) -> Result<(), FileError> {
+        let byzantine = &self.mesh.byzantine;
+        let draws_hostile = self.swarm.as_ref().is_some_and(|swarm| swarm.kinds.contains(&SwarmKind::Byz));
+        let senseless = [
+            (
+                self.everybody().all(|name| byzantine.iter().any(|other| other == name)),
+                "mesh.byzantine",
+                "all nodes may turn hostile, and nothing is promised to those; leave one out at least",
+            ),
+            (
+                draws_hostile && byzantine.is_empty(),
+                "swarm.kinds",
+                "\"byz\" draws from mesh.byzantine, which names nobody; name nodes there, or leave \"byz\" out here",
+            ),
+            (
+                self.breaks_the_core(),
+                "core.keep_broken",
+                "no core is left that could agree; name fewer, so that two linked nodes at least that are not in \
+                 mesh.byzantine are healed",
+            ),
+        ];
+        match senseless.into_iter().find(|(is_so, _, _)| *is_so) {
+            Some((_, key, why)) => Err(whole(file, 0, key, Problem::Senseless(why.to_owned()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether two linked nodes would be left to agree but for those that are to stay broken.
+    fn breaks_the_core(&self) -> bool {
+        let honest: Vec<&str> =
+            self.everybody().filter(|name| !self.mesh.byzantine.iter().any(|other| other == name)).collect();
+        let left: Vec<&str> = match &self.keep_broken {
+            Some(Nodes::All) => Vec::new(),
+            Some(Nodes::Named(broken)) => {
+                honest.iter().copied().filter(|name| !broken.iter().any(|other| other == name)).collect()
+            }
+            Some(Nodes::AllBut(left)) => {
+                honest.iter().copied().filter(|name| left.iter().any(|other| other == name)).collect()
+            }
+            Some(Nodes::Random(count)) => return honest.len() > 1 && *count as usize + 2 > honest.len(),
+            // Fewer than half.
+            Some(Nodes::Minority | Nodes::Leader) | None => return false,
+        };
+        let links = links_of(self);
+        let has_pair = |names: &[&str]| links.iter().any(|(a, b)| names.contains(&&**a) && names.contains(&&**b));
+        has_pair(&honest) && !has_pair(&left)
     }
 
     /// Whether steps are about nodes that are there, and begin within the run.

@@ -202,6 +202,23 @@ fn errors_say_where_what_and_what_instead() {
         ("[swarm]\nkinds = [\"kill\"]", "swarm.period: this key is missing", ""),
         ("[core]\nkeep_brokn = [\"ee\"]", "core.keep_brokn: this key is not known; did you mean \"keep_broken\"?", ""),
         ("[core]\nkeep_broken = [\"xx\"]", "core.keep_broken: \"xx\" is no node", ""),
+        (
+            "[core]\nkeep_broken = [\"ee\", \"lv\", \"lt\"]",
+            "core.keep_broken: no core is left",
+            "name fewer, so that two linked nodes at least",
+        ),
+        ("[core]\nkeep_broken = [\"ee\", \"lv\"]", "core.keep_broken: no core is left", ""),
+        ("[core]\nkeep_broken = \"all but ee\"", "core.keep_broken: no core is left", ""),
+        ("[core]\nkeep_broken = \"*\"", "core.keep_broken: no core is left", ""),
+        ("[core]\nkeep_broken = \"random(2)\"", "core.keep_broken: no core is left", ""),
+        ("byzantine = [\"ee\"]\n[core]\nkeep_broken = \"lv\"", "core.keep_broken: no core is left", "mesh.byzantine"),
+        ("topology = \"star\"\n[core]\nkeep_broken = \"ee\"", "core.keep_broken: no core is left", "linked"),
+        ("byzantine = [\"ee\", \"lv\", \"lt\"]", "mesh.byzantine: all nodes may turn hostile", "leave one out"),
+        (
+            "[swarm]\nkinds = [\"kill\", \"byz\"]\nperiod = \"1s\"",
+            "swarm.kinds: \"byz\" draws from mesh.byzantine, which names nobody",
+            "",
+        ),
         ("[expect]\nconverge_after_heal = \"5s\"", "it does not begin with one of <=", "\"<= 5s\""),
         ("[expect]\nconverge_after_heal = \"<= 5\"", "\"5\" cannot be read: the unit is missing", ""),
         ("[expect.metric]\nx = \"== many\"", "expect.metric.x: \"== many\": \"many\" cannot be read", ""),
@@ -252,6 +269,12 @@ fn a_number_of_nodes_names_them() {
     assert_eq!(scenario.keep_broken, None);
     let all = read(&format!("{SMALL}[core]\nkeep_broken = []"));
     assert_eq!(all.keep_broken, Some(Nodes::Named(Vec::new())));
+    // Two linked nodes are a core.
+    read(&format!("{SMALL}[core]\nkeep_broken = \"ee\""));
+    read(&format!("{SMALL}[core]\nkeep_broken = \"random\""));
+    read(&format!("{SMALL}observers = [\"nato\"]\nbyzantine = [\"ee\"]\n[core]\nkeep_broken = \"lv\""));
+    // One that has no core in any case is not this key's fault.
+    read(&SMALL.replace("[\"ee\", \"lv\", \"lt\"]", "1\n[core]\nkeep_broken = \"n1\""));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The phases of a run: faults while people work (safety), then only a linked core is healed and must agree
 //! (liveness), then everybody is and must; then what the healthy mesh sends is counted, see `calm`.
 
+use std::collections::BTreeMap;
+
 use crate::scenario::format::quantity::Span;
 use crate::scenario::plan::Plan;
 use crate::scenario::simulated::calm::Traffic;
@@ -23,6 +25,8 @@ pub struct Agreed {
     pub core: Vec<String>,
     /// Names of nodes that stayed broken.
     pub broken: Vec<String>,
+    /// Names of all others, by why they were neither.
+    pub outside: BTreeMap<String, Vec<String>>,
     /// The core, from the heal on.
     pub core_took: Option<Span>,
     /// Everybody, from the last heal on.
@@ -77,6 +81,14 @@ impl Stage {
         self.tell(&format!("healed: {}; not: {}", self.list(&core), self.list(&broken)));
         agreed.core = core.iter().map(|node| self.names[*node].clone()).collect();
         agreed.broken = broken.iter().map(|node| self.names[*node].clone()).collect();
+        for node in (0..self.names.len()).filter(|node| !core.contains(node) && !broken.contains(node)) {
+            let why = match (self.members[node], self.is_hostile(node)) {
+                (false, _) => "no members",
+                (true, true) => "hostile",
+                (true, false) => "unlinked",
+            };
+            agreed.outside.entry(why.to_owned()).or_default().push(self.names[node].clone());
+        }
         let mut chance = Chance::new(self.world.setup.seed, "what stays broken");
         let ticket = self.ticket();
         for node in 0..self.names.len() {
