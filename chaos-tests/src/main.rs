@@ -29,7 +29,8 @@ enum Command {
     /// Simulate meshes, faults and hostile members from seeds and scenario files.
     ///
     /// Exit codes: 0 pass, 1 an invariant was broken (safety), 2 the mesh did not come together (liveness), 3 void:
-    /// the faults did not bite, 4 the harness failed (a bad file, an unknown key, a panic of its own).
+    /// the faults did not bite, 4 the harness failed (a bad file, an unknown key, a panic of its own), 141 the reader of
+    /// the output left before its end.
     #[command(subcommand)]
     Sim(simulator::Verb),
 }

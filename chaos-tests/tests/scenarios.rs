@@ -364,6 +364,40 @@ fn histories_part_where_runs_do_and_entries_have_ways() {
 }
 
 #[test]
+fn a_reader_that_leaves_ends_a_command_without_a_word() {
+    let dir = dir();
+    let good = text(&file(dir.path(), "good.toml", "")).to_owned();
+    let failing = text(&file(dir.path(), "failing.toml", "[expect.metric]\nkills = \"== 0\"\n")).to_owned();
+    let many = ["seeds", "0..4", "--scenario", &good];
+    for arguments in [
+        &["list"][..],
+        &["explain"],
+        &["run", &good],
+        &["run", &good, "--json"],
+        &many,
+        &[&many[..], &["--json"]].concat(),
+        &["replay", "1", "--print"],
+        &["shrink", &failing, "--seconds", "1"],
+        &["diff", "7", "8", "--scenario", &good],
+        &["why", "0", "--run", &good],
+    ] {
+        // The reading end is closed before anything is printed.
+        let (reader, writer) = std::io::pipe().expect("there is room for a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vatra-chaos"));
+        let output = command.arg("sim").args(arguments).stdout(writer).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(141), "{arguments:?}: {}", told(&output));
+        assert!(!told(&output).contains("panicked") && !told(&output).contains("error"), "{}", told(&output));
+    }
+    // Nobody hears the summary.
+    let (reader, writer) = std::io::pipe().expect("there is room for a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vatra-chaos"));
+    let command = command.arg("sim").args(many).arg("--json").stderr(writer);
+    assert_eq!(command.output().expect("it starts").status.code(), Some(0));
+}
+
+#[test]
 fn what_a_healthy_mesh_sends_is_in_every_report() {
     let dir = dir();
     let good = file(dir.path(), "good.toml", "");

@@ -3,6 +3,7 @@
 mod compare;
 mod many;
 mod one;
+mod out;
 mod words;
 
 use std::path::PathBuf;
@@ -202,8 +203,9 @@ pub fn execute(verb: Verb) -> ExitCode {
     };
     match done {
         Ok(code) => ExitCode::from(code),
+        Err(error) if out::is_closed_pipe(&error) => ExitCode::from(out::CLOSED_EXIT_CODE),
         Err(error) => {
-            anstream::eprintln!("error: {error:#}");
+            out::note(format_args!("error: {error:#}"));
             ExitCode::from(HARNESS_EXIT_CODE)
         }
     }

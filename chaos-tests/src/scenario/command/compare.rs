@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
@@ -10,7 +11,7 @@ use vatra_model::{Change, CheckedEntry, EntryHash};
 
 use crate::scenario::batch::Order;
 use crate::scenario::command::one::order_of;
-use crate::scenario::command::{Diff, Why, load};
+use crate::scenario::command::{Diff, Why, load, out};
 use crate::scenario::simulated::{self, Stage};
 use crate::sim::kept::Kept;
 
@@ -26,16 +27,16 @@ pub(super) fn diff(order: &Diff) -> anyhow::Result<u8> {
     let (a, b): (Vec<&str>, Vec<&str>) = (a.lines().collect(), b.lines().collect());
     let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     if same == a.len() && same == b.len() {
-        println!("the same: {same} events");
+        out::line(format_args!("the same: {same} events"))?;
         return Ok(0);
     }
-    println!("{same} events are the same, then they part:");
+    out::line(format_args!("{same} events are the same, then they part:"))?;
     for line in &a[same.saturating_sub(BEFORE_SHOWN)..same] {
-        println!("    {}", readable(line));
+        out::line(format_args!("    {}", readable(line)))?;
     }
     let shown = |line: Option<&&str>| line.map_or("(ends)".to_owned(), |line| readable(line));
-    println!("A   {}", shown(a.get(same)));
-    println!("B   {}", shown(b.get(same)));
+    out::line(format_args!("A   {}", shown(a.get(same))))?;
+    out::line(format_args!("B   {}", shown(b.get(same))))?;
     Ok(1)
 }
 
@@ -80,10 +81,10 @@ pub(super) fn why(order: &Why) -> anyhow::Result<u8> {
         order.record
     );
     for (entry, records) in found.values().take(ENTRIES_SHOWN_MAX) {
-        tell(&stage, kept, entry, records);
+        tell(&stage, kept, entry, records)?;
     }
     if found.len() > ENTRIES_SHOWN_MAX {
-        println!("and {} entries more", found.len() - ENTRIES_SHOWN_MAX);
+        out::line(format_args!("and {} entries more", found.len() - ENTRIES_SHOWN_MAX))?;
     }
     Ok(0)
 }
@@ -122,9 +123,10 @@ fn entries(stage: &Stage, wanted: &str) -> Ways {
     found
 }
 
-fn tell(stage: &Stage, kept: &Kept, entry: &CheckedEntry, records: &[String]) {
+fn tell(stage: &Stage, kept: &Kept, entry: &CheckedEntry, records: &[String]) -> io::Result<()> {
     let (log, seq) = (entry.header().log, entry.header().seq);
-    println!("entry {} at {log}/{seq}, record {}", hex::encode(&entry.hash().0[..8]), records.join(", "));
+    let hash = hex::encode(&entry.hash().0[..8]);
+    out::line(format_args!("entry {hash} at {log}/{seq}, record {}", records.join(", ")))?;
     let seconds = |us: u64| us as f64 / 1_000_000.0;
     for (index, name) in stage.names.iter().enumerate() {
         let state = &stage.world.nodes[index];
@@ -146,6 +148,7 @@ fn tell(stage: &Stage, kept: &Kept, entry: &CheckedEntry, records: &[String]) {
             None if arrival.is_some() => ", never durable".to_owned(),
             None => String::new(),
         };
-        println!("  {name:<16} {came}{kept}");
+        out::line(format_args!("  {name:<16} {came}{kept}"))?;
     }
+    Ok(())
 }

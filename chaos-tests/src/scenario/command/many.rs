@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::scenario::batch::{self, Order, jobs};
 use crate::scenario::command::one::write_report;
-use crate::scenario::command::{Seeds, Swarm, load};
+use crate::scenario::command::{Seeds, Swarm, load, out};
 use crate::scenario::report;
 use crate::scenario::verdict::{Outcome, Verdict};
 
@@ -85,25 +85,26 @@ impl<'r> Tale<'r> {
             Verdict::Void => self.void += 1,
             Verdict::Safety | Verdict::Liveness => self.failed += 1,
         }
-        if self.json {
-            println!("{}", report::line(outcome));
-        } else if outcome.verdict != Verdict::Pass && self.failed + self.void <= SHOWN_MAX {
-            self.bar.suspend(|| anstream::println!("{}", report::text(outcome, false)));
-        } else if outcome.verdict != Verdict::Pass {
-            let line = format!("{}: to reproduce: {}", report::headline(outcome.verdict), order.reproduce());
-            self.bar.suspend(|| println!("{line}"));
-        }
-        if self.json && outcome.verdict != Verdict::Pass {
-            self.bar.suspend(|| eprintln!("to reproduce: {}", order.reproduce()));
-        }
         let fails = matches!(outcome.verdict, Verdict::Safety | Verdict::Liveness);
+        // Written even if nobody reads what is printed.
         if let Some(path) = self.report.filter(|_| fails && is_first_failure) {
             write_report(path, order, outcome)?;
+        }
+        if self.json {
+            out::line(report::line(outcome))?;
+        } else if outcome.verdict != Verdict::Pass && self.failed + self.void <= SHOWN_MAX {
+            self.bar.suspend(|| out::line(report::text(outcome, false)))?;
+        } else if outcome.verdict != Verdict::Pass {
+            let line = format!("{}: to reproduce: {}", report::headline(outcome.verdict), order.reproduce());
+            self.bar.suspend(|| out::line(line))?;
+        }
+        if self.json && outcome.verdict != Verdict::Pass {
+            self.bar.suspend(|| out::note(format_args!("to reproduce: {}", order.reproduce())));
         }
         Ok(())
     }
 
-    fn end(self) -> u8 {
+    fn end(self) -> anyhow::Result<u8> {
         self.bar.finish_and_clear();
         let took = self.began.elapsed().as_secs_f64();
         let text = format!(
@@ -116,12 +117,12 @@ impl<'r> Tale<'r> {
             self.simulated_s / took.max(0.001)
         );
         if self.json {
-            eprintln!("{text}");
+            out::note(text);
         } else {
             let color = report::style(self.worst);
-            anstream::println!("{color}{text}{color:#}");
+            out::line(format_args!("{color}{text}{color:#}"))?;
         }
-        self.worst.exit_code()
+        Ok(self.worst.exit_code())
     }
 }
 
@@ -148,7 +149,7 @@ pub(super) fn seeds(order: &Seeds) -> anyhow::Result<u8> {
     }));
     let mut tale = Tale::new(order.json, order.report.as_deref(), Some(orders.len() as u64));
     run(&orders, jobs(order.jobs), &mut tale)?;
-    Ok(tale.end())
+    tale.end()
 }
 
 /// Seeds and scenarios that failed once: `drawn.txt`, a seed and its story a line, and scenario files.
@@ -181,7 +182,7 @@ fn kept(dir: &Path) -> anyhow::Result<Vec<Order>> {
 /// Runs drawn scenarios until time is up.
 pub(super) fn swarm(order: &Swarm) -> anyhow::Result<u8> {
     let from = order.from.unwrap_or_else(|| rand::random::<u64>() >> 24);
-    eprintln!("seeds from {from}; `--from {from}` runs the same");
+    out::note(format_args!("seeds from {from}; `--from {from}` runs the same"));
     let until = Instant::now() + Duration::from_secs(order.minutes * 60);
     let mut tale = Tale::new(order.json, order.report.as_deref(), None);
     let mut next = from;
@@ -195,5 +196,5 @@ pub(super) fn swarm(order: &Swarm) -> anyhow::Result<u8> {
         told?;
         next = next.saturating_add(CHUNK);
     }
-    Ok(tale.end())
+    tale.end()
 }

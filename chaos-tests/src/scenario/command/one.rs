@@ -1,7 +1,7 @@
 //! One run: `run`, `replay`, `shrink`.
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use crate::scenario::batch::{self, Order, jobs};
-use crate::scenario::command::{Replay, Run, Shrink, load};
+use crate::scenario::command::{Replay, Run, Shrink, load, out};
 use crate::scenario::format::Scenario;
 use crate::scenario::report;
 use crate::scenario::shrink::{self, Smallest};
@@ -45,19 +45,23 @@ pub(super) fn run(order: &Run) -> anyhow::Result<u8> {
 }
 
 fn tell_run(order: &Run, one: &Order, outcome: &Outcome) -> anyhow::Result<()> {
-    if order.brief && outcome.verdict == Verdict::Pass {
-        anstream::println!("{}", report::brief(outcome));
-    } else {
-        tell(one, outcome, order.json, order.verbose);
+    // Written even if nobody reads what is printed.
+    if let Some(path) = &order.report {
+        write_report(path, one, outcome)?;
     }
-    order.report.as_ref().map_or(Ok(()), |path| write_report(path, one, outcome))
+    if order.brief && outcome.verdict == Verdict::Pass {
+        out::line(report::brief(outcome))?;
+    } else {
+        tell(one, outcome, order.json, order.verbose)?;
+    }
+    Ok(())
 }
 
-fn tell(order: &Order, outcome: &Outcome, json: bool, verbose: bool) {
+fn tell(order: &Order, outcome: &Outcome, json: bool, verbose: bool) -> io::Result<()> {
     if json {
-        println!("{}", report::whole(outcome, &order.scenario().to_string()));
+        out::line(report::whole(outcome, &order.scenario().to_string()))
     } else {
-        anstream::println!("{}", report::text(outcome, verbose));
+        out::line(report::text(outcome, verbose))
     }
 }
 
@@ -105,11 +109,11 @@ pub(super) fn order_of(what: &str, seed: Option<u64>) -> anyhow::Result<(Order, 
 pub(super) fn replay(order: &Replay) -> anyhow::Result<u8> {
     let (one, hash) = order_of(&order.what, None)?;
     if order.print {
-        print!("{}", one.scenario());
+        out::text(one.scenario())?;
         return Ok(0);
     }
     let outcome = one.run()?;
-    tell(&one, &outcome, order.json, order.verbose);
+    tell(&one, &outcome, order.json, order.verbose)?;
     if let Some(hash) = hash.filter(|hash| *hash != outcome.history_hash) {
         anyhow::bail!(
             "the run went another way than the report says: history {} instead of {hash}; it was made by another build",
@@ -131,16 +135,15 @@ pub(super) fn shrink(order: &Shrink) -> anyhow::Result<u8> {
             smaller.duration
         );
         if is_terminal {
-            eprint!("\r\x1b[K{size}");
+            drop(write!(io::stderr(), "\r\x1b[K{size}"));
         }
     };
     let found = shrink::shrink(&one.scenario(), one.seed, Duration::from_secs(order.seconds), &mut tell)?;
     if is_terminal {
-        eprintln!();
+        out::note("");
     }
     let Smallest { scenario, outcome, tried, is_cut_short } = found;
     let text = scenario.to_string();
-    print!("{text}");
     let name = match &order.out {
         Some(path) => {
             fs::write(path, &text).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -148,12 +151,14 @@ pub(super) fn shrink(order: &Shrink) -> anyhow::Result<u8> {
         }
         None => "FILE".to_owned(),
     };
+    out::text(&text)?;
     let ended = if is_cut_short { "time ran out; there may be smaller ones" } else { "nothing smaller fails" };
-    eprintln!("# {} steps, {} nodes after {tried} runs; {ended}", scenario.steps.len(), scenario.everybody().count());
+    let (steps, nodes) = (scenario.steps.len(), scenario.everybody().count());
+    out::note(format_args!("# {steps} steps, {nodes} nodes after {tried} runs; {ended}"));
     for violation in outcome.violations.iter().take(1) {
         let what = report::named(violation.what.lines().next().unwrap_or_default(), &outcome.nodes);
-        eprintln!("# {}: {what}", violation.invariant);
+        out::note(format_args!("# {}: {what}", violation.invariant));
     }
-    eprintln!("# to reproduce: vatra-chaos sim run {name} --seed {}", one.seed);
+    out::note(format_args!("# to reproduce: vatra-chaos sim run {name} --seed {}", one.seed));
     Ok(outcome.verdict.exit_code())
 }
