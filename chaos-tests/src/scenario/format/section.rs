@@ -316,6 +316,14 @@ impl<'s> Section<'s> {
     /// # Errors
     /// There is a key that nobody asked for.
     pub fn finish(self) -> Result<(), FileError> {
+        self.must_be_known()
+    }
+
+    /// The same of a table that is still needed, to tell where something is.
+    ///
+    /// # Errors
+    /// There is a key that nobody asked for.
+    pub fn must_be_known(&self) -> Result<(), FileError> {
         let Some(stray) = self.entries.iter().find(|entry| !entry.is_taken) else { return Ok(()) };
         let nearest = nearest(stray.key, self.known.iter().copied());
         let mut known: Vec<String> = self.known.iter().map(|key| (*key).to_owned()).collect();

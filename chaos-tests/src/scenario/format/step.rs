@@ -184,9 +184,10 @@ impl Step {
             }
             _ => {}
         }
+        // A key with a slip in it is why others are missed.
+        section.must_be_known()?;
         let step = Step { line, when, lasts, action };
         step.must_make_sense(&section)?;
-        section.finish()?;
         Ok(step)
     }
 

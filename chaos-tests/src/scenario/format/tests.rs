@@ -182,6 +182,16 @@ fn errors_say_where_what_and_what_instead() {
         ("[[step]]\nat = \"1s\"\ndo = \"partition\"\ngroups = [[\"ee\"]]", "needs at least two groups", ""),
         ("[[step]]\nat = \"1s\"\ndo = \"partition\"\ngroups = \"ee\"", "a text stands here; a list of lists", ""),
         ("[[step]]\nat = \"1s\"\ndo = \"set\"\nlink = \"*\"", "nothing is set", ""),
+        (
+            "[[step]]\nat = \"1s\"\ndo = \"set\"\nlink = \"ee<->lv\"\nlos = \"20%\"",
+            "x.toml:11: step[1].los: this key is not known; did you mean \"loss\"?",
+            "",
+        ),
+        (
+            "[[step]]\nat = \"1s\"\ndo = \"clock\"\nnode = \"ee\"\nofset = \"1h\"",
+            "step[1].ofset: this key is not known; did you mean \"offset\"?",
+            "",
+        ),
         ("[[step]]\nat = \"1s\"\ndo = \"clock\"\nnode = \"ee\"", "exactly one of offset, jump and drift", ""),
         ("[[step]]\nat = \"1s\"\ndo = \"disk\"\nnode = \"ee\"\nfault = \"slow\"", "needs \"delay\"", ""),
         ("[[step]]\nat = \"1s\"\ndo = \"disk\"\nnode = \"ee\"\nfault = \"eio\"", "needs \"share\"", ""),
