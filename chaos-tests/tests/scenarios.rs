@@ -360,6 +360,20 @@ fn histories_part_where_runs_do_and_entries_have_ways() {
         "{ways}"
     );
     assert_eq!(ways.matches("durable at").count(), 3, "{ways}");
+    // The place of the first line, as evidence shows it, and its whole log.
+    let place = ways.lines().next().and_then(|line| line.split(" at ").nth(1)?.split(", ").next()).expect("a place");
+    let (log, number) = place.split_once('/').expect("a log and a number");
+    for same in [place, &format!("{log} {number}"), &format!("{}/{number}", &log[..8])] {
+        assert_eq!(out(&sim(&["why", same, "--run", text(&good)])), ways, "{same}");
+    }
+    let whole = out(&sim(&["why", log, "--run", text(&good)]));
+    assert!(whole.contains(&ways) && whole.contains("entries more"), "{whole}");
+    let apart = "[[step]]\nat = \"4s\"\ndo = \"check\"\nwithin = \"100ms\"\n";
+    let failing = file(dir.path(), "apart.toml", apart);
+    let failed = out(&sim(&["run", text(&failing)])).split_whitespace().collect::<Vec<_>>().join(" ");
+    let evidence = failed.split(" has no ").nth(1).and_then(|rest| rest.split(' ').next());
+    let evidence = evidence.filter(|place| place.contains('/')).unwrap_or_else(|| panic!("{failed}"));
+    assert_eq!(sim(&["why", evidence, "--run", text(&failing)]).status.code(), Some(0), "{evidence}");
     assert_eq!(sim(&["why", "ffffffffffffffffffff", "--run", text(&good)]).status.code(), Some(4));
 }
 

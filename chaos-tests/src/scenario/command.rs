@@ -160,7 +160,7 @@ pub struct Diff {
 /// Tell how a record got where it is.
 #[derive(Debug, Args)]
 pub struct Why {
-    /// The beginning of a record's id, of an entry's hash, or of a log's id with "/PLACE".
+    /// The beginning of a record's id, of an entry's hash or of a log's id, or LOG/NUMBER for one entry of a log.
     #[arg(value_name = "RECORD")]
     pub record: String,
     /// What to run: a scenario file, a name from `list`, a report, or a seed that draws its own.

@@ -121,7 +121,10 @@ fn write_evidence(out: &mut String, outcome: &Outcome, id: &str) {
         let at = violation.at_ms as f64 / 1_000.0;
         let mut lines = violation.what.lines();
         let first = named(lines.next().unwrap_or_default(), &outcome.nodes);
-        let _ = writeln!(out, "       {}", cut_off(&format!("at {at:.3} s: {first}"), WIDTH - 7));
+        // Whole, for it names what to ask `why` for.
+        for line in wrapped_words(&format!("at {at:.3} s: {first}"), WIDTH - 7) {
+            let _ = writeln!(out, "       {line}");
+        }
         for line in lines.take(EVIDENCE_LINES_MAX) {
             let _ = writeln!(out, "       {}", cut_off(&named(line, &outcome.nodes), WIDTH - 7));
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use vatra_model::change::record_id;
-use vatra_model::{Change, CheckedEntry, EntryHash};
+use vatra_model::{Change, CheckedEntry, EntryHash, LogId};
 
 use crate::scenario::batch::Order;
 use crate::scenario::command::one::order_of;
@@ -73,8 +73,7 @@ pub(super) fn why(order: &Why) -> anyhow::Result<u8> {
     let (one, _) = order_of(&order.run, order.seed)?;
     let (stage, _) = simulated::run_kept(&one.scenario(), one.seed)?;
     let kept = stage.world.kept().context("the history was kept")?;
-    let wanted = order.record.to_lowercase();
-    let found = entries(&stage, &wanted);
+    let found = entries(&stage, &Wanted::read(&order.record));
     anyhow::ensure!(
         !found.is_empty(),
         "no entry of this run belongs to a record, hash or log that begins with \"{}\"",
@@ -89,10 +88,39 @@ pub(super) fn why(order: &Why) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// What is asked for: everything that begins so, or one place of a log.
+struct Wanted {
+    begins: String,
+    place: Option<u64>,
+}
+
+impl Wanted {
+    /// Reads what evidence shows: "LOG/NUMBER", or the beginning of a record's id, a hash or a log's id.
+    fn read(text: &str) -> Wanted {
+        let text = text.trim().to_lowercase();
+        let place = text.split_once(['/', ' ']).and_then(|(log, seq)| Some((log.to_owned(), seq.trim().parse().ok()?)));
+        match place {
+            Some((begins, seq)) => Wanted { begins, place: Some(seq) },
+            None => Wanted { begins: text, place: None },
+        }
+    }
+
+    fn is(&self, log: LogId, seq: u64, hash: EntryHash, records: &[String]) -> bool {
+        let is_of_log = log.to_string().starts_with(&self.begins);
+        match self.place {
+            Some(place) => is_of_log && seq == place,
+            None => {
+                let is_of_record = records.iter().any(|record| record.to_lowercase().starts_with(&self.begins));
+                is_of_log || is_of_record || hex::encode(hash.0).starts_with(&self.begins)
+            }
+        }
+    }
+}
+
 type Ways = BTreeMap<(u64, EntryHash), (std::sync::Arc<CheckedEntry>, Vec<String>)>;
 
 /// Entries on any disk that belong to what is wanted, in the order in which they were written.
-fn entries(stage: &Stage, wanted: &str) -> Ways {
+fn entries(stage: &Stage, wanted: &Wanted) -> Ways {
     let mut found = Ways::new();
     for node in &stage.world.nodes {
         let disk = node.disk.durable();
@@ -108,14 +136,7 @@ fn entries(stage: &Stage, wanted: &str) -> Ways {
                     Change::Open(_) | Change::Unknown { .. } => None,
                 })
                 .collect();
-            let hash = hex::encode(entry.hash().0);
-            let place = format!("{log}/{seq}").to_lowercase();
-            let short = format!("{}/{seq}", log.short()).to_lowercase();
-            let is_wanted = records.iter().any(|record| record.to_lowercase().starts_with(wanted))
-                || hash.starts_with(wanted)
-                || place == wanted
-                || short == wanted;
-            if is_wanted {
+            if wanted.is(log, seq, entry.hash(), &records) {
                 found.entry((entry.header().hlc.0, entry.hash())).or_insert_with(|| (entry.clone(), records));
             }
         }

@@ -67,7 +67,7 @@ impl Stage {
             let is_lost =
                 |(log, seq, hash): &&Place| disk.entry(*log, *seq, *hash).is_none() && disk.covers(log, *seq, *hash);
             if let Some((log, seq, _)) = agreement.places.iter().find(is_lost) {
-                return Some(format!("{} has no {log} {seq}", self.names[node]));
+                return Some(format!("{} has no {log}/{seq}", self.names[node]));
             }
         }
         None

@@ -66,7 +66,7 @@ pub fn describe(world: &World) -> String {
         let _ =
             write!(text, "  node {index} {state}, {count} entries, {strays} strays, {} pending:", node.pending.len());
         if let Some((log, seq)) = node.damaged.first() {
-            let _ = write!(text, " {} damaged from {} {seq}", node.damaged.len(), log.short());
+            let _ = write!(text, " {} damaged from {}/{seq}", node.damaged.len(), log.short());
         }
         for (log, row) in &disk.logs {
             let beyond = disk.entries.range(*log, row.head.height..).count();

@@ -19,7 +19,7 @@ pub fn in_answer(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
         node.damaged.contains(&(log, seq)) && disk.hash(log, seq) == Some(hash) && !is_beside
     };
     let first = entries.iter().find(is_damaged)?;
-    Some(format!("{} {}", first.header().log, first.header().seq))
+    Some(format!("{}/{}", first.header().log, first.header().seq))
 }
 
 /// Once nodes hold the same, each can give all of it.

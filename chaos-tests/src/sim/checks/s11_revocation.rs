@@ -12,7 +12,7 @@ pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for (index, (node, evidence)) in world.nodes.iter().zip(&world.watch.evidence).enumerate() {
         let lost = evidence.iter().filter(|(log, seq, hash)| node.disk.durable().entry(*log, *seq, *hash).is_none());
-        found.extend(lost.map(|(log, seq, _)| format!("node {index} lost the evidence {log} {seq} (S11)")));
+        found.extend(lost.map(|(log, seq, _)| format!("node {index} lost the evidence {log}/{seq} (S11)")));
     }
     for (index, node) in world.nodes.iter().enumerate().filter(|(index, _)| world.is_honest(*index)) {
         if node.replica.is_none() || !world.setup.views {
@@ -30,7 +30,7 @@ pub fn check(world: &World) -> Vec<String> {
                 };
                 if node.views.applies(&record, &id) {
                     let seq = entry.header().seq;
-                    found.push(format!("node {index} shows what {log} {seq} did, which is past its end (S11)"));
+                    found.push(format!("node {index} shows what {log}/{seq} did, which is past its end (S11)"));
                 }
             }
         }

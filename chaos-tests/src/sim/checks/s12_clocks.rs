@@ -35,7 +35,7 @@ pub fn check(world: &World) -> Vec<String> {
             let follows = before + 1 == seq && entry.header().prev == hash;
             let is_excused = !follows && may_fork.contains(&log);
             if earlier >= stamp && !is_excused {
-                found.push(format!("on node {index} the stamp of {log} {seq} is not later than the one before (S12)"));
+                found.push(format!("on node {index} the stamp of {log}/{seq} is not later than the one before (S12)"));
             }
         }
     }

@@ -20,7 +20,7 @@ pub fn at_start(index: usize, node: &Node) -> Vec<String> {
         let is_left = is_known || disk.is_stray(log, *seq) || !disk.covers(log, *seq, *hash);
         disk.entry(*log, *seq, *hash).is_none() || !is_left
     });
-    lost.map(|(log, seq, _)| format!("node {index} started without {log} {seq}, which it had acknowledged (S1)"))
+    lost.map(|(log, seq, _)| format!("node {index} started without {log}/{seq}, which it had acknowledged (S1)"))
         .collect()
 }
 
@@ -31,7 +31,7 @@ pub fn check(world: &World) -> Vec<String> {
     for (index, node) in world.nodes.iter().enumerate() {
         for (log, seq, hash) in &node.acknowledged {
             if node.disk.durable().entry(*log, *seq, *hash).is_none() {
-                lost.push(format!("node {index} lost {log} {seq}, which it had acknowledged (S1)"));
+                lost.push(format!("node {index} lost {log}/{seq}, which it had acknowledged (S1)"));
             }
         }
     }
@@ -50,7 +50,7 @@ pub fn everywhere(world: &World) -> Vec<String> {
     for (log, seq, hash) in acknowledged.filter(covered) {
         for (index, node) in running() {
             if node.disk.durable().entry(*log, *seq, *hash).is_none() {
-                missing.push(format!("node {index} never got {log} {seq}, which was acknowledged (S1)"));
+                missing.push(format!("node {index} never got {log}/{seq}, which was acknowledged (S1)"));
             }
         }
     }

@@ -14,15 +14,15 @@ pub fn check(world: &World) -> Vec<String> {
         let disk = node.disk.durable();
         for ((log, seq), entry) in disk.entries.iter() {
             if !world.ledger.get((log, seq)).is_some_and(|signed| signed.contains(&entry.hash())) {
-                found.push(format!("node {index} holds {log} {seq}, which nobody signed (S3)"));
+                found.push(format!("node {index} holds {log}/{seq}, which nobody signed (S3)"));
             }
             let changes: Option<Vec<&[u8]>> = entry.entry().changes.iter().map(Slot::bytes).collect();
             let len = changes.map(|changes| changes.into_iter().map(<[u8]>::len).sum::<usize>());
             if len != Some(entry.header().changes_len as usize) {
-                found.push(format!("node {index} holds {log} {seq} without all that it says (S3)"));
+                found.push(format!("node {index} holds {log}/{seq} without all that it says (S3)"));
             }
             if disk.origin(&log).is_none() {
-                found.push(format!("node {index} holds {log} {seq} of a log that it cannot name (S4)"));
+                found.push(format!("node {index} holds {log}/{seq} of a log that it cannot name (S4)"));
             }
         }
         // Signatures are costly: one of each log, the newest, stands for the rest, which the ledger covers.

@@ -17,7 +17,7 @@ pub fn of_own(world: &World, index: usize, place: (LogId, u64), hash: EntryHash)
     let (log, seq) = place;
     let other = |other: &crate::sim::node::Node| other.disk.durable().hash(log, seq).is_some_and(|held| held != hash);
     let is_forked = world.nodes.iter().any(other);
-    is_forked.then(|| format!("node {index} forked its own {log} at {seq} though it could know better (S5)"))
+    is_forked.then(|| format!("node {index} forked its own {log}/{seq} though it could know better (S5)"))
 }
 
 /// Second entries of a place beside logs that are not held to be forked, and forks without a proof.
@@ -27,7 +27,7 @@ pub fn check(world: &World) -> Vec<String> {
     for (index, node) in world.nodes.iter().enumerate().filter(|(index, _)| world.is_honest(*index)) {
         let disk = node.disk.durable();
         for (log, seq, _) in disk.strays.keys().filter(|(log, seq, _)| !disk.is_stray(log, *seq)) {
-            found.push(format!("node {index} keeps {log} {seq} beside a log that it does not hold to be forked (S5)"));
+            found.push(format!("node {index} keeps {log}/{seq} beside a log that it does not hold to be forked (S5)"));
         }
         for fork in disk.forks.values() {
             let trust = node.replica.as_ref().map(vatra_replica::Replica::trust);

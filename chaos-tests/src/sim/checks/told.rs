@@ -61,5 +61,5 @@ pub fn in_entries(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> 
     let held = |entry: &Arc<CheckedEntry>| {
         node.disk.durable().entry(entry.header().log, entry.header().seq.0, entry.hash()).is_some()
     };
-    entries.iter().find(|entry| !held(entry)).map(|entry| format!("{} {}", entry.header().log, entry.header().seq))
+    entries.iter().find(|entry| !held(entry)).map(|entry| format!("{}/{}", entry.header().log, entry.header().seq))
 }

@@ -78,7 +78,7 @@ impl World {
                             Some(hash) => drop(node.acknowledged.insert((log, seq.0, hash))),
                             None => self
                                 .violations
-                                .push(format!("node {index} acknowledged {log} {seq} before it was durable (P2)")),
+                                .push(format!("node {index} acknowledged {log}/{seq} before it was durable (P2)")),
                         }
                     }
                 }
@@ -120,7 +120,8 @@ impl World {
                 self.ledger.at(place).insert(entry.hash());
                 self.checked.note(entry);
             } else if !known {
-                self.violation(format!("node {index} ({own}) writes {place:?}, which no node signed"));
+                let (log, seq) = place;
+                self.violation(format!("node {index} ({own}) writes {log}/{seq}, which no node signed"));
             }
         }
         self.spoil_write(index, &batch);
@@ -174,7 +175,7 @@ impl World {
                 self.delays.delivered(index, self.now_us, (log, seq));
             }
             if self.nodes[index].disk.durable().entry(log, seq, entry.hash()).is_none() {
-                self.violation(format!("node {index} lost {log} {seq} between write and sync"));
+                self.violation(format!("node {index} lost {log}/{seq} between write and sync"));
             }
             if self.setup.views {
                 self.nodes[index].show(entry, &mut self.readings);

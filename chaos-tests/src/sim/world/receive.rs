@@ -117,7 +117,7 @@ impl World {
                     !self.ledger.get(place).is_some_and(|signed| signed.contains(&entry.hash()))
                 });
                 let forged = |place: &vatra_model::EntryHeader| {
-                    format!("node {to} believes a damaged entry {} of {} (S3)", place.seq, place.log)
+                    format!("node {to} believes a damaged entry {}/{} (S3)", place.log, place.seq)
                 };
                 Ok(unsigned.map(|entry| forged(entry.header())).collect())
             }
