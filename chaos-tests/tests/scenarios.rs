@@ -445,5 +445,16 @@ fn everything_known_is_listed_and_explained() {
             assert!(out(&explained).len() > word.len() + 10, "{word}");
         }
     }
+    let refused = "verbs that the simulator refuses: cpu, memory, fds, truncate, subscriber, webhook\n";
+    assert!(words.contains(refused), "{words}");
+    for (verb, says) in [
+        ("cpu", "refuses it: it has no processes. Backends that can: netns, compose.\n"),
+        ("disk", "refuses fault = \"flip\": "),
+        ("import", "refuses damage = \"flipped\": its bundles are no files."),
+    ] {
+        let explained = out(&sim(&["explain", verb]));
+        assert!(explained.contains(says), "{explained}");
+    }
+    assert!(!out(&sim(&["explain", "kill"])).contains("refuses"));
     assert!(out(&sim(&["explain", "cable-cut"])).contains("partition groups=[[ee, lv], [*]] for 40s"));
 }

@@ -6,7 +6,7 @@ use crate::scenario::format::Scenario;
 use crate::scenario::format::line::PROFILES;
 use crate::scenario::format::step::When;
 use crate::scenario::format::verbs::{Lasting, ROWS, Row};
-use crate::scenario::simulated::{COUNTERS, NODE_COUNTERS};
+use crate::scenario::simulated::{COUNTERS, NODE_COUNTERS, PROCESSES, REFUSED};
 use crate::scenario::verdict::INVARIANTS;
 
 /// What a word means, if it is one of the format's.
@@ -49,6 +49,11 @@ fn verb(row: &Row) -> String {
         Lasting::Must => "\"for\" says how long it lasts.",
     };
     let _ = writeln!(text, "  {lasting}");
+    for refused in REFUSED.iter().filter(|refused| refused.verb == row.verb) {
+        let what = refused.only.map_or_else(|| "it".to_owned(), |(key, word)| format!("{key} = \"{word}\""));
+        let able = PROCESSES.join(", ");
+        let _ = writeln!(text, "  The simulator refuses {what}: {}. Backends that can: {able}.", refused.why);
+    }
     text
 }
 
@@ -61,6 +66,8 @@ pub fn words() -> String {
         let _ = writeln!(text, "{title}: {}", list(names));
     };
     part("verbs", ROWS.iter().map(|row| row.name).collect());
+    let refused = REFUSED.iter().filter(|refused| refused.only.is_none());
+    part("verbs that the simulator refuses", refused.map(|refused| refused.verb.name()).collect());
     part("invariants", INVARIANTS.iter().map(|invariant| invariant.id).collect());
     part("counters", COUNTERS.iter().map(|counter| counter.name).collect());
     part("counters of a node", NODE_COUNTERS.iter().map(|(name, _)| *name).collect());

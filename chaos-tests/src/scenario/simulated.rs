@@ -24,7 +24,7 @@ use crate::scenario::verdict::{Bite, Outcome, Verdict, Violation};
 use crate::sim::checks;
 use crate::sim::kept::Kept;
 
-pub use able::{SWARM, check};
+pub use able::{PROCESSES, REFUSED, SWARM, check};
 pub use calm::Traffic;
 pub use counters::{COUNTERS, NODE_COUNTERS};
 pub use stage::Stage;

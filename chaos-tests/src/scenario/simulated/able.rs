@@ -30,7 +30,42 @@ pub const SWARM: &[SwarmKind] = &[
     SwarmKind::Revoke,
 ];
 
-const PROCESSES: &[&str] = &["netns", "compose"];
+/// Backends that run processes.
+pub const PROCESSES: &[&str] = &["netns", "compose"];
+
+/// A verb that the simulator refuses, or one word of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// The verb.
+    pub verb: Verb,
+    /// The key and its value, if only these are refused.
+    pub only: Option<(&'static str, &'static str)>,
+    /// Why, in words.
+    pub why: &'static str,
+}
+
+const fn refused(verb: Verb, why: &'static str) -> Refused {
+    Refused { verb, only: None, why }
+}
+
+/// Everything of the verbs that the simulator refuses; processes can do it.
+pub const REFUSED: &[Refused] = &[
+    refused(Verb::Cpu, "it has no processes"),
+    refused(Verb::Memory, "it has no processes"),
+    refused(Verb::Fds, "it has no processes"),
+    refused(Verb::Truncate, "its stores are no files"),
+    refused(Verb::Subscriber, "it has no streams"),
+    refused(Verb::Webhook, "it has no streams"),
+    Refused { verb: Verb::Disk, only: Some(("fault", "flip")), why: "the verb \"bitflip\" damages what is stored" },
+    Refused { verb: Verb::Import, only: Some(("damage", "flipped")), why: "its bundles are no files" },
+];
+
+impl Refused {
+    /// Whether a step asks for it.
+    fn is(&self, action: &Action) -> bool {
+        action.verb == self.verb && self.only.is_none_or(|(key, word)| action.word(key) == Some(word))
+    }
+}
 
 /// Why the simulator cannot do something.
 type Refusal = (String, &'static [&'static str]);
@@ -121,17 +156,12 @@ fn action(action: &Action) -> Result<(), Refusal> {
     if leads {
         return refuse("\"leader\": the mesh elects none", &[]);
     }
-    match action.verb {
-        Verb::Cpu | Verb::Memory | Verb::Fds => refuse(format!("the verb \"{verb}\": it has no processes"), PROCESSES),
-        Verb::Subscriber | Verb::Webhook => refuse(format!("the verb \"{verb}\": it has no streams"), PROCESSES),
-        Verb::Truncate => refuse(format!("the verb \"{verb}\": its stores are no files"), PROCESSES),
-        Verb::Disk if action.word("fault") == Some("flip") => {
-            refuse("a disk whose fault is \"flip\"; the verb \"bitflip\" damages what is stored", PROCESSES)
+    match REFUSED.iter().find(|refused| refused.is(action)) {
+        None => Ok(()),
+        Some(Refused { only: None, why, .. }) => refuse(format!("the verb \"{verb}\": {why}"), PROCESSES),
+        Some(Refused { only: Some((key, word)), why, .. }) => {
+            refuse(format!("\"{verb}\" with {key} = \"{word}\": {why}"), PROCESSES)
         }
-        Verb::Import if action.word("damage") == Some("flipped") => {
-            refuse("a bundle whose damage is \"flipped\": its bundles are no files", PROCESSES)
-        }
-        _ => Ok(()),
     }
 }
 
