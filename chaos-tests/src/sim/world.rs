@@ -33,8 +33,7 @@ use crate::sim::signatures::Fidelity;
 use crate::sim::tally::{History, Tally};
 use crate::sim::watch::Watch;
 use crate::sim::world::checked::{CheckedBeacons, CheckedEntries};
-use crate::sim::world::lines::Link;
-use crate::sim::world::links::Links;
+use crate::sim::world::links::{Link, Links};
 use crate::sim::world::queue::Queue;
 
 /// Who is linked with whom.

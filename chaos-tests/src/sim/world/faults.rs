@@ -14,7 +14,7 @@ use crate::sim::network::LineCounts;
 use crate::sim::node::Node;
 use crate::sim::planted::Bug;
 use crate::sim::world::World;
-use crate::sim::world::lines::Link;
+use crate::sim::world::links::Link;
 
 /// After a disk's trouble a node may take so long to write again, in microseconds.
 pub(crate) const DISK_GRACE_US: u64 = 12_000_000;

@@ -2,8 +2,9 @@
 
 use vatra_replica::{Cost, Input};
 
-use crate::sim::network::{Flying, Frame, Pipe, Shape};
+use crate::sim::network::{Flying, Frame, Pipe};
 use crate::sim::planted::Bug;
+use crate::sim::world::links::{Cause, Link};
 use crate::sim::world::{Event, World};
 
 /// Silence after which a link is given up, in microseconds; up to as much again is added by chance.
@@ -14,65 +15,6 @@ const DIAL_US: (u64, u64) = (250_000, 2_000_000);
 const MEASURED_US: u64 = 300_000;
 /// Pushes repeated after a reconnection.
 const REPEATED_MAX: usize = 20;
-
-/// Two nodes that may be connected.
-pub(crate) struct Link {
-    pub(crate) is_wanted: bool,
-    /// What it costs, if it is another than the world's.
-    pub(crate) cost: Option<Cost>,
-    /// The present or last connection.
-    pub(crate) number: u64,
-    /// Whether the ends, smaller index first, think that it is up.
-    pub(crate) up: [bool; 2],
-    /// Until when the ends, smaller index first, hear of the present connection at the latest.
-    coming_until: [u64; 2],
-    pub(crate) pipes: [Pipe; 2],
-    is_dialing: bool,
-    pub(crate) banned_until: u64,
-    /// The last connection that a fault ended, and which fault.
-    ended: Option<(u64, Cause)>,
-}
-
-/// A fault that ends connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Cut,
-    Kill,
-}
-
-impl Link {
-    pub(crate) fn new(shape: Shape) -> Link {
-        let pipes = [Pipe::new(shape), Pipe::new(shape)];
-        Link {
-            is_wanted: true,
-            cost: None,
-            number: 0,
-            up: [false; 2],
-            coming_until: [0; 2],
-            pipes,
-            is_dialing: false,
-            banned_until: 0,
-            ended: None,
-        }
-    }
-
-    /// A fault ends the present connection. What came first is to blame for all that is lost with it.
-    fn blame(&mut self, cause: Cause) {
-        if self.ended.is_none_or(|(number, _)| number != self.number) {
-            self.ended = Some((self.number, cause));
-        }
-    }
-
-    /// Frames of a connection are lost on their way from one end to the other.
-    fn lose(&mut self, from_end: usize, number: u64, frames: u64) {
-        let counts = &mut self.pipes[from_end].counts;
-        match self.ended.filter(|(ended, _)| *ended == number) {
-            Some((_, Cause::Cut)) => counts.cut += frames,
-            Some((_, Cause::Kill)) => counts.killed += frames,
-            None => {}
-        }
-    }
-}
 
 fn end(node: usize, peer: usize) -> usize {
     usize::from(node > peer)
