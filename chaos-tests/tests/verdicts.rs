@@ -6,6 +6,7 @@ use chaos_tests::scenario::format::mesh::Topology;
 use chaos_tests::scenario::format::quantity::Share;
 use chaos_tests::scenario::format::verbs::Verb;
 use chaos_tests::scenario::library::LIBRARY;
+use chaos_tests::scenario::plan::Plan;
 use chaos_tests::scenario::verdict::{INVARIANTS, Outcome, Standing, Verdict};
 use chaos_tests::scenario::{report, simulated};
 
@@ -182,4 +183,18 @@ fn a_report_says_where_everybody_is() {
     let text = report::text(&run(&scenario), false);
     let line = "  healed       a, b; kept broken: c; hostile: e; no members: d; unlinked: f\n";
     assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn a_core_is_left_whoever_is_drawn_to_stay_broken() {
+    let mut scenario = scenario("");
+    scenario.keep_broken = None;
+    scenario.mesh.topology = Topology::Line;
+    scenario.mesh.byzantine = vec!["b".to_owned(), "d".to_owned()];
+    scenario.mesh.nodes.push("f".to_owned());
+    // Only e and f are linked with each other without a hostile node between them.
+    for seed in 0..50 {
+        let drawn = Plan::new(&scenario, seed).fixed(&scenario, seed).to_string();
+        Scenario::read("drawn", &drawn).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{drawn}"));
+    }
 }

@@ -208,7 +208,7 @@ impl Draws<'_> {
     }
 
     /// Nodes that stay broken: those that the file names, else fewer than half by chance, so that the rest is
-    /// linked. Hostile ones are broken anyway.
+    /// linked, two honest ones of it with each other. Hostile ones are broken anyway.
     fn keep_broken(&self, seed: u64) -> Vec<String> {
         let mut chance = Chance::new(seed, "core");
         let correct: Vec<String> = self
@@ -236,7 +236,8 @@ impl Draws<'_> {
         for name in candidates {
             broken.push(name);
             let core: Vec<&str> = self.scenario.everybody().filter(|name| !broken.iter().any(|b| b == name)).collect();
-            if !are_linked(&core, &self.links) {
+            let is_broken = |name: &str| broken.iter().any(|other| other == name);
+            if !are_linked(&core, &self.links) || !self.scenario.leaves_a_core(is_broken) {
                 broken.pop();
             }
         }

@@ -105,25 +105,29 @@ impl Scenario {
         }
     }
 
-    /// Whether two linked nodes would be left to agree but for those that are to stay broken.
+    /// Whether the file names so many nodes to stay broken that nobody is left to agree.
     fn breaks_the_core(&self) -> bool {
-        let honest: Vec<&str> =
-            self.everybody().filter(|name| !self.mesh.byzantine.iter().any(|other| other == name)).collect();
-        let left: Vec<&str> = match &self.keep_broken {
-            Some(Nodes::All) => Vec::new(),
-            Some(Nodes::Named(broken)) => {
-                honest.iter().copied().filter(|name| !broken.iter().any(|other| other == name)).collect()
+        let is_among = |names: &[String], name: &str| names.iter().any(|other| other == name);
+        match &self.keep_broken {
+            Some(Nodes::All) => !self.leaves_a_core(|_| true),
+            Some(Nodes::Named(broken)) => !self.leaves_a_core(|name| is_among(broken, name)),
+            Some(Nodes::AllBut(left)) => !self.leaves_a_core(|name| !is_among(left, name)),
+            Some(Nodes::Random(count)) => {
+                let honest = self.everybody().filter(|name| !is_among(&self.mesh.byzantine, name)).count();
+                honest > 1 && *count as usize + 2 > honest
             }
-            Some(Nodes::AllBut(left)) => {
-                honest.iter().copied().filter(|name| left.iter().any(|other| other == name)).collect()
-            }
-            Some(Nodes::Random(count)) => return honest.len() > 1 && *count as usize + 2 > honest.len(),
             // Fewer than half.
-            Some(Nodes::Minority | Nodes::Leader) | None => return false,
-        };
+            Some(Nodes::Minority | Nodes::Leader) | None => false,
+        }
+    }
+
+    /// Whether two honest nodes that are linked with each other are left; a mesh that has none has none to lose.
+    pub(crate) fn leaves_a_core(&self, is_broken: impl Fn(&str) -> bool) -> bool {
+        let is_honest = |name: &str| !self.mesh.byzantine.iter().any(|other| other == name);
         let links = links_of(self);
-        let has_pair = |names: &[&str]| links.iter().any(|(a, b)| names.contains(&&**a) && names.contains(&&**b));
-        has_pair(&honest) && !has_pair(&left)
+        let is_left = |name: &str| is_honest(name) && !is_broken(name);
+        let has_core = links.iter().any(|(a, b)| is_honest(a) && is_honest(b));
+        !has_core || links.iter().any(|(a, b)| is_left(a) && is_left(b))
     }
 
     /// Whether steps are about nodes that are there, and begin within the run.
