@@ -25,17 +25,8 @@ impl Replica {
         effects: &mut Vec<Effect>,
     ) {
         let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
-        let with_entries: BTreeSet<LogId> = entries.iter().map(|entry| entry.header().log).collect();
-        // Anybody can describe a log of anybody.
-        for log in logs.into_iter().filter(|log| with_entries.contains(&log.id)) {
-            let (id, certificate) = (log.id, log.descriptor.certificate.clone());
-            if let Err(refused) = self.describe(log) {
-                effects.push(reject(refused));
-            }
-            if self.has_written(&id) && self.learn_from(&certificate) {
-                effects.push(Effect::TrustChanged);
-            }
-        }
+        let came_with = (entries.len() as u64, entries.iter().map(|entry| entry_bytes(entry)).sum());
+        let entries = self.begin_logs(peer, logs, entries, effects);
         if !self.takes_writes() {
             // They could not be kept; they are asked for when writing works again.
             for entry in &entries {
@@ -53,7 +44,6 @@ impl Replica {
         self.take_stranded(now, request, &entries);
         let asked = peer.and_then(|peer| self.peers.get(&peer)?.wants.get(&request?)).map(|asked| asked.want);
         let (mut held, mut new, mut next) = (0, 0, 0);
-        let came_with = (entries.len() as u64, entries.iter().map(|entry| entry_bytes(entry)).sum());
         for entry in entries {
             let header = *entry.header();
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
@@ -82,6 +72,43 @@ impl Replica {
             (Some(peer), Some(request)) => self.want_progressed(now, peer, request, (held, next), came_with),
             (Some(_), None) => {}
         }
+    }
+
+    /// Begins the logs of entries, as far as they are new; the entries of those that were not turned away.
+    fn begin_logs(
+        &mut self,
+        peer: Option<NodeKey>,
+        logs: Vec<CheckedLog>,
+        entries: Vec<Arc<CheckedEntry>>,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Arc<CheckedEntry>> {
+        let reject = |reject| Effect::Event(Event::Rejected { peer, reject });
+        let with_entries: BTreeSet<LogId> = entries.iter().map(|entry| entry.header().log).collect();
+        let (mut turned_away, mut may_write_nothing) = (BTreeSet::new(), BTreeSet::new());
+        // Anybody can describe a log of anybody.
+        for log in logs.into_iter().filter(|log| with_entries.contains(&log.id)) {
+            let (id, certificate) = (log.id, log.descriptor.certificate.clone());
+            match self.describe(log) {
+                Ok(()) if self.has_written(&id) && self.learn_from(&certificate) => effects.push(Effect::TrustChanged),
+                Ok(()) => {}
+                Err(Reject::NotEntitled { .. }) => drop(may_write_nothing.insert(id)),
+                Err(refused) => {
+                    // Once for all its entries.
+                    effects.push(reject(refused));
+                    turned_away.insert(id);
+                }
+            }
+        }
+        let mut taken = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (log, seq) = (entry.header().log, entry.header().seq.0);
+            if may_write_nothing.contains(&log) {
+                effects.push(reject(Reject::NotEntitled { log, seq }));
+            } else if !turned_away.contains(&log) {
+                taken.push(entry);
+            }
+        }
+        taken
     }
 
     /// Offers an entry to its log and stages it if it is new.

@@ -3,25 +3,20 @@
 mod ending;
 mod gaps;
 mod offering;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bincode::{Decode, Encode};
 use vatra_model::charter::MemberRole;
-use vatra_model::limits::{LOGS_MAX, MEMBER_LOGS_MAX, MEMBER_LOGS_SHARE, MEMBERS_MAX, NODE_LOGS_MAX};
 use vatra_model::wire::LogDescriptor;
 use vatra_model::{EntryHash, Frontier, Head, LogId, MemberCode, MonoMs, NodeKey, Seq};
 
 use crate::fork::{CheckedFork, Fork};
-use crate::input::{Batch, Reject};
+use crate::input::Batch;
 use crate::trust::CheckedLog;
 
 pub(crate) use offering::Accepted;
-
-/// Logs that only this node's own lives may take.
-const OWN_LOGS_RESERVED: usize = 64;
-/// Logs beyond the members' shares, of all of them together.
-const LOGS_SHARED: usize = LOGS_MAX - OWN_LOGS_RESERVED - MEMBERS_MAX * MEMBER_LOGS_SHARE;
 
 /// A log as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -243,47 +238,6 @@ impl Logs {
         state.renew_fork_head();
         self.touched.insert(state.checked.id);
         self.logs.insert(state.checked.id, state);
-    }
-
-    /// Adds a log if it is new. Others' logs leave room for those of `me`, so that nobody can mute a node by
-    /// writing many.
-    pub(crate) fn describe(&mut self, checked: CheckedLog, me: (MemberCode, NodeKey)) -> Result<(), Reject> {
-        if self.logs.contains_key(&checked.id) {
-            return Ok(());
-        }
-        let owner = (checked.certificate.member, checked.certificate.key);
-        let limit = if owner == me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
-        if self.logs.len() >= limit {
-            return Err(Reject::Full { what: "logs", limit });
-        }
-        if owner != me {
-            self.check_room(owner)?;
-        }
-        self.touched.insert(checked.id);
-        self.logs.insert(checked.id, LogState::new(checked, Head::EMPTY, true));
-        Ok(())
-    }
-
-    /// Whether another log of a node of a member leaves others their room, however many of them are at odds with us.
-    fn check_room(&self, owner: (MemberCode, NodeKey)) -> Result<(), Reject> {
-        let mut of_members: BTreeMap<MemberCode, usize> = BTreeMap::new();
-        let mut of_node = 0;
-        for log in self.logs.values() {
-            *of_members.entry(log.member()).or_default() += 1;
-            of_node += usize::from((log.member(), log.origin()) == owner);
-        }
-        let of_member = of_members.get(&owner.0).copied().unwrap_or(0);
-        if of_node >= NODE_LOGS_MAX {
-            return Err(Reject::Full { what: "logs of one node", limit: NODE_LOGS_MAX });
-        }
-        if of_member >= MEMBER_LOGS_MAX {
-            return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
-        }
-        let beyond: usize = of_members.values().map(|count| count.saturating_sub(MEMBER_LOGS_SHARE)).sum();
-        if of_member >= MEMBER_LOGS_SHARE && beyond >= LOGS_SHARED {
-            return Err(Reject::Full { what: "logs beyond the members' shares", limit: LOGS_SHARED });
-        }
-        Ok(())
     }
 
     /// A newer charter is in force: what may be of each log, by the member whose it is.

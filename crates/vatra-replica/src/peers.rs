@@ -194,9 +194,11 @@ impl Peer {
         }
     }
 
-    /// The peer turned out not to hold what it said.
+    /// The peer turned out not to hold what it said. If it holds nothing of a log, it may name another one.
     pub(crate) fn unlearn(&mut self, log: &LogId, height: u64) {
-        if let Some(known) = self.known.get_mut(log) {
+        if height == 0 {
+            self.known.remove(log);
+        } else if let Some(known) = self.known.get_mut(log) {
             *known = (*known).min(height);
         }
     }

@@ -4,6 +4,7 @@
 //! Such an end is a part of the charter, as a fork's place is a part of its proof, so all nodes that have the charter
 //! come to hold, tell and show the same. What a store has past the end stays there; it is not served.
 
+use vatra_model::charter::MemberRole;
 use vatra_model::{CheckedEntry, LogId, SignedHeader};
 
 use crate::forks::PAIR;
@@ -14,18 +15,25 @@ use crate::trust::CheckedLog;
 
 impl Replica {
     /// Takes a log in with what the charter says of it now, which may be newer than the one that it was checked under.
+    /// One of which the charter lets nothing be takes no room: whose key is revoked, or who only observes, can sign any
+    /// number of them. A charter that makes a member of an observer finds them at peers again.
     pub(crate) fn describe(&mut self, mut log: CheckedLog) -> Result<(), Reject> {
         let id = log.id;
-        log.role = self.trust.charter().log_role(log.certificate.member);
+        let charter = self.trust.charter();
+        log.role = charter.log_role(log.certificate.member);
+        let ends_at_once = charter.end_of(&log.certificate.key, &id).is_some_and(|end| end.place() == 0);
+        if (log.role == MemberRole::Observer || ends_at_once) && self.logs.get(&id).is_none() {
+            return Err(Reject::NotEntitled { log: id, seq: 0 });
+        }
         self.logs.describe(log, (self.member, self.me))?;
         self.end_log(&id);
         Ok(())
     }
 
-    /// Whether an entry may be of its log as far as revocations tell.
+    /// Whether an entry may be of its log as far as revocations tell. A log is only forgotten if nothing may be of it.
     pub(crate) fn covers(&self, entry: &CheckedEntry) -> bool {
         let header = entry.header();
-        self.logs.get(&header.log).is_none_or(|state| state.covers(header.seq.0, entry.hash()))
+        self.logs.get(&header.log).is_some_and(|state| state.covers(header.seq.0, entry.hash()))
     }
 
     /// A newer charter may make members of observers, whose logs are known already.

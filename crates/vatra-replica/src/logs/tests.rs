@@ -2,13 +2,18 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vatra_model::certificate::NodeCertificate;
+use vatra_model::charter::LogEnd;
 use vatra_model::charter::MemberRole;
-use vatra_model::limits::{AHEAD_ENTRIES_MAX, AHEAD_FREE_MAX, MEMBER_AHEAD_MAX};
+use vatra_model::limits::{
+    AHEAD_ENTRIES_MAX, AHEAD_FREE_MAX, LOGS_MAX, MEMBER_AHEAD_MAX, MEMBER_LOGS_MAX, MEMBER_LOGS_SHARE, NODE_LOGS_MAX,
+};
 use vatra_model::{
     AudienceId, CheckedEntry, Class, Entry, EntryDraft, Hlc, Incarnation, Public, Realm, Secret, WallMs,
 };
 
+use super::room::LOGS_SHARED;
 use super::*;
+use crate::input::Reject;
 
 fn secret() -> Secret {
     Secret::from_seed(&[1; 32])
@@ -178,6 +183,31 @@ fn others_logs_leave_room_for_our_own() {
     assert_eq!(take("LTV"), LOGS_SHARED - beyond + MEMBER_LOGS_SHARE, "the second finds the rest");
     assert_eq!((take("LV"), take("EE")), (MEMBER_LOGS_SHARE, MEMBER_LOGS_SHARE), "two that fill all leave a share");
     assert_eq!(logs.describe(numbered(1 << 40, key), me), Ok(()));
+}
+
+/// Members take all room, have their keys revoked, and begin again with others.
+#[test]
+fn logs_of_revoked_keys_neither_take_room_nor_pile_up() {
+    let mut logs = Logs::default();
+    let me = (checked_log().certificate.member, NodeKey([1; 32]));
+    for round in 0..4 {
+        let mut taken = 0;
+        for (member, node) in ["AT", "BE", "CZ", "DK"].into_iter().flat_map(|member| [(member, 0), (member, 1)]) {
+            let numbered = |number: u64| {
+                let mut checked = checked_log();
+                checked.certificate.member = member.parse().expect("a code");
+                checked.certificate.key.0 = [100 + 2 * round + node; 32];
+                checked.id = checked.certificate.log(Incarnation(number), &AudienceId::FEDERATION);
+                checked
+            };
+            taken += (0..).take_while(|number| logs.describe(numbered(*number), me).is_ok()).count();
+        }
+        assert_eq!(taken, LOGS_SHARED + 4 * MEMBER_LOGS_SHARE, "round {round}");
+        assert!(logs.len() <= LOGS_MAX);
+        for log in logs.iter().map(|(log, _)| *log).collect::<Vec<_>>() {
+            logs.end_at(&log, LogEnd { last: None });
+        }
+    }
 }
 
 proptest! {

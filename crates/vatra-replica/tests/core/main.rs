@@ -14,6 +14,7 @@ mod planning;
 mod publishing;
 mod resuming;
 mod revoking;
+mod rooms;
 mod seen;
 mod spreading;
 mod trusting;
