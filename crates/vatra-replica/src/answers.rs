@@ -105,7 +105,7 @@ impl Replica {
         }
         if asked.received > 0 {
             state.stalls = state.stalls.saturating_sub(1);
-        } else if more {
+        } else if more && !self.turned_away.contains(&asked.want.log) {
             // It says that it has something, and gives nothing: it is busy, or lies.
             state.stalls = (state.stalls + 1).min(STALLS_MAX);
             state.rests_until = Some(now.mono.plus(REST_MS));

@@ -196,6 +196,7 @@ impl Replica {
                 ahead.push((log, height));
             }
         }
+        ahead.retain(|(log, _)| !self.turned_away.contains(log));
         for (log, height) in ahead {
             self.expect(now, log, height, wait);
             self.behind_since.entry(log).or_insert(now.mono);

@@ -32,6 +32,7 @@ mod spread;
 mod stranded;
 mod strays;
 mod topology;
+mod turned_away;
 mod urgent;
 mod weight;
 

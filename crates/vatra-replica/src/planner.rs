@@ -112,6 +112,9 @@ impl Ripening {
 impl Replica {
     /// Entries below `height` were announced; those that have not come by `due` are pulled.
     pub(crate) fn expect(&mut self, now: Now, log: LogId, height: u64, wait_ms: u64) {
+        if self.turned_away.contains(&log) {
+            return;
+        }
         let ripening = self.ripening.entry(log).or_default();
         if height <= ripening.ripe {
             self.plan_stale = true;
@@ -124,6 +127,9 @@ impl Replica {
 
     /// Everything that peers are known to hold of a log may be pulled now.
     pub(crate) fn ripen(&mut self, log: LogId) {
+        if self.turned_away.contains(&log) {
+            return;
+        }
         let target = self.target(&log);
         let ripening = self.ripening.entry(log).or_default();
         ripening.ripe = ripening.ripe.max(target);

@@ -29,6 +29,7 @@ use crate::stranded::{Lost, Stuck};
 use crate::strays::StrayTalk;
 use crate::topology::Topology;
 use crate::trust::{CheckedBeacon, Trust};
+use crate::turned_away::TurnedAway;
 
 /// How long a local write waits after a start for a peer that confirms that nothing of our log is missing here, in
 /// milliseconds. Without one it goes into a new incarnation.
@@ -142,6 +143,7 @@ pub struct Replica {
     pub(crate) topology: Topology,
     pub(crate) topology_stale: bool,
     pub(crate) ripening: BTreeMap<LogId, Ripening>,
+    pub(crate) turned_away: TurnedAway,
     /// Logs of which nothing more may be left to ask for.
     pub(crate) settling: BTreeSet<LogId>,
     pub(crate) plan_stale: bool,
@@ -240,6 +242,7 @@ impl Replica {
             topology: Topology::default(),
             topology_stale: true,
             ripening: BTreeMap::new(),
+            turned_away: TurnedAway::default(),
             settling: BTreeSet::new(),
             plan_stale: false,
             next_request,

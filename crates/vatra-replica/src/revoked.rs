@@ -4,7 +4,6 @@
 //! Such an end is a part of the charter, as a fork's place is a part of its proof, so all nodes that have the charter
 //! come to hold, tell and show the same. What a store has past the end stays there; it is not served.
 
-use vatra_model::charter::MemberRole;
 use vatra_model::{CheckedEntry, LogId, SignedHeader};
 
 use crate::forks::PAIR;
@@ -12,6 +11,7 @@ use crate::input::Reject;
 use crate::logs::{AheadRow, LogState};
 use crate::replica::{Kept, Replica};
 use crate::trust::CheckedLog;
+use crate::turned_away::may_hold_nothing;
 
 impl Replica {
     /// Takes a log in with what the charter says of it now, which may be newer than the one that it was checked under.
@@ -19,15 +19,18 @@ impl Replica {
     /// number of them. A charter that makes a member of an observer finds them at peers again.
     pub(crate) fn describe(&mut self, mut log: CheckedLog) -> Result<(), Reject> {
         let id = log.id;
-        let charter = self.trust.charter();
+        let (charter, owner) = (self.trust.charter(), (log.certificate.member, log.certificate.key));
         log.role = charter.log_role(log.certificate.member);
-        let ends_at_once = charter.end_of(&log.certificate.key, &id).is_some_and(|end| end.place() == 0);
-        if (log.role == MemberRole::Observer || ends_at_once) && self.logs.get(&id).is_none() {
-            return Err(Reject::NotEntitled { log: id, seq: 0 });
+        let described = match self.logs.get(&id).is_none() && may_hold_nothing(charter, &id, owner) {
+            true => Err(Reject::NotEntitled { log: id, seq: 0 }),
+            false => self.logs.describe(log, (self.member, self.me)),
+        };
+        match &described {
+            Ok(()) => self.turned_away.remove(&id),
+            Err(_) => self.turn_away(id, owner),
         }
-        self.logs.describe(log, (self.member, self.me))?;
         self.end_log(&id);
-        Ok(())
+        described
     }
 
     /// Whether an entry may be of its log as far as revocations tell. A log is only forgotten if nothing may be of it.

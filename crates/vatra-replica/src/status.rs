@@ -31,6 +31,8 @@ pub struct ReplicaStatus {
     pub behind: BTreeMap<MemberCode, MemberLag>,
     /// Logs held, by id.
     pub logs: Vec<LogStatus>,
+    /// Logs that peers hold and this node does not take: there is no room for them, or nothing may be of them.
+    pub turned_away: usize,
     /// Entries held that cannot be read and are being fetched again.
     pub damaged: usize,
 }
@@ -140,6 +142,7 @@ impl Replica {
             nodes: self.nodes(),
             behind: self.behind(now),
             logs: self.log_statuses(),
+            turned_away: self.turned_away.len(),
             damaged: self.mending.len(),
         }
     }

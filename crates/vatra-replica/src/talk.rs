@@ -264,6 +264,7 @@ impl Replica {
         self.paces.retain(|member| trust.charter().current().members.iter().any(|named| named.code == *member));
         self.promote_logs();
         self.end_logs();
+        self.readmit_logs();
         self.new_charter = Some(bytes.to_vec());
         self.topology_stale = true;
         // Before links end to those that it no longer admits: they may not have it yet.

@@ -16,6 +16,8 @@ const LOG_BYTES: usize = 700;
 const AHEAD_BYTES: usize = 112;
 /// A height or key in a map.
 const HEIGHT_BYTES: usize = 40;
+/// A log that was turned away, with its owner.
+const OWNED_BYTES: usize = 80;
 /// A log in a frontier that is remembered.
 const HEAD_BYTES: usize = 80;
 /// A request under way, or what is known of a log that is being fetched.
@@ -40,8 +42,9 @@ impl Replica {
         let heard: usize = self.beacons.iter().map(|(_, heard)| heard_bytes(heard)).sum();
         let fetched: usize = self.ripening.values().map(|ripening| WANT_BYTES + 16 * ripening.ranges()).sum();
         let (heads, shown) = self.memory.counts();
+        let turned_away = self.turned_away.len() * OWNED_BYTES;
         let holes = self.mending.len() * HOLE_BYTES;
-        logs + waiting + peers + heard + fetched + holes + heads * HEAD_BYTES + shown * HEIGHT_BYTES
+        logs + waiting + peers + heard + fetched + turned_away + holes + heads * HEAD_BYTES + shown * HEIGHT_BYTES
     }
 }
 

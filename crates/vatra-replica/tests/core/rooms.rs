@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::charter::{Charter, Revocation};
 use vatra_model::limits::NODE_LOGS_MAX;
-use vatra_model::wire::{LogDescriptor, Message};
+use vatra_model::wire::{LogDescriptor, Message, WantClasses};
 use vatra_model::{
     AudienceId, CheckedEntry, Class, Entry, EntryDraft, EntryHash, ForkProof, Frontier, Hlc, Incarnation, LogId, Realm,
     Secret, Seq, SignedHeader, WallMs,
@@ -48,10 +48,14 @@ impl Writer {
     }
 
     fn entry(&self, life: u64, words: &str) -> CheckedEntry {
+        self.entry_at(life, 0, words)
+    }
+
+    fn entry_at(&self, life: u64, seq: u64, words: &str) -> CheckedEntry {
         let draft = EntryDraft {
             realm: Realm::OPS,
             log: self.log(life),
-            seq: Seq(0),
+            seq: Seq(seq),
             prev: EntryHash::ZERO,
             hlc: Hlc(1),
             class: Class::Routine,
@@ -173,4 +177,52 @@ fn revoking_those_who_took_the_room_gives_it_back() {
     let mut again = node.restarted(0);
     again.greet(1, &Frontier::default());
     assert_eq!((honest.write(&mut again, 102), same_member.write(&mut again, 2)), (1, 1), "after a restart as well");
+}
+
+/// Answers what is asked of a peer with the first few entries of each range of a life, and that there is more; gives how
+/// often it was asked for that life.
+fn answer(node: &mut Node, writer: &Writer, life: u64, told: &mut Vec<Effect>) -> usize {
+    let checked = node.replica.trust().check_log(writer.descriptor(life)).expect("certified");
+    let asked: Vec<_> = wants(&std::mem::take(told)).into_iter().filter(|(_, want)| want.log == checked.id).collect();
+    for (_, want) in &asked {
+        let is_urgent = matches!(want.classes, WantClasses::Flash | WantClasses::Priority | WantClasses::Urgent);
+        let places = want.from..want.to.min(want.from + if is_urgent { 0 } else { 3 });
+        let entries = places.map(|seq| Arc::new(writer.entry_at(life, seq, "one of many"))).collect();
+        let (peer, request) = (Some(key(1)), Some(want.request));
+        told.extend(node.act([Input::Entries { peer, request, logs: vec![checked.clone()], entries }]));
+        told.extend(node.act([message(1, Message::Done { request: want.request, more: !is_urgent })]));
+    }
+    asked.len()
+}
+
+/// An honest peer took another life of a thief first. It says that it holds it whenever it is asked what it holds.
+#[test]
+fn a_log_without_room_is_asked_for_no_more_until_there_is_some() {
+    let thieves = [70, 71].map(|seed| Writer::new(9, seed));
+    let honest = Writer::new(9, 72);
+    let first = charter(MEMBERS);
+    let mut node = linked(first.clone());
+    for thief in &thieves {
+        for life in 0..NODE_LOGS_MAX as u64 {
+            thief.give(&mut node, life);
+        }
+    }
+    let (mut asked, mut told) = (0, node.act([have(1, honest.log(5), 10_000)]));
+    for _ in 0..60 {
+        for _ in 0..100 {
+            told.extend(node.run_for(100));
+            asked += answer(&mut node, &honest, 5, &mut told);
+        }
+        told.extend(node.act([have(1, honest.log(5), 10_000)]));
+    }
+    assert!((1..=12).contains(&asked), "as much as was asked for before the first entry came: {asked}");
+    let status = node.replica.status(node.now);
+    assert_eq!((status.turned_away, status.behind[&code(9)].entries), (1, 0));
+    let other = LogId([9; 16]);
+    told.extend(node.act([have(1, other, 1)]));
+    told.extend(node.run_for(500));
+    assert!(wants(&told).iter().any(|(_, want)| want.log == other), "the peer is not to blame");
+    let told = node.act([Input::Charter { bytes: revoking(&first, &thieves).encode() }]);
+    assert!(wants(&told).iter().any(|(_, want)| want.log == honest.log(5)), "there is room now");
+    assert_eq!(node.replica.status(node.now).turned_away, 0);
 }
