@@ -1,5 +1,7 @@
 //! Requests under way: how they move on, end, stall, and what is owed to peers that ask.
 
+use std::collections::BTreeMap;
+
 use vatra_model::limits::{AHEAD_ENTRIES_MAX, ENTRY_BYTES_MAX};
 use vatra_model::wire::{Message, Want, WantClasses};
 use vatra_model::{MonoMs, NodeKey};
@@ -28,7 +30,7 @@ const ASKING_MS: u64 = 10_000;
 impl Replica {
     /// A request without progress is given up, and its peer asked last until it has made up for it.
     pub(crate) fn drop_stalled(&mut self, now: Now) {
-        let mut dropped = Vec::new();
+        let mut dropped: Vec<Asked> = Vec::new();
         for peer in self.peers.values_mut() {
             peer.rests_until = peer.rests_until.filter(|until| *until > now.mono);
             if peer.wants.is_empty() {
@@ -40,10 +42,18 @@ impl Replica {
                 peer.wants.remove(&asked.want.request);
             }
             dropped.extend(&stalled);
+            // However many requests for a log are left open at once, they are one failure.
+            let in_vain = stalled.iter().filter(|asked| !asked.is_given && self.logs.get(&asked.want.log).is_some());
+            for want in in_vain.map(|asked| (asked.want.log, asked.want)).collect::<BTreeMap<_, _>>().values() {
+                peer.gave_nothing(want, false);
+            }
             if !stalled.is_empty() {
                 peer.budget = (peer.budget / 2).max(BUDGET_MIN);
                 peer.stalls = (peer.stalls + 1).min(STALLS_MAX);
             }
+        }
+        for asked in &dropped {
+            self.forget_behind(&asked.want.log);
         }
         self.unask(&dropped);
     }
@@ -66,6 +76,16 @@ impl Replica {
             let Some(ripening) = self.ripening.get_mut(&asked.want.log) else { continue };
             ripening.settle(asked, false, None);
         }
+    }
+
+    /// An entry came that was asked for: the peer has some of what it tells of the log.
+    pub(crate) fn want_given(&mut self, now: Now, peer: NodeKey, request: Option<u32>) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(asked) = request.and_then(|request| state.wants.get_mut(&request)) else { return };
+        asked.is_given = true;
+        let log = asked.want.log;
+        state.gave(&log);
+        self.note_behind(now, log);
     }
 
     /// A part of an answer came, with so many entries and bytes. `held` of its entries are held now, `next` is the
@@ -137,6 +157,18 @@ impl Replica {
             self.mending.look_at(now.mono);
         }
         let is_empty = asked.received == 0 && !more && !mends;
+        if !asked.is_given && !mends && self.logs.get(&log).is_some() {
+            let is_put_off = more;
+            let is_at_last = match asked.want.classes {
+                WantClasses::All => !more,
+                // The range may be held, or hold nothing but urgent entries.
+                WantClasses::Rest => !more && !self.is_swept(&asked.want),
+                WantClasses::Flash | WantClasses::Priority | WantClasses::Urgent => false,
+            };
+            if let Some(state) = self.peers.get_mut(&peer).filter(|_| is_put_off || is_at_last) {
+                state.gave_nothing(&asked.want, is_at_last);
+            }
+        }
         if is_empty && asked.want.classes == WantClasses::All {
             // It does not hold what it said, or nothing of it can be accepted. Of a log that nobody has told of it holds
             // nothing; otherwise what lies too far to be taken is forgotten and the rest halved, so that few requests
@@ -145,12 +177,15 @@ impl Replica {
                 let held = state.accepted_height();
                 held + (asked.want.from.saturating_sub(held) / 2).min(AHEAD_ENTRIES_MAX as u64)
             });
-            state.unlearn(&log, left);
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.unlearn(&log, left);
+            }
             self.settling.insert(log);
         }
         if is_empty && asked.want.classes == WantClasses::Rest {
             self.check_sweep(&asked.want);
         }
+        self.forget_behind(&log);
         let member = self.member_of(&peer);
         if let Some(ripening) = self.ripening.get_mut(&log) {
             ripening.settle(&asked, !more, member);
@@ -161,14 +196,20 @@ impl Replica {
     /// A sweep brought nothing. If its range is not held, it was not all urgent either: the peer claims too much,
     /// and gaps are asked for one by one, which finds out what it holds.
     fn check_sweep(&mut self, swept: &Want) {
+        if !self.is_swept(swept)
+            && let Some(ripening) = self.ripening.get_mut(&swept.log)
+        {
+            ripening.forget_sweeps();
+        }
+    }
+
+    /// Whether a range is held.
+    fn is_swept(&self, swept: &Want) -> bool {
         let missing = match self.logs.get(&swept.log) {
             Some(state) => state.missing_newest_first(swept.to, 1),
             None => vec![(0, swept.to)],
         };
-        let is_held = missing.first().is_none_or(|(_, to)| *to <= swept.from);
-        if !is_held && let Some(ripening) = self.ripening.get_mut(&swept.log) {
-            ripening.forget_sweeps();
-        }
+        missing.first().is_none_or(|(_, to)| *to <= swept.from)
     }
 
     /// Owes a peer what it wants, as far as it is durable here and the peer's share of our answers goes. Past

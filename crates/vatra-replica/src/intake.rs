@@ -44,6 +44,15 @@ impl Replica {
         self.take_stranded(now, request, &entries);
         let asked = peer.and_then(|peer| self.peers.get(&peer)?.wants.get(&request?)).map(|asked| asked.want);
         let (mut held, mut new, mut next) = (0, 0, 0);
+        let answers = |entry: &CheckedEntry| {
+            let header = entry.header();
+            asked.is_some_and(|want| want.log == header.log && (want.from..want.to).contains(&header.seq.0))
+        };
+        if let Some(peer) = peer
+            && entries.iter().any(|entry| answers(entry))
+        {
+            self.want_given(now, peer, request);
+        }
         for entry in entries {
             let header = *entry.header();
             if let Some(state) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
@@ -56,10 +65,7 @@ impl Replica {
                 Ok(Accepted::Later) if peer.is_none() => {}
                 Ok(accepted) => {
                     new += u64::from(matches!(accepted, Accepted::New | Accepted::Stray));
-                    let answers = |want: vatra_model::wire::Want| {
-                        want.log == header.log && (want.from..want.to).contains(&header.seq.0)
-                    };
-                    if peer.is_none() || asked.is_some_and(answers) {
+                    if peer.is_none() || answers(&entry) {
                         held += 1;
                         next = next.max(header.seq.0.saturating_add(1));
                     }
@@ -199,7 +205,7 @@ impl Replica {
         ahead.retain(|(log, _)| !self.turned_away.contains(log));
         for (log, height) in ahead {
             self.expect(now, log, height, wait);
-            self.behind_since.entry(log).or_insert(now.mono);
+            self.note_behind(now, log);
         }
         if let Some(height) = of_own {
             self.hear_of_own(own_log, height, effects);
@@ -215,13 +221,6 @@ impl Replica {
         let (held, end) = self.logs.get(&log).map_or((0, u64::MAX), |state| (state.accepted().height, state.end()));
         if height.min(end) > held && std::mem::take(&mut self.believes_claims) {
             self.open_incarnation(NewLife::Revealed, effects);
-        }
-    }
-
-    pub(crate) fn note_progress(&mut self, _now: Now, log: LogId, height: u64, effects: &mut Vec<Effect>) {
-        if self.behind_since.contains_key(&log) && height >= self.target(&log) {
-            self.behind_since.remove(&log);
-            effects.push(Effect::Event(Event::CaughtUp { log, height }));
         }
     }
 }

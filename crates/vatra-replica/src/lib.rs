@@ -20,6 +20,7 @@ mod frontiers;
 mod held;
 mod herald;
 mod intake;
+mod lag;
 mod logs;
 mod memory;
 mod mending;

@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     pub(crate) clock_ahead_ms: i64,
     /// Heights that it is known to hold.
     known: BTreeMap<LogId, u64>,
+    /// Logs of which it told and, since it last gave an entry of them, gave nothing when asked: how much that counts.
+    in_vain: BTreeMap<LogId, u8>,
     /// Requests that it has not finished answering.
     pub(crate) wants: BTreeMap<u32, Asked>,
     /// Bytes that one request may bring; grows while answers are quick.
@@ -80,6 +82,8 @@ pub(crate) struct Asked {
     pub(crate) want: Want,
     pub(crate) asked: MonoMs,
     pub(crate) progress: MonoMs,
+    /// An entry of what was asked for came, whether it could be kept or not.
+    pub(crate) is_given: bool,
     /// Entries that came and are held now; what was refused does not count.
     pub(crate) received: u64,
     /// The place after the last of them.
@@ -105,6 +109,8 @@ const URGENT_REQUEST_MS_MAX: u64 = 10_000;
 const RATE_WINDOW_MS: u64 = 500;
 /// Time that a slow rate adds to patience at most, in milliseconds.
 const TRANSFER_MS_MAX: u64 = 30_000;
+/// Requests for entries of a log that a peer may leave open or put off in a row until its word of the log counts no more.
+const IN_VAIN_MAX: u8 = 8;
 /// Largest budget of one request.
 pub(crate) const BUDGET_MAX: u32 = 4 * 1024 * 1024;
 
@@ -121,6 +127,7 @@ impl Peer {
             version: 1,
             clock_ahead_ms: 0,
             known: BTreeMap::new(),
+            in_vain: BTreeMap::new(),
             wants: BTreeMap::new(),
             budget: if cost == Cost::Metered { BUDGET_MIN } else { BUDGET_START },
             stalls: 0,
@@ -203,6 +210,31 @@ impl Peer {
         }
     }
 
+    /// The height of a log that it tells of and does give entries of, as far as it was asked.
+    pub(crate) fn vouched(&self, log: &LogId) -> u64 {
+        let doubted = self.in_vain.get(log).is_some_and(|times| *times >= IN_VAIN_MAX);
+        if doubted { 0 } else { self.known(log) }
+    }
+
+    /// It gave an entry that it was asked for.
+    pub(crate) fn gave(&mut self, log: &LogId) {
+        self.in_vain.remove(log);
+    }
+
+    /// It was asked for what it tells of a log and gave nothing: `at_last` it has none, or it is busy or silent, which
+    /// may be so a few times.
+    pub(crate) fn gave_nothing(&mut self, want: &Want, at_last: bool) {
+        if want.from < self.known(&want.log) {
+            let times = self.in_vain.entry(want.log).or_default();
+            *times = if at_last { IN_VAIN_MAX } else { times.saturating_add(1) };
+        }
+    }
+
+    /// How many logs it was asked for in vain.
+    pub(crate) fn in_vain(&self) -> usize {
+        self.in_vain.len()
+    }
+
     /// Something is to be announced by then at the latest.
     pub(crate) fn announce_by(&mut self, due: MonoMs) {
         self.announce_at = Some(self.announce_at.map_or(due, |at| at.min(due)));
@@ -213,8 +245,9 @@ impl Peer {
         if self.wants.is_empty() {
             self.counted = (now, 0);
         }
-        self.wants
-            .insert(want.request, Asked { want, asked: now, progress: now, received: 0, next: want.from, bytes: 0 });
+        let next = want.from;
+        let asked = Asked { want, asked: now, progress: now, is_given: false, received: 0, next, bytes: 0 };
+        self.wants.insert(want.request, asked);
     }
 
     /// How many entries in a row one request asks for: as many as its budget is likely to bring, so that several

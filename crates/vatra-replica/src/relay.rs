@@ -169,6 +169,7 @@ impl Replica {
         if self.peers.get(&node).is_some_and(|state| state.greeted) {
             return self.learn_peers_heights(now, node, heights.iter().copied(), effects);
         }
+        self.note_origin_ahead(now, &node, heights);
         for (log, height) in heights {
             self.hear_of_own(*log, *height, effects);
         }

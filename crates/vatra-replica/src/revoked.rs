@@ -128,9 +128,7 @@ impl Replica {
         for peer in self.peers.values_mut() {
             peer.unlearn(log, place);
         }
-        if self.target(log) <= self.logs.get(log).map_or(0, |state| state.durable().height) {
-            self.behind_since.remove(log);
-        }
+        self.forget_behind(log);
         self.plan_stale = true;
     }
 

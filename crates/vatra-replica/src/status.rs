@@ -181,13 +181,13 @@ impl Replica {
         others.map(status).collect()
     }
 
-    /// Per member: the highest heights that anyone announced, minus what is held.
+    /// Per member: the heights that are believed to exist, minus what is held.
     fn behind(&self, now: Now) -> BTreeMap<MemberCode, MemberLag> {
         let mut lags: BTreeMap<MemberCode, MemberLag> = BTreeMap::new();
         for member in &self.trust.charter().current().members {
             lags.insert(member.code, MemberLag::default());
         }
-        for (log, height) in self.announced_heights() {
+        for (log, height) in self.believed_heights() {
             let Some(state) = self.logs.get(&log) else { continue };
             let missing = height
                 .min(state.end())
@@ -212,17 +212,6 @@ impl Replica {
             lag.eta_ms = (lag.entries > 0).then(|| self.paces.eta_ms(now.mono, member, lag.entries)).flatten();
         }
         lags
-    }
-
-    fn announced_heights(&self) -> BTreeMap<LogId, u64> {
-        let mut heights: BTreeMap<LogId, u64> = BTreeMap::new();
-        let beacons = self.beacons.iter().flat_map(|(_, heard)| heard.heights.iter());
-        let links = self.peers.values().flat_map(|peer| peer.known_logs());
-        for (log, height) in beacons.chain(links) {
-            let highest = heights.entry(*log).or_insert(0);
-            *highest = (*highest).max(*height);
-        }
-        heights
     }
 
     fn log_statuses(&self) -> Vec<LogStatus> {

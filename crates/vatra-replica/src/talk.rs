@@ -4,7 +4,7 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::AdmitError;
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 use vatra_model::wire::{Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
-use vatra_model::{LogId, NodeKey, WallMs};
+use vatra_model::{NodeKey, WallMs};
 
 use crate::input::{Effect, Event, Now, Reject};
 use crate::peers::Peer;
@@ -47,14 +47,13 @@ impl Replica {
                 self.unlinked.insert(peer, now.mono);
             }
             self.settling.extend(gone.known_logs().map(|(log, _)| *log));
-            self.unask(&gone.wants.into_values().collect::<Vec<_>>());
+            self.unask(&gone.wants.values().copied().collect::<Vec<_>>());
             self.end_searches(&peer);
             self.forget_stray_talk(&peer);
             self.lost.retain(|(from, _), _| *from != peer);
-            let peers = &self.peers;
-            let logs = &self.logs;
-            let named = |log: &LogId| logs.get(log).is_some() || peers.values().any(|peer| peer.known(log) > 0);
-            self.behind_since.retain(|log, _| named(log));
+            for (log, _) in gone.known_logs() {
+                self.forget_behind(log);
+            }
             self.topology_stale = true;
             self.herald.beacon_changed(now.mono);
             self.plan_stale = true;

@@ -59,7 +59,7 @@ fn log_bytes(log: &LogState) -> usize {
 }
 
 fn peer_bytes(peer: &Peer) -> usize {
-    let named = peer.known_logs().len() + peer.given.len();
+    let named = peer.known_logs().len() + peer.in_vain() + peer.given.len();
     let noted = peer.to_announce.len() + peer.to_show.len() + peer.to_pulse.len();
     (named + noted) * HEIGHT_BYTES + peer.wants.len() * WANT_BYTES
 }
