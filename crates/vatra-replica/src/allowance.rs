@@ -35,6 +35,9 @@ const CHARTERS: Flow = Flow { what: "charters of a peer", burst: 16, per_s_thous
 const FORKS: Flow = Flow { what: "messages of a peer about forks", burst: 4_096, per_s_thousandths: 200_000 };
 /// Requests: one for each log at once, then as quick answers of the smallest budget come on a fast link.
 const WANTS: Flow = Flow { what: "requests of a peer", burst: 8_192, per_s_thousandths: 400_000 };
+/// After this long what is carried to a new link is full again, in milliseconds.
+pub(crate) const REFILL_MS: u64 = 60_000;
+const _: () = assert!(refill_ms(CHARTERS) <= REFILL_MS && refill_ms(FORKS) <= REFILL_MS);
 /// Bytes that answers to one peer may be worth at once.
 const ANSWER_BURST_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes a second that answers to all peers together may be worth; those that ask share them.
@@ -68,6 +71,10 @@ impl Default for Allowances {
             asked: None,
         }
     }
+}
+
+const fn refill_ms(flow: Flow) -> u64 {
+    flow.burst * 1_000_000 / flow.per_s_thousandths
 }
 
 fn answers(asking: u64) -> Flow {

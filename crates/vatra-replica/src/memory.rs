@@ -1,5 +1,7 @@
 //! What is remembered of a peer between links: frontiers told to it and heard from it, so that the next link
 //! begins with what changed, and the beacons that it was shown. Lost with the process; then all is said again.
+//!
+//! What it may still say is kept apart from that: a peer can bring about that the rest is forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,10 +9,13 @@ use std::sync::Arc;
 use vatra_model::limits::LINKS_MAX;
 use vatra_model::{Frontier, MonoMs, NodeKey};
 
-use crate::allowance::Allowances;
+use crate::allowance::{Allowances, REFILL_MS};
 
 /// Frontiers told to one peer that are remembered: it may have missed the last when its link broke.
 const TOLD_MAX: usize = 3;
+
+/// Nodes of which it is kept what they may say: as many as can be known, so that none makes another's be forgotten.
+const ALLOWANCES_MAX: usize = 4096;
 
 /// Links in a row on which a peer says nothing until what is remembered of it is forgotten.
 const DOUBTS_MAX: u8 = 2;
@@ -36,8 +41,6 @@ pub(crate) struct Remembered {
     /// Count and links of the last beacon of each node that it was shown, or showed us.
     shown: BTreeMap<NodeKey, (Shown, MonoMs)>,
     used: MonoMs,
-    /// What it may say, as far as a new link does not change that.
-    pub(crate) allowances: Allowances,
     /// Links in a row on which it said nothing.
     pub(crate) doubts: u8,
 }
@@ -54,6 +57,8 @@ pub(crate) struct Shown {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     peers: BTreeMap<NodeKey, Remembered>,
+    /// What nodes may still say, as their last links left it, and when that was.
+    allowances: BTreeMap<NodeKey, (Allowances, MonoMs)>,
     /// The last snapshot taken: equal ones are shared.
     last: Option<Arc<Snapshot>>,
 }
@@ -129,6 +134,28 @@ impl Memory {
         }
     }
 
+    /// What a peer may say on a new link.
+    pub(crate) fn allowances(&self, peer: &NodeKey) -> Allowances {
+        self.allowances.get(peer).map(|(left, _)| left.on_a_new_link()).unwrap_or_default()
+    }
+
+    /// A link ended: what its peer may still say is kept until it would be full again anyway.
+    pub(crate) fn keep_allowances(&mut self, peer: NodeKey, left: Allowances, now: MonoMs) {
+        if self.allowances.len() >= LINKS_MAX {
+            self.allowances.retain(|_, (_, since)| now.since(*since) < REFILL_MS);
+        }
+        if self.allowances.len() >= ALLOWANCES_MAX && !self.allowances.contains_key(&peer) {
+            let oldest = self.allowances.iter().min_by_key(|(key, (_, since))| (*since, **key)).map(|(key, _)| *key);
+            self.allowances.remove(&oldest.expect("there are some"));
+        }
+        self.allowances.insert(peer, (left, now));
+    }
+
+    /// Of how many nodes it is kept what they may say.
+    pub(crate) fn allowance_count(&self) -> usize {
+        self.allowances.len()
+    }
+
     /// Logs in the frontiers that are remembered, each frontier once, and marks of beacons that were shown.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let peers = || self.peers.values();
@@ -151,6 +178,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use vatra_model::wire::Message;
     use vatra_model::{EntryHash, Head, LogId};
 
     use super::*;
@@ -183,6 +211,29 @@ mod tests {
         }
         assert_eq!(memory.peers.len(), LINKS_MAX);
         assert!(memory.get(&NodeKey([0; 32])).is_none() && memory.get(&NodeKey([1; 32])).is_some());
+    }
+
+    #[test]
+    fn allowances_outlive_doubts_and_are_forgotten_when_full_again() {
+        let mut memory = Memory::default();
+        let (peer, charter) = (NodeKey([1; 32]), Message::Charter { bytes: vec![] });
+        let mut spent = Allowances::default();
+        while spent.admit(MonoMs(1_000), &charter).is_ok() {}
+        memory.of(peer, MonoMs(1_000));
+        memory.keep_allowances(peer, spent, MonoMs(1_000));
+        memory.doubt(&peer);
+        memory.doubt(&peer);
+        assert!(memory.get(&peer).is_none());
+        assert!(memory.allowances(&peer).admit(MonoMs(1_000), &charter).is_err());
+        for number in 0..ALLOWANCES_MAX as u64 + 9 {
+            let node = NodeKey([number.to_be_bytes(); 4].concat().try_into().expect("32 bytes"));
+            memory.keep_allowances(node, spent, MonoMs(2_000));
+        }
+        assert_eq!(memory.allowance_count(), ALLOWANCES_MAX);
+        let last = NodeKey([(ALLOWANCES_MAX as u64 + 8).to_be_bytes(); 4].concat().try_into().expect("32 bytes"));
+        assert!(memory.allowances(&last).admit(MonoMs(2_000 + REFILL_MS), &charter).is_ok());
+        memory.keep_allowances(peer, spent, MonoMs(2_000 + REFILL_MS));
+        assert_eq!(memory.allowance_count(), 1);
     }
 
     #[test]

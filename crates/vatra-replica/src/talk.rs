@@ -17,9 +17,7 @@ const RTT_MS_MAX: u32 = 1 << 20;
 impl Replica {
     pub(crate) fn link_up(&mut self, now: Now, peer: NodeKey, cost: Cost, effects: &mut Vec<Effect>) {
         let mut state = Peer::new(cost, now.mono);
-        if let Some(known) = self.memory.get(&peer) {
-            state.allowances = known.allowances.on_a_new_link();
-        }
+        state.allowances = self.memory.allowances(&peer);
         self.peers.insert(peer, state);
         self.topology_stale = true;
         self.send_resume(peer, effects);
@@ -57,12 +55,11 @@ impl Replica {
             self.topology_stale = true;
             self.herald.beacon_changed(now.mono);
             self.plan_stale = true;
+            self.memory.keep_allowances(peer, gone.allowances, now.mono);
             if !gone.greeted {
                 self.memory.doubt(&peer);
             } else if self.memory.get(&peer).is_some() {
-                let known = self.memory.of(peer, now.mono);
-                known.doubt_shown(now.mono);
-                known.allowances = gone.allowances;
+                self.memory.of(peer, now.mono).doubt_shown(now.mono);
             }
         }
     }

@@ -18,6 +18,8 @@ const AHEAD_BYTES: usize = 112;
 const HEIGHT_BYTES: usize = 40;
 /// A log that was turned away, with its owner.
 const OWNED_BYTES: usize = 80;
+/// What a node without a link may still say.
+const ALLOWANCE_BYTES: usize = 240;
 /// A log in a frontier that is remembered.
 const HEAD_BYTES: usize = 80;
 /// A request under way, or what is known of a log that is being fetched.
@@ -43,8 +45,17 @@ impl Replica {
         let fetched: usize = self.ripening.values().map(|ripening| WANT_BYTES + 16 * ripening.ranges()).sum();
         let (heads, shown) = self.memory.counts();
         let turned_away = self.turned_away.len() * OWNED_BYTES;
+        let allowances = self.memory.allowance_count() * ALLOWANCE_BYTES;
         let holes = self.mending.len() * HOLE_BYTES;
-        logs + waiting + peers + heard + fetched + turned_away + holes + heads * HEAD_BYTES + shown * HEIGHT_BYTES
+        logs + waiting
+            + peers
+            + heard
+            + fetched
+            + turned_away
+            + allowances
+            + holes
+            + heads * HEAD_BYTES
+            + shown * HEIGHT_BYTES
     }
 }
 

@@ -6,7 +6,7 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{Charter, CharterError};
 use vatra_model::wire::{EntriesFrame, LogDescriptor, Message};
 use vatra_model::{AudienceId, Class, Entry, EntryDraft, EntryHash, Frontier, Hlc, Incarnation, LogId, Realm, Seq};
-use vatra_replica::{Effect, Event, Heard, Input, Reject, UNASKED};
+use vatra_replica::{Cost, Effect, Event, Heard, Input, Reject, UNASKED};
 
 use crate::support::*;
 
@@ -128,6 +128,17 @@ fn a_new_link_gives_no_new_allowance_for_what_is_costly() {
         node.act([Input::LinkDown { peer: key(2) }]);
     }
     assert_eq!(looked_at, 16, "as many as on one link");
+    for _ in 0..2 {
+        // Links without a word make what is remembered of it be forgotten.
+        for _ in 0..2 {
+            node.act([Input::LinkUp { peer: key(2), cost: Cost::Wan }]);
+            node.act([Input::LinkDown { peer: key(2) }]);
+        }
+        node.greet(2, &Frontier::default());
+        let told = events(&node.act([message(2, Message::Charter { bytes: vec![7] })]));
+        assert!(!told.iter().any(is_of_charter), "{told:?}");
+        node.act([Input::LinkDown { peer: key(2) }]);
+    }
     node.greet(3, &Frontier::default());
     let told = events(&node.act([message(3, Message::Charter { bytes: vec![7] })]));
     assert!(told.iter().any(is_of_charter), "another peer has its own");
