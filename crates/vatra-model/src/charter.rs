@@ -244,43 +244,46 @@ impl Charter {
     /// # Errors
     /// [`CharterError`] names the epoch and what does not hold.
     pub fn decode(bytes: &[u8]) -> Result<Charter, CharterError> {
-        let mut epochs = decode_chain(bytes)?.into_iter();
+        let mut epochs = split_chain(bytes)?.into_iter();
         let first = epochs.next().ok_or(CharterError::Malformed { what: "no epoch" })?;
-        let mut charter = Charter::found(first)?;
-        epochs.try_for_each(|next| charter.extend(next))?;
+        let mut charter = Charter::found(SignedEpoch::decode(first)?)?;
+        epochs.try_for_each(|next| charter.extend(SignedEpoch::decode(next)?))?;
         Ok(charter)
     }
 
-    /// Reads a chain that goes on from this one; `None` if it is no longer. No signature is looked at before it is known
-    /// that the chain begins as this one, and then only those of the epochs that are new: anybody can make a long chain.
+    /// Reads a chain that goes on from this one; `None` if it is no longer. What it begins with is compared by hash alone.
+    /// No key and no signature is looked at but of the epochs that are new, one after the other: anybody can make a long
+    /// chain, and of one that is another federation's the first hash tells.
+    ///
+    /// Epochs that are known stay as they are here. Other copies of them may have fewer signatures, or forged ones.
     ///
     /// # Errors
     /// [`CharterError`] names the epoch and what does not hold.
     pub fn continued(&self, bytes: &[u8]) -> Result<Option<Charter>, CharterError> {
-        let theirs = decode_chain(bytes)?;
+        let theirs = split_chain(bytes)?;
         if theirs.len() <= self.epochs.len() {
             return Ok(None);
         }
-        let parts = self.epochs.iter().zip(&theirs).find(|(ours, theirs)| ours.hash() != theirs.hash());
-        if let Some((ours, _)) = parts {
-            return Err(CharterError::Diverged { epoch: ours.epoch.epoch });
+        for (ours, theirs) in self.epochs.iter().zip(&theirs) {
+            if SignedEpoch::hash_of(theirs)? != ours.hash() {
+                return Err(CharterError::Diverged { epoch: ours.epoch.epoch });
+            }
         }
         let mut charter = self.clone();
-        theirs.into_iter().skip(self.epochs.len()).try_for_each(|next| charter.extend(next))?;
+        theirs.into_iter().skip(self.epochs.len()).try_for_each(|next| charter.extend(SignedEpoch::decode(next)?))?;
         Ok(Some(charter))
     }
 }
 
-/// The epochs of a chain, with nothing verified.
-fn decode_chain(bytes: &[u8]) -> Result<Vec<SignedEpoch>, CharterError> {
+/// The epochs of a chain as they are encoded, with nothing of them looked at.
+fn split_chain(bytes: &[u8]) -> Result<Vec<&[u8]>, CharterError> {
     if bytes.len() > CHARTER_BYTES_MAX {
         return Err(CharterError::Malformed { what: "too long" });
     }
     let mut d = Decoder::new(bytes);
     let mut epochs = Vec::new();
     for _ in 0..cbor::array(&mut d, "epochs", CHARTER_EPOCHS_MAX)? {
-        let bytes = d.bytes().map_err(|_| CharterError::Malformed { what: "epoch" })?;
-        epochs.push(SignedEpoch::decode(bytes)?);
+        epochs.push(d.bytes().map_err(|_| CharterError::Malformed { what: "epoch" })?);
     }
     if d.position() != bytes.len() {
         return Err(CharterError::Malformed { what: "trailing bytes" });

@@ -255,6 +255,14 @@ impl SignedEpoch {
         Sha256::digest(&self.body).into()
     }
 
+    /// The same of an encoded epoch, of which nothing else is looked at.
+    pub(super) fn hash_of(bytes: &[u8]) -> Result<[u8; 32], CharterError> {
+        let mut d = Decoder::new(bytes);
+        exactly(&mut d, "signed epoch", 2)?;
+        let body = d.bytes().map_err(|_| CharterError::Malformed { what: "body" })?;
+        Ok(Sha256::digest(body).into())
+    }
+
     /// Adds a root's signature.
     pub fn sign(&mut self, root: &Secret) {
         self.signatures.insert(root.root_key(), root.sign(LABEL_CHARTER, &self.body));

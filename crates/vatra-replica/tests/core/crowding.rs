@@ -110,6 +110,25 @@ fn a_foreign_charter_is_refused_before_its_signatures_are_looked_at() {
     assert_eq!(ours.continued(&foreign.encode()), Ok(None), "it is no longer than ours");
 }
 
+/// The first epochs of another federation, or of none, with as many members as there may be.
+#[test]
+fn a_foreign_charter_is_refused_by_its_first_hash() {
+    let ours = charter(3);
+    let foreign = |epochs: &[&[u8]]| {
+        let mut bytes = vec![0x80 + u8::try_from(epochs.len()).expect("few")];
+        for body in epochs {
+            // [body, []]
+            let signed = [&[0x82, 0x58, u8::try_from(body.len()).expect("short")], *body, &[0x80]].concat();
+            bytes.extend([0x58, u8::try_from(signed.len()).expect("short")]);
+            bytes.extend(signed);
+        }
+        bytes
+    };
+    let refused = ours.continued(&foreign(&[b"neither an epoch nor a key is looked for in here", b"nor in here"]));
+    assert_eq!(refused, Err(CharterError::Diverged { epoch: 1 }));
+    assert!(matches!(Charter::decode(&foreign(&[b"here it is"])), Err(CharterError::Malformed { .. })));
+}
+
 fn first_signature(charter: &Charter) -> Vec<u8> {
     let bytes = charter.epochs()[0].encode();
     bytes[bytes.len() - 64..].to_vec()
