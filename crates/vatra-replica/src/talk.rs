@@ -247,6 +247,8 @@ impl Replica {
             Err(error) => return effects.push(refused(error.to_string())),
         };
         let epoch = theirs.current().epoch;
+        // Not as it came: of what was known before nothing was looked at.
+        let bytes = theirs.encode();
         self.trust.install(theirs);
         // Ours was forgotten if an epoch named our member no more, and this one does again.
         // Those that the charter still does not admit are simply not trusted.
@@ -261,12 +263,12 @@ impl Replica {
         self.promote_logs();
         self.end_logs();
         self.readmit_logs();
-        self.new_charter = Some(bytes.to_vec());
+        self.new_charter = Some(bytes.clone());
         self.topology_stale = true;
         // Before links end to those that it no longer admits: they may not have it yet.
         let others = self.peers.iter().filter(|(key, state)| state.greeted && Some(**key) != peer);
         for (key, _) in others {
-            effects.push(Effect::Send { peer: *key, message: Message::Charter { bytes: bytes.to_vec() } });
+            effects.push(Effect::Send { peer: *key, message: Message::Charter { bytes: bytes.clone() } });
         }
         effects.push(Effect::TrustChanged);
         effects.push(Effect::Event(Event::CharterInstalled { epoch }));

@@ -129,6 +129,31 @@ fn a_foreign_charter_is_refused_by_its_first_hash() {
     assert!(matches!(Charter::decode(&foreign(&[b"here it is"])), Err(CharterError::Malformed { .. })));
 }
 
+/// A peer gives a charter that goes on from ours, with a forged signature in what is known already.
+#[test]
+fn what_is_kept_and_told_of_a_charter_holds_whatever_copy_came() {
+    let ours = charter(MEMBERS);
+    let next = next_epoch(&ours, MEMBERS, |_| {});
+    let mut forged = next.encode();
+    let at = forged.windows(64).position(|bytes| bytes == first_signature(&ours)).expect("it is in there");
+    forged[at] ^= 1;
+    let mut node = Node::with_charter(0, ours);
+    for peer in [1, 2] {
+        node.greet(peer, &Frontier::default());
+    }
+    let told = node.act([message(1, Message::Charter { bytes: forged })]);
+    let told: Vec<_> = told
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Send { peer, message: Message::Charter { bytes } } => Some((peer, Charter::decode(&bytes))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(key(2), Ok(next.clone()))]);
+    let kept = node.charter.expect("a newer one is in force");
+    assert_eq!(Charter::decode(&kept), Ok(next), "or the node could not start again");
+}
+
 fn first_signature(charter: &Charter) -> Vec<u8> {
     let bytes = charter.epochs()[0].encode();
     bytes[bytes.len() - 64..].to_vec()
