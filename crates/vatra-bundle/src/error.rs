@@ -171,9 +171,8 @@ impl ReadError {
             ReadError::CharterDiverged | ReadError::Charter(_) => {
                 "compare both charters with `vatra charter show`; a federation has only one"
             }
-            ReadError::Maker(_) | ReadError::Origin { .. } => {
-                "if its member joined lately, install the newer charter first"
-            }
+            ReadError::Maker(source) => maker_remedy(source),
+            ReadError::Origin { .. } => NOT_YET_KNOWN,
             ReadError::Misplaced { .. }
             | ReadError::Malformed { .. }
             | ReadError::Signature { .. }
@@ -182,6 +181,21 @@ impl ReadError {
             | ReadError::Fork { .. }
             | ReadError::Entry { .. } => "do not trust the file; ask its maker for another one by telephone",
         }
+    }
+}
+
+/// What to do where a charter does not know somebody.
+const NOT_YET_KNOWN: &str = "if its member joined lately, install the newer charter first";
+
+/// What to do about a bundle or receipt whose maker is not admitted.
+#[must_use]
+pub fn maker_remedy(why: &AdmitError) -> &'static str {
+    match why {
+        AdmitError::Revoked(_) => {
+            "take nothing that was made with this key: the charter revoked it as stolen or lost; ask its member for a \
+             file that another node of it made"
+        }
+        AdmitError::UnknownMember(_) | AdmitError::Certificate(_) => NOT_YET_KNOWN,
     }
 }
 
@@ -206,4 +220,24 @@ pub enum ReceiptError {
     /// It was not signed by the node that it names.
     #[error("the receipt's signature does not hold: {0}")]
     Signature(#[source] VerifyError),
+}
+
+#[cfg(test)]
+mod tests {
+    use vatra_model::{MemberCode, NodeKey};
+
+    use super::*;
+
+    #[test]
+    fn a_revoked_maker_is_not_taken_for_one_that_is_not_yet_known() {
+        let revoked = ReadError::Maker(AdmitError::Revoked(NodeKey([1; 32])));
+        assert!(revoked.to_string().contains("is revoked"), "{revoked}");
+        assert!(
+            revoked.remedy().contains("revoked it") && !revoked.remedy().contains("joined"),
+            "{}",
+            revoked.remedy()
+        );
+        let code: MemberCode = "EE".parse().expect("a code");
+        assert_eq!(ReadError::Maker(AdmitError::UnknownMember(code)).remedy(), NOT_YET_KNOWN);
+    }
 }

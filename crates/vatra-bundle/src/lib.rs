@@ -19,7 +19,7 @@ mod section;
 mod cbor;
 mod error;
 
-pub use error::{ReadError, ReceiptError};
+pub use error::{ReadError, ReceiptError, maker_remedy};
 pub use manifest::{BundleId, LogRange, Manifest, SOFTWARE_BYTES_MAX};
 pub use reader::{BundleReader, Chunk, NamedLog, Part, ReadLimits};
 pub use receipt::{Intake, RECEIPT_BYTES_MAX, RECEIPT_MAGIC, Receipt, SignedReceipt};

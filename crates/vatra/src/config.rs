@@ -3,6 +3,7 @@
 //! A node directory is `node.toml`, `node.key`, `charter.vatra`, `admin.token` and `store/`. Every
 //! error names the file, the line, the key, its value and what is allowed.
 
+mod admission;
 mod error;
 mod file;
 mod values;
@@ -17,6 +18,7 @@ use vatra_model::certificate::SignedCertificate;
 use vatra_model::charter::{CHARTER_BYTES_MAX, Charter};
 use vatra_model::schema::words::Tlp;
 
+pub(crate) use self::admission::NotAdmitted;
 pub(crate) use self::error::ConfigError;
 pub(crate) use self::file::{ConfigFile, decode_certificate};
 pub(crate) use self::values::{EngineKind, LinkProfile, TokenRole};
@@ -150,9 +152,8 @@ impl NodeConfig {
             return Err(file.certificate_error("it is for another key than the one in key_file").into());
         }
         let charter = read_charter(&dir.join(&identity.charter_file))?;
-        if let Err(error) = charter.admit(&identity.certificate) {
-            let epoch = charter.current().epoch;
-            return Err(file.certificate_error(&format!("charter epoch {epoch} does not admit it: {error}")).into());
+        if let Err(error) = NotAdmitted::check(&charter, &identity.certificate) {
+            return Err(file.certificate_error(&format!("{error}; {}", error.remedy())).into());
         }
         let mut warnings = Vec::new();
         let mut peers = file.peers(certified.key)?;

@@ -50,4 +50,4 @@ pub(crate) use fsck::fsck;
 pub(crate) use lives::{REVEALED, shown};
 pub(crate) use logging::LogFormat;
 pub(crate) use run::run;
-pub(crate) use stopped::{StoppedStore, look};
+pub(crate) use stopped::{StoppedStore, look, not_admitted};

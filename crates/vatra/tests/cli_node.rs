@@ -37,7 +37,7 @@ fn refuse(home: &Path, line: &str) -> String {
     stderr(&output)
 }
 
-/// A lab of two members on free ports; only the first node of it is ever run.
+/// A lab of two members on free ports.
 fn lab(home: &Path) {
     let is_free =
         |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port + 1)).is_ok();
@@ -53,12 +53,16 @@ struct Running {
 
 impl Running {
     fn start(home: &Path) -> Running {
+        Running::start_in(home, "lab/ua-1")
+    }
+
+    fn start_in(home: &Path, dir: &str) -> Running {
         let log = File::create(home.join("log")).expect("a writable directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_vatra"));
-        command.args(["node", "run", "--dir", "lab/ua-1"]).current_dir(home).stdin(Stdio::null()).stderr(log);
+        command.args(["node", "run", "--dir", dir]).current_dir(home).stdin(Stdio::null()).stderr(log);
         let node = Running { process: command.spawn().expect("the binary runs") };
         let give_up = Instant::now() + PATIENCE;
-        while vatra(home, "status --dir lab/ua-1").status.code() != Some(0) {
+        while vatra(home, &format!("status --dir {dir}")).status.code() != Some(0) {
             let log = || fs::read_to_string(home.join("log")).unwrap_or_default();
             assert!(Instant::now() < give_up, "the node does not come up: {}", log());
             std::thread::sleep(Duration::from_millis(50));
@@ -198,5 +202,51 @@ fn a_directory_without_a_node_is_refused_with_what_to_do() {
         for part in ["nowhere", "node.toml", "vatra node init", "--dir"] {
             assert!(said.contains(part), "{command}: {part} in {said}");
         }
+    }
+}
+
+#[test]
+fn a_revoked_node_says_so_and_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    lab(home);
+    let says_so = |line: &str| {
+        let output = vatra(home, line);
+        let shown = format!("{}{}", stdout(&output), stderr(&output)).replace("\n         ", " ");
+        for part in ["is revoked", "UA's root key", "vatra node init"] {
+            assert!(shown.contains(part), "{line}: {part} in {shown}");
+        }
+        output.status.code()
+    };
+    let ua = Running::start(home);
+    succeed(home, PUBLISH);
+    succeed(home, "bundle export ua.bundle --dir lab/ua-1");
+    succeed(home, "charter new --from lab/ua-1/charter.vatra --out draft-2");
+    succeed(home, "charter revoke draft-2 ua-1 --dir lab/ua-1");
+    for member in ["ua", "lt"] {
+        succeed(home, &format!("charter sign draft-2 --member lab/members/{member}"));
+    }
+    succeed(home, "charter verify draft-2 --out charter-2.vatra");
+    fs::copy(home.join("charter-2.vatra"), home.join("lab/lt-1/charter.vatra")).unwrap();
+    let lt = Running::start_in(home, "lab/lt-1");
+    let error = refuse(home, "bundle import ua.bundle --dir lab/lt-1");
+    assert!(error.contains("is revoked") && !error.contains("joined lately"), "{error}");
+    succeed(home, "bundle export lt.bundle --dir lab/lt-1");
+    lt.stop();
+
+    // A bundle brings the charter to a node that nobody links with any more.
+    succeed(home, "bundle import lt.bundle --dir lab/ua-1");
+    assert_eq!(says_so(PUBLISH), Some(1));
+    assert_eq!(says_so("doctor --dir lab/ua-1"), Some(1));
+    let status: Value = serde_json::from_str(&succeed(home, "status --json --dir lab/ua-1")).unwrap();
+    assert_eq!(status["troubles"][0]["code"], "key-revoked", "{status}");
+    ua.stop();
+    for command in ["doctor", "node check", "node run"] {
+        assert_eq!(says_so(&format!("{command} --dir lab/ua-1")), Some(1), "{command}");
+    }
+    // The same with the newer charter beside the configuration.
+    fs::copy(home.join("charter-2.vatra"), home.join("lab/ua-1/charter.vatra")).unwrap();
+    for command in ["doctor", "node check", "node run"] {
+        assert_eq!(says_so(&format!("{command} --dir lab/ua-1")), Some(1), "{command}");
     }
 }

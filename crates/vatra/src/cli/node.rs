@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -183,6 +183,15 @@ fn show(args: &DirArgs, out: &mut Printer) -> anyhow::Result<Exit> {
 fn check(args: &DirArgs, out: &mut Printer) -> anyhow::Result<Exit> {
     let config = NodeConfig::load(&args.dir)?;
     let epoch = config.charter.current();
+    match crate::node::not_admitted(&config) {
+        Ok(None) => {}
+        Ok(Some(error)) => return Err(anyhow!("{error}, as the charter in the store has it; {}", error.remedy())),
+        Err(error) => print::warning(&format!(
+            "the store cannot be opened, so the charter in it was not looked at; `vatra doctor --dir {}` says more: \
+             {error:#}",
+            config.dir.display()
+        )),
+    }
     for warning in &config.warnings {
         print::warning(warning);
     }

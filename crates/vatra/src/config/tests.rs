@@ -171,5 +171,5 @@ fn a_charter_of_others_does_not_admit_the_node() {
     let (_foreign_home, foreign) = lab();
     fs::copy(foreign.join(CHARTER_FILE), dir.join(CHARTER_FILE)).unwrap();
     let error = NodeConfig::load(&dir).unwrap_err().to_string();
-    assert!(error.contains("charter epoch 1 does not admit it"), "{error}");
+    assert!(error.contains("charter epoch 1 does not admit this node"), "{error}");
 }

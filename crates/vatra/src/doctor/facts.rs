@@ -8,6 +8,8 @@ use vatra_api::{CutStatus, ForkStatus, MemberStatus, QuarantineStatus};
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, RecordId, WallMs};
 
+use crate::config::NotAdmitted;
+
 /// Everything known about a node at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -39,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) certificates: Vec<NodeCertificate>,
     /// Certificates heard of meanwhile, which may be newer.
     pub(crate) heard_certificates: Vec<NodeCertificate>,
+    /// Why the charter in force does not admit this node, if it does not.
+    pub(crate) not_admitted: Option<NotAdmitted>,
     /// Epochs of the charter in force and of the one beside the configuration.
     pub(crate) charter_epochs: (u64, u64),
     /// The newest changes without effect.

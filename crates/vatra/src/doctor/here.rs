@@ -2,6 +2,7 @@
 
 use vatra_api::Gravity::{Critical, Note, Warning};
 use vatra_model::WallMs;
+use vatra_model::charter::AdmitError;
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 
 use super::{Facts, FindingDetail, Findings, Life, SETTLING_MS, finding};
@@ -19,10 +20,20 @@ const YOUNG_LIFE_MS: u64 = 24 * 3_600_000;
 const YOUNG_LIVES_MAX: usize = 4;
 
 pub(super) fn judge(facts: &Facts, found: &mut Findings) {
+    judge_admission(facts, found);
     judge_store(facts, found);
     judge_lives(facts, found);
     judge_traffic(facts, found);
     judge_files(facts, found);
+}
+
+/// What the charter in force says of this node. One that was cut off before a newer charter came cannot know better.
+fn judge_admission(facts: &Facts, found: &mut Findings) {
+    let Some(error) = &facts.not_admitted else { return };
+    let code = if matches!(error.why, AdmitError::Revoked(_)) { "key-revoked" } else { "not-admitted" };
+    let what =
+        format!("{error}; no node links with it, it publishes nothing, and once stopped it does not start again");
+    found.add(finding(Critical, code, what, error.remedy()));
 }
 
 fn judge_store(facts: &Facts, found: &mut Findings) {

@@ -68,6 +68,7 @@ fn facts(config: NodeConfig, stored: Option<StoppedStore>, exists: bool) -> Fact
         peers: config.peers.iter().map(|peer| peer.certificate.certificate().key).collect(),
         certificates: [own].into_iter().chain(peers).collect(),
         heard_certificates: stored.certificates,
+        not_admitted: stored.not_admitted,
         charter_epochs: (stored.charter_epoch.unwrap_or(configured), configured),
         quarantine: Vec::new(),
         traffic: Traffic::default(),

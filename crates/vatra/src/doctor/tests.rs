@@ -2,9 +2,11 @@ use std::path::PathBuf;
 
 use vatra_api::{Behind, CutStatus, ForkStatus, MemberStatus, NodeStatus, QuarantineStatus, Standing};
 use vatra_model::certificate::NodeCertificate;
+use vatra_model::charter::AdmitError;
 use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, RecordId, Seq};
 
 use super::*;
+use crate::config::NotAdmitted;
 
 const NOW: WallMs = WallMs(1_800_000_000_000);
 const ME: NodeKey = NodeKey([1; 32]);
@@ -79,6 +81,7 @@ fn well() -> Facts {
         peers: vec![PEER],
         heard_certificates: certificates.clone(),
         certificates,
+        not_admitted: None,
         charter_epochs: (1, 1),
         quarantine: Vec::new(),
         traffic: Traffic::default(),
@@ -161,6 +164,21 @@ use Gravity::{Critical, Note, Warning};
 #[test]
 fn a_well_node_has_no_findings() {
     check(|_| {}, &[]);
+}
+
+#[test]
+fn a_node_that_the_charter_does_not_admit_is_told_so() {
+    let not_admitted = |why| Some(NotAdmitted { epoch: 3, member: code("UA"), why });
+    check(|facts| facts.not_admitted = not_admitted(AdmitError::Revoked(ME)), &[(Critical, "key-revoked")]);
+    check(
+        |facts| facts.not_admitted = not_admitted(AdmitError::UnknownMember(code("UA"))),
+        &[(Critical, "not-admitted")],
+    );
+    let mut facts = well();
+    facts.not_admitted = not_admitted(AdmitError::Revoked(ME));
+    let found = diagnose(&facts).findings.remove(0);
+    assert!(found.what.contains("epoch 3") && found.what.contains("is revoked"), "{}", found.what);
+    assert!(found.remedy.contains("UA's root key") && found.remedy.contains("vatra node init"), "{}", found.remedy);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use vatra_model::{Change, Class, LogId, MemberCode, Position, RecordId, SectionI
 use vatra_record::Record;
 use vatra_store::{ReadError, ReadOnlyReason};
 
+use crate::config::NotAdmitted;
+
 /// One call: several operations that are answered together.
 pub(crate) struct LocalCall {
     pub(crate) ops: Vec<LocalOp>,
@@ -64,6 +66,9 @@ pub(crate) enum LocalError {
     /// This node's member may not originate.
     #[error("{0} is an observer of this federation and originates nothing")]
     Observer(MemberCode),
+    /// The charter does not admit this node.
+    #[error("{0}; it publishes nothing")]
+    NotAdmitted(NotAdmitted),
     /// The disk is full.
     #[error("the disk of the store is full, so nothing was stored")]
     StoreFull,

@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use prometheus_client::registry::Registry;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +20,7 @@ use vatra_model::pack::Packer;
 use vatra_replica::{Cost, Replica, ReplicaConfig};
 use vatra_stream::StoreId;
 
-use crate::config::{LinkProfile, NodeConfig};
+use crate::config::{LinkProfile, NodeConfig, NotAdmitted};
 use crate::node::boot::{Booted, LifeRow, boot, random};
 use crate::node::clock::Clock;
 use crate::node::drill::Drills;
@@ -177,6 +177,8 @@ impl Node {
     ) -> anyhow::Result<(Driver, StoreId)> {
         let clock = Clock::start();
         let booted = boot(config)?;
+        NotAdmitted::check(&booted.charter, &config.certificate)
+            .map_err(|error| anyhow!("{error}; {}", error.remedy()))?;
         if let Some(reason) = booted.new_life {
             let incarnation = lives::shown(booted.restored.incarnation);
             tracing::warn!(

@@ -319,7 +319,7 @@ fn refusal(error: LocalError) -> Refusal {
     let kind = match &error {
         LocalError::Invalid(draft) => return Refusal::from(draft.clone()),
         LocalError::Unknown(_) => RefusalKind::NotFound,
-        LocalError::NotWriter { .. } | LocalError::Observer(_) => RefusalKind::NotOwner,
+        LocalError::NotWriter { .. } | LocalError::Observer(_) | LocalError::NotAdmitted(_) => RefusalKind::NotOwner,
         LocalError::Ended(_) | LocalError::NoEffect => RefusalKind::Conflict,
         LocalError::StoreFull => RefusalKind::StoreFull,
         LocalError::StoreReadOnly(_) => RefusalKind::Unavailable,
@@ -327,6 +327,7 @@ fn refusal(error: LocalError) -> Refusal {
     };
     let refusal = Refusal::new(kind, error.to_string());
     match error {
+        LocalError::NotAdmitted(error) => refusal.with_remedy(error.remedy()),
         LocalError::StoreFull => refusal.with_remedy("free space on the store's disk; the node resumes by itself"),
         LocalError::StoreReadOnly(_) => refusal.with_remedy("look at the node's log and its disk"),
         _ => refusal,

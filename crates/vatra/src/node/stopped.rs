@@ -7,9 +7,9 @@ use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::Charter;
 use vatra_model::{MemberCode, NodeKey};
 use vatra_replica::RestoredLog;
-use vatra_store::{Fence, Health, MetaKey, Reader};
+use vatra_store::{Fence, Health, MetaKey, OpenError, Reader, StoreLock};
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, NotAdmitted};
 use crate::doctor::{Life, RevokedEntries};
 use crate::node::boot::{self, StoredLogs, fence_path, present_life, restore_logs, why_a_new_life};
 use crate::node::lives::{self, Order};
@@ -32,6 +32,8 @@ pub(crate) struct StoppedStore {
     pub(crate) revoked: Vec<RevokedEntries>,
     /// Epoch of the charter in the store.
     pub(crate) charter_epoch: Option<u64>,
+    /// Why the charter in force does not admit the node, if it does not.
+    pub(crate) not_admitted: Option<NotAdmitted>,
     /// Certificates of the nodes that wrote logs.
     pub(crate) certificates: Vec<NodeCertificate>,
 }
@@ -45,16 +47,17 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
     let reader = store.reader();
     let fence = Fence::load(&fence_path(config))?;
     let stored = restore_logs(&reader)?;
-    let charter = reader.meta(MetaKey::CHARTER)?.map(|bytes| Charter::decode(&bytes)).transpose()?;
+    let charter = stored_charter(&reader)?;
     let lives = lives::read(&reader)?.into_iter();
     let logs = stored.logs.iter().filter_map(|log| {
         let (origin, descriptor) = (certificate(&log.row.descriptor.certificate)?, log.row.descriptor.clone());
         let id = origin.log(descriptor.incarnation, &descriptor.audience);
         Some((id, descriptor))
     });
-    let in_force = charter.as_ref().filter(|charter| charter.current().epoch > config.charter.current().epoch);
+    let in_force = newer(charter.as_ref(), config);
     Ok(StoppedStore {
-        revoked: revoked::stored(&reader, in_force.unwrap_or(&config.charter), logs)?,
+        revoked: revoked::stored(&reader, in_force, logs)?,
+        not_admitted: NotAdmitted::check(in_force, &config.certificate).err(),
         lives: lives
             .map(|life| Life { incarnation: life.incarnation, opened: life.opened, reason: life.reason })
             .collect(),
@@ -68,6 +71,32 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
         charter_epoch: charter.map(|charter| charter.current().epoch),
         certificates: stored.logs.iter().filter_map(|log| certificate(&log.row.descriptor.certificate)).collect(),
     })
+}
+
+/// Why the charter in a stopped node's store does not admit the node, if it does not. Nothing is said of a node without
+/// a store, nor of one that runs, which says it itself.
+///
+/// # Errors
+/// The store cannot be opened or read.
+pub(crate) fn not_admitted(config: &NodeConfig) -> anyhow::Result<Option<NotAdmitted>> {
+    // The lock is let go of at once: opening the store takes it again.
+    match StoreLock::acquire(&config.store.path).map(|lock| lock.is_some()) {
+        Ok(false) | Err(OpenError::Locked { .. }) => return Ok(None),
+        Ok(true) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let charter = stored_charter(&boot::open(config)?.reader())?;
+    Ok(NotAdmitted::check(newer(charter.as_ref(), config), &config.certificate).err())
+}
+
+fn stored_charter(reader: &Reader) -> anyhow::Result<Option<Charter>> {
+    Ok(reader.meta(MetaKey::CHARTER)?.map(|bytes| Charter::decode(&bytes)).transpose()?)
+}
+
+/// The charter that a start would go by: the one in the store if it is newer than the one beside the configuration.
+fn newer<'c>(stored: Option<&'c Charter>, config: &'c NodeConfig) -> &'c Charter {
+    let is_newer = |charter: &&Charter| charter.current().epoch > config.charter.current().epoch;
+    stored.filter(is_newer).unwrap_or(&config.charter)
 }
 
 /// Forked logs. A fork is settled when the same node has another log that is not forked.

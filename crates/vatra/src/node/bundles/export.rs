@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use vatra_api::{BundleOrder, BundlePiece, Refusal, RefusalKind};
-use vatra_bundle::{BundleWriter, LogRange, Manifest, SignedReceipt, WriteError};
+use vatra_bundle::{BundleWriter, LogRange, Manifest, SignedReceipt, WriteError, maker_remedy};
 use vatra_model::charter::LogEnd;
 use vatra_model::pack::Packer;
 use vatra_model::wire::LogDescriptor;
@@ -214,8 +214,7 @@ fn frontier_of(trust: &Trust, bytes: &Bytes) -> Result<Frontier, Refusal> {
         return Err(wrong("the receipt is of another federation".into()));
     }
     trust.charter().admit(signed.certificate()).map_err(|error| {
-        wrong(format!("the receipt's giver is not admitted: {error}"))
-            .with_remedy("if its member joined lately, install the newer charter first")
+        wrong(format!("the receipt's giver is not admitted: {error}")).with_remedy(maker_remedy(&error))
     })?;
     Ok(receipt.frontier.clone())
 }

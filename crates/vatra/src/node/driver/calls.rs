@@ -1,11 +1,12 @@
 //! Local calls: each operation becomes a change, an answer, or waits for the next round.
 
-use vatra_model::charter::MemberRole;
+use vatra_model::charter::{AdmitError, MemberRole};
 use vatra_model::{Change, Class, Position, RecordId};
 use vatra_replica::{Effect, Input, Now};
 use vatra_store::{Health, Snapshot};
 
 use super::{Driver, PendingCall};
+use crate::config::NotAdmitted;
 use crate::node::local::{LocalCall, LocalError, LocalOp, LocalResult, Receipt, encode_change};
 
 /// What an operation comes to.
@@ -81,6 +82,9 @@ impl Driver {
         if let Health::ReadOnly { reason, .. } = self.store.health() {
             return Err(LocalError::read_only(reason));
         }
+        if let Some(error) = self.not_admitted() {
+            return Err(LocalError::NotAdmitted(error));
+        }
         let charter = self.replica.trust().charter();
         if charter.current().member(self.member).is_none_or(|member| member.role == MemberRole::Observer) {
             return Err(LocalError::Observer(self.member));
@@ -106,6 +110,20 @@ impl Driver {
                 self.standing(snapshot, record, latest).map(Worked::Nothing)
             }
         }
+    }
+
+    /// Why this node may publish nothing, if the charter in force has revoked its key or left its member out. The
+    /// certificate was checked at the start.
+    pub(super) fn not_admitted(&self) -> Option<NotAdmitted> {
+        let (charter, key, member) = (self.replica.trust().charter(), self.mesh.node(), self.member);
+        let why = if charter.is_revoked(&key) {
+            AdmitError::Revoked(key)
+        } else if charter.current().member(member).is_none() {
+            AdmitError::UnknownMember(member)
+        } else {
+            return None;
+        };
+        Some(NotAdmitted { epoch: charter.current().epoch, member, why })
     }
 
     /// The receipt of what is there already.

@@ -54,9 +54,11 @@ impl Driver {
             }
             Effect::Refused { token } => {
                 let Some((call, index)) = self.tokens.remove(&token) else { return };
-                let error = match self.store.health() {
-                    Health::ReadOnly { reason, .. } => LocalError::read_only(reason),
-                    Health::Writable => LocalError::StoreReadOnly("the last write failed".into()),
+                let error = match (self.not_admitted(), self.store.health()) {
+                    // The charter came between the call and its turn.
+                    (Some(error), _) => LocalError::NotAdmitted(error),
+                    (None, Health::ReadOnly { reason, .. }) => LocalError::read_only(reason),
+                    (None, Health::Writable) => LocalError::StoreReadOnly("the last write failed".into()),
                 };
                 self.answer(call, index, Err(error));
             }

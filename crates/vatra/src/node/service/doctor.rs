@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use prometheus_client::metrics::counter::Counter;
 use vatra_api::{Diagnosis, Refusal};
-use vatra_model::certificate::NodeCertificate;
+use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::{Incarnation, LogId, Seq, WallMs};
 use vatra_replica::ReplicaStatus;
 use vatra_store::Health;
 
 use super::{NodeService, reports};
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, NotAdmitted};
 use crate::doctor::{self, Facts, Life, RevokedEntries, StoreFacts, Traffic};
 use crate::node::clock::wall;
 use crate::node::packing::unpack_header;
@@ -23,6 +23,7 @@ pub(super) struct Place {
     store: PathBuf,
     is_lab: bool,
     charter_epoch: u64,
+    certificate: SignedCertificate,
     /// The node's own certificate, then those of its configured peers.
     certificates: Vec<NodeCertificate>,
     warnings: Vec<String>,
@@ -36,6 +37,7 @@ impl Place {
             store: config.store.path.clone(),
             is_lab: config.key.purpose() == crate::keys::Purpose::Lab,
             charter_epoch: config.charter.current().epoch,
+            certificate: config.certificate.clone(),
             certificates: [config.certificate.certificate().clone()].into_iter().chain(peers).collect(),
             warnings: config.warnings.clone(),
         }
@@ -93,6 +95,7 @@ impl NodeService {
     pub(super) fn facts(&self, replica: &ReplicaStatus, health: Health, lives: Lives) -> Facts {
         let inner = &self.inner;
         let (shared, place) = (&inner.shared, &inner.place);
+        let trust = self.trust();
         let (elsewhere, lives) = (lives.elsewhere, lives.here.into_iter());
         let lives = lives.map(|life| Life { incarnation: life.incarnation, opened: life.opened, reason: life.reason });
         let (refuses_writes, refuses_since) = match health {
@@ -120,7 +123,8 @@ impl NodeService {
             members: self.members(replica),
             peers: inner.peers.clone(),
             certificates: place.certificates.clone(),
-            heard_certificates: self.trust().nodes().cloned().collect(),
+            heard_certificates: trust.nodes().cloned().collect(),
+            not_admitted: NotAdmitted::check(trust.charter(), &place.certificate).err(),
             charter_epochs: (replica.charter_epoch, place.charter_epoch),
             quarantine: self.quarantine(),
             traffic: self.traffic(),
