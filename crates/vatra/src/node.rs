@@ -50,4 +50,4 @@ pub(crate) use fsck::fsck;
 pub(crate) use lives::{REVEALED, shown};
 pub(crate) use logging::LogFormat;
 pub(crate) use run::run;
-pub(crate) use stopped::{StoppedStore, look, not_admitted};
+pub(crate) use stopped::{StoppedStore, has_lost_store, look, not_admitted};

@@ -206,6 +206,28 @@ fn a_directory_without_a_node_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_lost_store_is_not_taken_for_a_new_node() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    lab(home);
+    assert!(succeed(home, "doctor --dir lab/ua-1").contains("store-new"));
+    Running::start(home).stop();
+    // First the directory is gone, then there is only a place to mount it.
+    fs::remove_dir_all(home.join("lab/ua-1/store")).unwrap();
+    for _ in 0..2 {
+        let output = vatra(home, "doctor --dir lab/ua-1");
+        let shown = stdout(&output).replace("\n         ", " ");
+        assert_eq!(output.status.code(), Some(1), "{shown}");
+        assert!(shown.starts_with("UNHEALTHY") && shown.contains("CRITICAL store-lost"), "{shown}");
+        assert!(shown.contains("mount the disk") && shown.contains("vatra node restore"), "{shown}");
+        let _ = fs::create_dir(home.join("lab/ua-1/store"));
+    }
+    Running::start(home).stop();
+    let shown = succeed(home, "doctor --dir lab/ua-1");
+    assert!(shown.contains("it was lost or removed") && !shown.contains("store-lost"), "{shown}");
+}
+
+#[test]
 fn a_revoked_node_says_so_and_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();

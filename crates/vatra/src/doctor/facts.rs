@@ -104,6 +104,8 @@ pub(crate) struct StoreFacts {
     pub(crate) free_bytes: Option<u64>,
     /// Whether there is a store at all.
     pub(crate) exists: bool,
+    /// There is none, though the fence beside it tells that there was one.
+    pub(crate) is_lost: bool,
     /// Stores put aside beside it, or left behind by a command that was cut short, with their bytes.
     pub(crate) old_copies: Vec<(PathBuf, u64)>,
 }

@@ -39,7 +39,18 @@ fn judge_admission(facts: &Facts, found: &mut Findings) {
 fn judge_store(facts: &Facts, found: &mut Findings) {
     let store = &facts.store;
     let dir = facts.place.dir.display();
-    if !store.exists {
+    if store.is_lost {
+        let what = format!(
+            "the store at {} is lost: it is not there, though the fence in {dir} tells of an earlier one; started like \
+             this, the node begins empty and in a new incarnation",
+            facts.place.store.display()
+        );
+        let remedy = format!(
+            "mount the disk that the store is on, or put a backup in place with `vatra node restore --dir {dir}`; if \
+             there is neither, start the node: peers send everything again, but what only this node held is gone"
+        );
+        found.add(finding(Critical, "store-lost", what, remedy));
+    } else if !store.exists {
         let what = format!("there is no store at {} yet: the node was never started", facts.place.store.display());
         found.add(finding(Note, "store-new", what, format!("start it: `vatra node run --dir {dir}`")));
     }

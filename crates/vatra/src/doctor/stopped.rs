@@ -23,8 +23,15 @@ pub(crate) fn examine(dir: &Path, silence: Option<&str>) -> anyhow::Result<Diagn
     let config = NodeConfig::load(dir)?;
     // The lock is let go of at once: opening the store takes it again.
     let is_there = StoreLock::acquire(&config.store.path).map(|lock| lock.is_some());
+    let mut is_lost = false;
     let (stored, trouble) = match is_there {
-        Ok(false) => (None, None),
+        Ok(false) => match node::has_lost_store(&config) {
+            Ok(has_lost) => {
+                is_lost = has_lost;
+                (None, None)
+            }
+            Err(error) => (None, Some(unreadable(dir, &format!("{error:#}")))),
+        },
         Ok(true) => match node::look(&config) {
             Ok(stored) => (Some(stored), None),
             Err(error) => (None, Some(unreadable(dir, &format!("{error:#}")))),
@@ -33,7 +40,9 @@ pub(crate) fn examine(dir: &Path, silence: Option<&str>) -> anyhow::Result<Diagn
         Err(error) => (None, Some(unreadable(dir, &format!("{:#}", anyhow::Error::new(error))))),
     };
     let exists = stored.is_some() || trouble.is_some();
-    let mut diagnosis = diagnose(&facts(config, stored, exists));
+    let mut facts = facts(config, stored, exists);
+    facts.store.is_lost = is_lost;
+    let mut diagnosis = diagnose(&facts);
     if let Some(trouble) = trouble {
         let Diagnosis { node, name, member, at, mut findings, .. } = diagnosis;
         findings.insert(0, trouble);
@@ -60,6 +69,7 @@ fn facts(config: NodeConfig, stored: Option<StoppedStore>, exists: bool) -> Fact
             damaged: stored.damaged,
             free_bytes: space_of(&config.dir),
             exists,
+            is_lost: false,
             old_copies: old_copies(&config.store.path),
         },
         forks: stored.forks,

@@ -184,6 +184,7 @@ fn a_node_that_the_charter_does_not_admit_is_told_so() {
 #[test]
 fn the_store_and_its_disk_are_judged() {
     check(|facts| facts.store.exists = false, &[(Note, "store-new")]);
+    check(|facts| (facts.store.exists, facts.store.is_lost) = (false, true), &[(Critical, "store-lost")]);
     check(|facts| facts.store.refuses_writes = Some("the disk is full".into()), &[(Critical, "store-read-only")]);
     check(|facts| facts.store.damaged = 1, &[(Warning, "store-damaged")]);
     check(|facts| facts.store.free_bytes = Some((1 << 30) - 1), &[(Warning, "disk-low")]);

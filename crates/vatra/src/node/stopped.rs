@@ -7,9 +7,9 @@ use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::Charter;
 use vatra_model::{MemberCode, NodeKey};
 use vatra_replica::RestoredLog;
-use vatra_store::{Fence, Health, MetaKey, OpenError, Reader, StoreLock};
+use vatra_store::{Fence, FenceState, Health, MetaKey, OpenError, Reader, StoreLock};
 
-use crate::config::{NodeConfig, NotAdmitted};
+use crate::config::{EngineKind, NodeConfig, NotAdmitted};
 use crate::doctor::{Life, RevokedEntries};
 use crate::node::boot::{self, StoredLogs, fence_path, present_life, restore_logs, why_a_new_life};
 use crate::node::lives::{self, Order};
@@ -71,6 +71,16 @@ pub(crate) fn look(config: &NodeConfig) -> anyhow::Result<StoppedStore> {
         charter_epoch: charter.map(|charter| charter.current().epoch),
         certificates: stored.logs.iter().filter_map(|log| certificate(&log.row.descriptor.certificate)).collect(),
     })
+}
+
+/// Whether the fence tells of an earlier life of a node whose store is not there.
+///
+/// # Errors
+/// The fence is there but cannot be read.
+pub(crate) fn has_lost_store(config: &NodeConfig) -> anyhow::Result<bool> {
+    // A store in memory is gone after each stop, as was wanted.
+    let is_kept = config.store.engine != EngineKind::Memory;
+    Ok(is_kept && *Fence::load(&fence_path(config))?.state() != FenceState::Absent)
 }
 
 /// Why the charter in a stopped node's store does not admit the node, if it does not. Nothing is said of a node without

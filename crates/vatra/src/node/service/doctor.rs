@@ -116,6 +116,7 @@ impl NodeService {
                 damaged: shared.views.reader.damaged_count(),
                 free_bytes: doctor::space_of(&place.store),
                 exists: true,
+                is_lost: false,
                 old_copies: Vec::new(),
             },
             forks: self.forks(replica),
