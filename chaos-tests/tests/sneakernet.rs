@@ -57,7 +57,7 @@ fn export(lab: &Lab, index: usize, name: &str, more: &[&str]) -> anyhow::Result<
 }
 
 fn import(lab: &Lab, index: usize, path: &Path) -> anyhow::Result<Value> {
-    bundle(lab, index, &["import", &show(path)])?.expect_code(0)?.json()
+    bundle(lab, index, &["import", &show(path), "--force"])?.expect_code(0)?.json()
 }
 
 /// The frontier file of a node, as a shell makes it.

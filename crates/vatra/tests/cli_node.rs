@@ -109,6 +109,28 @@ fn an_operator_is_told_the_same_by_all_commands() {
     assert!(error.contains("1048576 bytes"), "{error}");
     succeed(home, "bundle export good.bundle --dir lab/ua-1");
     assert!(succeed(home, "bundle import good.bundle --dir lab/ua-1").contains("0 refused"));
+
+    // A receipt replaces nothing unasked, and the bundle never.
+    let good = fs::read(home.join("good.bundle")).unwrap();
+    fs::write(home.join("note"), "a list of telephone numbers").unwrap();
+    std::os::unix::fs::symlink("good.bundle", home.join("link")).unwrap();
+    fs::hard_link(home.join("good.bundle"), home.join("r.part")).unwrap();
+    for (more, said) in [
+        ("", "good.bundle.receipt, where the receipt goes, is there already"),
+        ("--receipt note", "note, where the receipt goes, is there already"),
+        ("--receipt good.bundle --force", "would replace the bundle"),
+        ("--receipt ./lab/../good.bundle --force", "would replace the bundle"),
+        ("--receipt link --force", "would replace the bundle"),
+        ("--receipt r --force", "would replace the bundle"),
+    ] {
+        let output = vatra(home, &format!("bundle import good.bundle --dir lab/ua-1 {more}"));
+        assert_eq!(output.status.code(), Some(2), "{more}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{more}: {}", stderr(&output));
+    }
+    assert_eq!(fs::read(home.join("good.bundle")).unwrap(), good);
+    assert_eq!(fs::read(home.join("note")).unwrap(), b"a list of telephone numbers");
+    succeed(home, "bundle import good.bundle --dir lab/ua-1 --force --receipt note");
+    assert!(succeed(home, "bundle inspect note").starts_with("receipt"));
     let error = refuse(home, "bundle import lab --dir lab/ua-1");
     assert!(error.contains("lab: a directory is no bundle"), "{error}");
     let error = refuse(home, "bundle import /dev/null --dir lab/ua-1");

@@ -69,6 +69,9 @@ pub(crate) struct ImportArgs {
     /// Where the receipt goes; by default beside the bundle, as FILE.receipt.
     #[arg(long, value_name = "RECEIPT")]
     receipt: Option<PathBuf>,
+    /// Replace a receipt, or another file, that is there.
+    #[arg(long)]
+    force: bool,
 }
 
 /// Runs a bundle command.

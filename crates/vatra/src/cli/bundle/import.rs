@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use super::ImportArgs;
 use super::files::{NewFile, with_suffix};
 use crate::cli::api::{Api, ApiError, Problem};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, usage};
 use crate::cli::print::{self, Printer};
 use crate::cli::target::Target;
 
@@ -30,13 +31,14 @@ pub(super) fn run(args: &ImportArgs, target: &Target, out: &mut Printer) -> anyh
     );
     let file = File::open(&args.file).with_context(|| shown.to_string())?;
     let bytes = file.metadata().with_context(|| shown.to_string())?.len();
+    let receipt = args.receipt.clone().unwrap_or_else(|| with_suffix(&args.file, ".receipt"));
+    refuse_receipt(args, &receipt)?;
     let api = target.connect()?;
     let bar = progress(bytes);
     let body = bar.wrap_read(file);
     let answer = api.upload("/api/v1/bundle/import", "application/vnd.vatra.bundle", body, bytes)?;
     let result = outcome(&api, answer, &bar)?;
     bar.finish_and_clear();
-    let receipt = args.receipt.clone().unwrap_or_else(|| with_suffix(&args.file, ".receipt"));
     let kept = keep_receipt(&api, &result, &receipt);
     print_result(&result, kept.is_ok().then_some(receipt.as_path()), out)?;
     for reason in result["reasons"].as_array().into_iter().flatten() {
@@ -53,6 +55,30 @@ pub(super) fn run(args: &ImportArgs, target: &Target, out: &mut Printer) -> anyh
         (refused, entries) if refused == entries => Ok(Exit::Refused),
         _ => Ok(Exit::Partly),
     }
+}
+
+/// Refuses a place for the receipt where it would replace what is there, before anything is sent.
+fn refuse_receipt(args: &ImportArgs, receipt: &Path) -> anyhow::Result<()> {
+    let (bundle, shown) = (&args.file, receipt.display());
+    // It is written under the second name first.
+    if is_same_file(bundle, receipt) || is_same_file(bundle, &with_suffix(receipt, ".part")) {
+        return Err(usage(format!(
+            "--receipt {shown}: the receipt would replace the bundle {}; name another file",
+            bundle.display()
+        )));
+    }
+    if !args.force && fs::symlink_metadata(receipt).is_ok() {
+        return Err(usage(format!(
+            "{shown}, where the receipt goes, is there already; --force replaces it, --receipt names another file"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether two paths lead to one file, by whatever names.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// Follows the node's lines to the last, which has the result.
