@@ -19,7 +19,7 @@ use vatra_mesh::{LinkId, Mesh};
 use vatra_model::pack::Packer;
 use vatra_model::{LogId, MemberCode, NodeKey, Position, RecordId, Seq, WallMs};
 use vatra_replica::{Cost, Effect, Input, Now, Reach, Replica, ReplicaStatus};
-use vatra_store::{Fence, Health, ReadOnlyReason, Store};
+use vatra_store::{Fence, FenceError, Health, ReadOnlyReason, Store};
 
 use self::files::PendingPortion;
 pub(crate) use self::files::{FilePortion, Holdings, Taken};
@@ -254,7 +254,13 @@ impl Driver {
         // Every change may become an entry of its own, and entry 0 comes on top.
         let unsigned = self.publishing.max(self.replica.unsigned_count() as u64);
         let seq = Seq(self.replica.next_seq().0 + unsigned + 2);
-        match self.fence.raise(incarnation, seq) {
+        let raised = self.fence.raise(incarnation, seq);
+        self.note_fence(raised)
+    }
+
+    /// What became of a write of the fence: while it fails, nothing can be published.
+    fn note_fence(&mut self, written: Result<(), FenceError>) -> Result<(), LocalError> {
+        match written {
             Ok(()) => {
                 if self.fence_trouble.take().is_some() {
                     tracing::info!("the fence can be raised again");
@@ -304,6 +310,9 @@ impl Driver {
                         wrote = true;
                         let (input, written) = self.persist(&batch)?;
                         positions = written;
+                        if let (Input::Persisted { .. }, Some((incarnation, ..))) = (&input, batch.incarnation) {
+                            self.move_fence(incarnation);
+                        }
                         self.replica.handle(self.clock.now(), input, &mut more);
                         if std::mem::take(&mut self.leaves_log) {
                             tracing::error!("rows of this node's own log are damaged: it goes on in a new one");

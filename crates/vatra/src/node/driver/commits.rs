@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use vatra_model::view::Summary;
-use vatra_model::{LogId, Position, RecordId};
+use vatra_model::{Incarnation, LogId, Position, RecordId};
 use vatra_replica::{Batch, Effect, Input};
 use vatra_stream::StoredEvent;
 
@@ -47,6 +47,13 @@ impl Driver {
                 return Ok((Input::Persisted { batch: batch.id }, positions));
             }
         }
+    }
+
+    /// A life that began while the node runs is in the store: the fence goes with it at once, as at a start, or the next
+    /// start would take the store for another one's. That it failed was told, and it is tried again.
+    pub(super) fn move_fence(&mut self, incarnation: Incarnation) {
+        let begun = self.fence.begin(incarnation, self.projector.life.boot);
+        let _ = self.note_fence(begun);
     }
 
     fn persist_part(&mut self, batch: &Batch, from: usize, own_log: LogId) -> anyhow::Result<Projected> {

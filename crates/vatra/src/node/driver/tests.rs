@@ -1,8 +1,10 @@
 use prometheus_client::registry::Registry;
 use vatra_model::draft::AlertPatch;
+use vatra_store::{FenceMark, FenceState};
 
 use super::*;
 use crate::config::NodeConfig;
+use crate::node::boot::boot;
 use crate::node::local::Receipt;
 use crate::node::run::{Node, start_mesh};
 use crate::node::tests::{draft, lab_directory};
@@ -72,6 +74,23 @@ async fn nothing_is_signed_past_the_fence() {
     desk.driver.fence = good;
     let taken = desk.round(vec![draft("one")]).expect("an answer");
     assert!(taken[0].is_ok(), "{taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_life_that_begins_while_the_node_runs_goes_on_after_a_stop_without_a_write() {
+    let mut desk = Desk::new().await;
+    desk.round(vec![draft("one")]).expect("an answer");
+    let mut effects = Vec::new();
+    desk.driver.replica.leave_own_log(&mut effects);
+    desk.driver.settle(effects).expect("stored");
+    let incarnation = desk.driver.replica.incarnation();
+    let Desk { driver, dir } = desk;
+    let mark = FenceMark { incarnation, promised: Seq(0), starts: 1 };
+    assert_eq!(*driver.fence.state(), FenceState::Held(mark));
+    drop(driver);
+    let config = NodeConfig::load(&dir.path().join("lab/ua-1")).expect("a lab node's configuration");
+    let booted = boot(&config).expect("the store is closed");
+    assert_eq!((booted.new_life, booted.restored.incarnation, booted.restored.boot), (None, incarnation, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
