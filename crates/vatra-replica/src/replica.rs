@@ -271,7 +271,8 @@ impl Replica {
         }
         let has_written = replica.logs.next(&replica.own_log).0.0 > 0;
         let has_others = replica.trust.nodes().any(|certificate| certificate.key != me);
-        replica.is_unconfirmed = has_written && has_others;
+        // A copy may be of before the first entry as well; of a life that begins with this start nobody holds any.
+        replica.is_unconfirmed = has_others && (has_written || replica.boot > 1);
         Ok(replica)
     }
 

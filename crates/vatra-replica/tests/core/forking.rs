@@ -165,6 +165,28 @@ fn a_start_that_nobody_confirms_writes_in_a_new_life() {
 }
 
 #[test]
+fn a_copy_from_before_the_first_own_entry_needs_confirmation_too() {
+    let node = Node::new(0);
+    let log = node.replica.own_log();
+    let publish = |token| Input::Publish { token, class: Class::Flash, changes: vec![b"x".to_vec()] };
+    assert_eq!(published(&Node::new(0).act([publish(1)])), 1, "of a life that begins now nobody holds anything");
+
+    let mut alone = node.restarted(0);
+    assert_eq!(published(&alone.act([publish(1)])), 0, "a peer may yet say that it holds more");
+    let effects = alone.run_for(500);
+    assert_eq!(published(&effects), 1, "nobody did, and writing is never blocked");
+    let why = |event: &Event| matches!(event, Event::NewIncarnation { why: NewLife::Unconfirmed, .. });
+    assert!(events(&effects).iter().any(why), "{effects:?}");
+    assert_ne!(alone.replica.own_log(), log, "place 0 may be taken");
+
+    let mut linked = node.restarted(0);
+    assert_eq!(published(&linked.act([publish(1)])), 0);
+    let told = linked.greet(1, &Frontier::default());
+    assert_eq!(published(&told), 1, "a peer holds nothing of it either");
+    assert_eq!(linked.replica.own_log(), log);
+}
+
+#[test]
 fn a_liar_cannot_make_a_node_begin_life_after_life() {
     let mut node = Node::new(0);
     node.greet(1, &Frontier::default());
