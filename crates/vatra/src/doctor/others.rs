@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vatra_api::Gravity::{Critical, Note, Warning};
-use vatra_api::{Finding, MemberStatus, NodeStatus, QuarantineStatus, Standing};
-use vatra_model::MemberCode;
+use vatra_api::{Finding, ForkStatus, MemberStatus, NodeStatus, QuarantineStatus, Standing};
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
+use vatra_model::{AudienceId, LogId, MemberCode};
 
-use super::{Facts, FindingDetail, Findings, RevokedEntries, SETTLING_MS, finding};
+use super::{Facts, FindingDetail, Findings, Life, RevokedEntries, SETTLING_MS, finding};
+use crate::node::REVEALED;
 
 /// Lag from which a person should look, in seconds.
 const BEHIND_SECONDS: u64 = 60;
@@ -174,11 +175,22 @@ fn judge_forks(facts: &Facts, found: &mut Findings) {
             ),
         };
         let gravity = if fork.settled && !is_own { Note } else { Warning };
-        let since = facts.lives.last().filter(|_| is_own && fork.settled).map(|life| life.opened);
-        let is_old = since.is_some_and(|since| facts.at.0.saturating_sub(since.0) > FORK_FRESH_MS);
+        let left = left_behind(facts, fork).filter(|_| is_own && fork.settled);
+        let is_old = left.is_some_and(|life| facts.at.0.saturating_sub(life.opened.0) > FORK_FRESH_MS);
         let gravity = if is_old { Note } else { gravity };
+        // A log that was left for another reason may have been known to be forked only later; nothing tells when.
+        let is_why = |life: &&Life| life.reason.as_ref().is_some_and(|reason| reason.starts_with(REVEALED));
+        let since = left.filter(is_why).map(|life| life.opened);
         found.add(finding(gravity, "fork", format!("{what}{gone_on}"), remedy).about(fork.log).since(since));
     }
+}
+
+/// The life in which this node left a forked log of its own behind: the next one after the log's. Of a log of no life
+/// that is remembered, the latest.
+fn left_behind<'f>(facts: &'f Facts, fork: &ForkStatus) -> Option<&'f Life> {
+    let log = |life: &Life| LogId::derive(fork.member, &fork.node, life.incarnation, &AudienceId::FEDERATION);
+    let after = facts.lives.iter().position(|life| log(life) == fork.log).and_then(|place| facts.lives.get(place + 1));
+    after.or_else(|| facts.lives.last())
 }
 
 /// A fork of this node's own that it has left behind for longer than this is history, in milliseconds.

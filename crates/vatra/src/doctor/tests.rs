@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use vatra_api::{Behind, CutStatus, ForkStatus, MemberStatus, NodeStatus, QuarantineStatus, Standing};
 use vatra_model::certificate::NodeCertificate;
 use vatra_model::charter::AdmitError;
-use vatra_model::{Incarnation, LogId, MemberCode, NodeKey, RecordId, Seq};
+use vatra_model::{AudienceId, Incarnation, LogId, MemberCode, NodeKey, RecordId, Seq};
 
 use super::*;
 use crate::config::NotAdmitted;
@@ -317,6 +317,20 @@ fn forks_are_told_apart_by_whose_they_are() {
         },
         &[(Note, "incarnation"), (Note, "fork")],
     );
+}
+
+#[test]
+fn a_fork_of_this_node_is_known_since_it_was_left_for_it() {
+    let since = |reason: &str| {
+        let mut facts = well();
+        let log = LogId::derive(code("UA"), &ME, Incarnation(7), &AudienceId::FEDERATION);
+        facts.forks = vec![ForkStatus { log, member: code("UA"), ..fork(ME, true) }];
+        facts.lives.extend([life(5_000, reason), life(1_000, "the store was restored")]);
+        let findings = diagnose(&facts).findings;
+        findings.into_iter().find(|finding| finding.code == "fork").map(|fork| (fork.severity, fork.since))
+    };
+    assert_eq!(since(crate::node::REVEALED), Some((Warning, Some(ago(5_000)))), "not since the latest life");
+    assert_eq!(since("the store was restored"), Some((Warning, None)), "nothing tells when it became known");
 }
 
 #[test]

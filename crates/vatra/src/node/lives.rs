@@ -81,6 +81,10 @@ impl Order {
 
     /// Puts the order into a store's next commit.
     pub(crate) fn give(self, commit: &mut Commit) {
+        if self == Order::Cloned {
+            // They are the lives of the other node, and tell nothing of this one.
+            commit.meta.push((LIVES, codec::encode(&Vec::<Life>::new())));
+        }
         commit.meta.push((ORDER, vec![self.byte()]));
     }
 
@@ -132,6 +136,21 @@ mod tests {
         let lives = read(&store.reader()).unwrap();
         let expected: Vec<Life> = (1..=LIVES_MAX as u64).map(|number| life(number, Some("first"))).collect();
         assert_eq!(lives, expected);
+    }
+
+    #[test]
+    fn a_clone_begins_without_the_lives_of_the_other_node() {
+        let disk = MemoryDisk::new();
+        let mut store = Store::open_memory(&disk).unwrap();
+        for (order, left) in [(Order::Restored, 1), (Order::Cloned, 0)] {
+            let mut commit = Commit::default();
+            note(&mut commit, Vec::new(), life(1, Some("first")));
+            store.commit(&commit).unwrap();
+            let mut commit = Commit::default();
+            order.give(&mut commit);
+            store.commit(&commit).unwrap();
+            assert_eq!(read(&store.reader()).unwrap().len(), left, "{order:?}");
+        }
     }
 
     #[test]
