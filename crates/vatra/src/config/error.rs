@@ -82,6 +82,9 @@ impl ConfigError {
         let start = error.span().map_or(0, |span| span.start);
         let place = Place::of(text, start);
         let message = error.message().replace('\n', " ");
+        // The parser names types of ours; people are told what to write.
+        let message = message.replace("expected a boolean", "allowed are true and false, without quotes");
+        let message = message.replace("expected a string", "a text in quotes is allowed");
         let what = match (&place.key, &place.value) {
             (Some(key), Some(value)) if !message.starts_with("unknown field") => format!("{key} = {value}: {message}"),
             (Some(key), _) => format!("{key}: {message}"),

@@ -106,7 +106,7 @@ struct RawToken {
 struct RawStore {
     path: Option<Spanned<String>>,
     engine: Option<Spanned<String>>,
-    cache_mib: Option<Spanned<i64>>,
+    cache_mib: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,10 +120,10 @@ struct RawPeer {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawLimits {
-    links: Option<Spanned<i64>>,
-    origin_entries_per_second: Option<Spanned<i64>>,
-    subscribers: Option<Spanned<i64>>,
-    bundle_mib: Option<Spanned<i64>>,
+    links: Option<Spanned<toml::Value>>,
+    origin_entries_per_second: Option<Spanned<toml::Value>>,
+    subscribers: Option<Spanned<toml::Value>>,
+    bundle_mib: Option<Spanned<toml::Value>>,
 }
 
 impl ConfigFile {
@@ -324,14 +324,23 @@ impl ConfigFile {
         parse(raw.get_ref()).ok_or_else(|| self.error(key, raw, one_of(words)))
     }
 
-    fn number<T>(&self, key: &str, raw: Option<&Spanned<i64>>, default: T, min: T, max: T) -> Result<T, ConfigError>
+    /// A number is read as any value first, so that what is allowed can be told of another kind of value too.
+    fn number<T>(
+        &self,
+        key: &str,
+        raw: Option<&Spanned<toml::Value>>,
+        default: T,
+        min: T,
+        max: T,
+    ) -> Result<T, ConfigError>
     where
         T: TryFrom<i64> + PartialOrd + std::fmt::Display,
     {
         let Some(raw) = raw else { return Ok(default) };
-        match T::try_from(*raw.get_ref()) {
-            Ok(number) if number >= min && number <= max => Ok(number),
-            _ => Err(self.error(key, raw, format!("a number from {min} to {max}"))),
+        match raw.get_ref().as_integer().map(T::try_from) {
+            Some(Ok(number)) if number >= min && number <= max => Ok(number),
+            Some(_) => Err(self.error(key, raw, format!("a number from {min} to {max}"))),
+            None => Err(self.error(key, raw, format!("a whole number from {min} to {max}, without quotes"))),
         }
     }
 

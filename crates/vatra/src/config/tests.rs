@@ -57,7 +57,22 @@ fn every_error_names_file_line_key_value_and_what_is_allowed() {
         ("profile = \"wan\"", "profile = \"lan\"", "mesh.profile = \"lan\": allowed are wan, metered"),
         ("engine = \"redb\"", "engine = \"rocks\"", "store.engine = \"rocks\": allowed are redb, sled, memory"),
         ("cache_mib = 32", "cache_mib = 4", "store.cache_mib = 4: a number from 8 to 65536"),
-        ("cache_mib = 32", "cache_mib = \"64\"", "store.cache_mib = \"64\": invalid type: string \"64\", expected i64"),
+        (
+            "cache_mib = 32",
+            "cache_mib = \"64\"",
+            "store.cache_mib = \"64\": a whole number from 8 to 65536, without quotes",
+        ),
+        ("[store]", "[limits]\nlinks = 6.5\n[store]", "limits.links = 6.5: a whole number from 1 to 64"),
+        (
+            "profile = \"wan\"",
+            "profile = 5",
+            "mesh.profile = 5: invalid type: integer `5`, a text in quotes is allowed",
+        ),
+        (
+            "[api]\n",
+            "[api]\nallow_non_loopback = 1\n",
+            "api.allow_non_loopback = 1: invalid type: integer `1`, allowed are true and false",
+        ),
         (
             "cache_mib = 32",
             "cash_mib = 64",
