@@ -152,6 +152,23 @@ fn lists_are_read_page_by_page() {
 }
 
 #[test]
+fn a_search_goes_on_over_pages_on_which_nothing_matches() {
+    let node = FakeNode::start(|request| {
+        let page = match request.path.split("cursor=").nth(1) {
+            None => json!({"items": [{"id": "first"}], "next": "1", "total": 1}),
+            Some("1") => json!({"items": [], "next": "2", "total": 0}),
+            Some("2") => json!({"items": [{"id": "third"}], "next": "3", "total": 1}),
+            Some(_) => json!({"items": [], "next": "3", "total": 0}),
+        };
+        Answer::json(200, &page)
+    });
+    let output = vatra(&node, &["alert", "list", "--text", "rare"]);
+    assert!(stdout(&output).contains("first") && stdout(&output).contains("third"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("2 alerts"), "what is no total is not told: {}", stderr(&output));
+    assert_eq!(node.requests().len(), 4, "a node that goes on nowhere is not asked for ever");
+}
+
+#[test]
 fn a_tail_comes_back_where_it_was() {
     let node = FakeNode::start(|request| {
         let event = |number: usize| {

@@ -77,7 +77,8 @@ pub(crate) fn list(args: &ListArgs, target: &Target, out: &mut Printer) -> anyho
         vec![text(alert, "id"), text(alert, "owner"), text(alert, "severity"), text(alert, "status"), issued, title]
     });
     out.table(&["id", "owner", "severity", "status", "issued", "title"], rows.collect())?;
-    let of_total = total.as_u64().map_or_else(String::new, |total| format!(" of {total}"));
+    let total = total.as_u64().filter(|total| *total >= items.len() as u64);
+    let of_total = total.map_or_else(String::new, |total| format!(" of {total}"));
     print::note(&format!("{}{of_total} alerts", items.len()));
     if let Some(cursor) = next {
         print::note(&format!("more with --after {cursor}"));
@@ -85,7 +86,8 @@ pub(crate) fn list(args: &ListArgs, target: &Target, out: &mut Printer) -> anyho
     Ok(Exit::Done)
 }
 
-/// Fetches pages until the limit or the end: items, the next cursor, the total.
+/// Fetches pages until the limit or the end: items, the next cursor, the total. A search looks into so many alerts for
+/// one page, which may find none and yet tell where to go on; its total is of those alone.
 fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Option<String>, Value)> {
     let limit = args.limit as usize;
     let mut items = Vec::new();
@@ -101,18 +103,19 @@ fn pages(args: &ListArgs, api: &Api) -> anyhow::Result<(Vec<Value>, Option<Strin
             ("since", args.since.map(|position| position.to_string())),
             ("text", args.text.clone()),
             ("limit", Some(page_items.to_string())),
-            ("cursor", next),
+            ("cursor", next.clone()),
         ];
         parameters.extend(args.filters.iter().map(|(name, value)| (name.as_str(), Some(value.clone()))));
         let mut page = api.get(&format!("/api/v1/alerts{}", query(&parameters)))?;
         let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) else {
             return Err(api.unexpected("a list without items".to_owned()).into());
         };
-        let is_empty = found.is_empty();
         items.extend(found.into_iter().take(page_items));
+        // Each goes on behind the one before, or this would never end.
+        let has_gone_on = next_page(&page) != next;
         next = next_page(&page);
         total = page.get_mut("total").map_or(total, Value::take);
-        if next.is_none() || is_empty || items.len() >= limit {
+        if next.is_none() || !has_gone_on || items.len() >= limit {
             return Ok((items, next, total));
         }
     }
