@@ -53,6 +53,12 @@ pub struct SignedReceipt {
 }
 
 impl Receipt {
+    /// What people call the file: without an intake it only says how far its giver holds the logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.intake.is_some() { "receipt" } else { "frontier file" }
+    }
+
     /// The file of this receipt.
     #[must_use]
     pub fn sign(&self, secret: &Secret) -> Vec<u8> {

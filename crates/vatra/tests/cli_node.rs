@@ -131,6 +131,14 @@ fn an_operator_is_told_the_same_by_all_commands() {
     assert_eq!(fs::read(home.join("note")).unwrap(), b"a list of telephone numbers");
     succeed(home, "bundle import good.bundle --dir lab/ua-1 --force --receipt note");
     assert!(succeed(home, "bundle inspect note").starts_with("receipt"));
+    // A frontier file is called so, and --json shows what it says.
+    let frontier = vatra(home, "bundle frontier --dir lab/ua-1");
+    fs::write(home.join("ua.frontier"), &frontier.stdout).unwrap();
+    let shown: Value = serde_json::from_str(&succeed(home, "bundle frontier --json --dir lab/ua-1")).unwrap();
+    assert_eq!((&shown["kind"], &shown["frontier"][0]["height"]), (&"frontier".into(), &2.into()), "{shown}");
+    succeed(home, "lab new --members EE,LV --dir foreign --base-port 60100");
+    let error = refuse(home, "bundle inspect ua.frontier --charter foreign/ee-1/charter.vatra");
+    assert!(error.contains("the frontier file is of another federation"), "{error}");
     let error = refuse(home, "bundle import lab --dir lab/ua-1");
     assert!(error.contains("lab: a directory is no bundle"), "{error}");
     let error = refuse(home, "bundle import /dev/null --dir lab/ua-1");

@@ -34,6 +34,8 @@ pub(crate) enum BundleCommand {
     /// goes on from there.
     Import(ImportArgs),
     /// Print a signed file that says how far the node holds the logs, for the other side's export --since.
+    ///
+    /// With --json what it says is printed instead, as `vatra bundle inspect` shows it; that is no file for --since.
     Frontier,
 }
 
@@ -85,10 +87,13 @@ pub(crate) fn run(command: BundleCommand, target: &Target, out: &mut Printer) ->
 }
 
 fn frontier(target: &Target, out: &mut Printer) -> anyhow::Result<Exit> {
-    if stdout().is_terminal() {
+    if stdout().is_terminal() && !out.is_json() {
         return Err(usage("the frontier file is binary: send it to a file, as `vatra bundle frontier > FILE`"));
     }
     let bytes = target.connect()?.get_bytes("/api/v1/bundle/frontier", RECEIPT_BYTES_MAX as u64)?;
+    if out.is_json() {
+        return inspect::show_receipt(&bytes, None, out);
+    }
     out.raw(&bytes)?;
     Ok(Exit::Done)
 }

@@ -25,7 +25,7 @@ pub(super) fn run(args: &InspectArgs, out: &mut Printer) -> anyhow::Result<Exit>
     file.by_ref().take(RECEIPT_MAGIC.len() as u64).read_to_end(&mut head).with_context(|| shown.to_string())?;
     if head == RECEIPT_MAGIC {
         let bytes = read_bounded(&args.file, RECEIPT_BYTES_MAX as u64)?;
-        return receipt(&bytes, charter.as_ref(), &against, out);
+        return show_receipt(&bytes, charter.as_ref().map(|charter| (charter, &*against)), out);
     }
     let file = File::open(&args.file).with_context(|| shown.to_string())?;
     match Summary::read(BufReader::new(file), charter.as_ref()) {
@@ -89,12 +89,14 @@ fn bundle(summary: &Summary, against: &str, out: &mut Printer) -> anyhow::Result
     }
 }
 
-fn receipt(bytes: &[u8], charter: Option<&Charter>, against: &str, out: &mut Printer) -> anyhow::Result<Exit> {
+/// Shows a receipt or frontier file, checked against a charter and where that is from.
+pub(super) fn show_receipt(bytes: &[u8], charter: Option<(&Charter, &str)>, out: &mut Printer) -> anyhow::Result<Exit> {
     let signed = SignedReceipt::open(bytes)?;
     let (receipt, certificate) = (signed.receipt(), signed.certificate().certificate());
-    if let Some(charter) = charter {
-        anyhow::ensure!(receipt.founding == charter.founding_hash(), "the receipt is of another federation");
-        charter.admit(signed.certificate()).context("the receipt's giver is not admitted")?;
+    if let Some((charter, _)) = charter {
+        let file = receipt.name();
+        anyhow::ensure!(receipt.founding == charter.founding_hash(), "the {file} is of another federation");
+        charter.admit(signed.certificate()).with_context(|| format!("the giver of the {file} is not admitted"))?;
     }
     let kind = if receipt.intake.is_some() { "receipt" } else { "frontier" };
     if out.is_json() {
@@ -108,12 +110,12 @@ fn receipt(bytes: &[u8], charter: Option<&Charter>, against: &str, out: &mut Pri
         out.json(&json!({
             "kind": kind, "given": receipt.given, "founding": hex::encode(receipt.founding), "intake": intake,
             "giver": {"member": certificate.member, "name": certificate.node, "node": certificate.key},
-            "charter": charter.map(|_| against), "frontier": logs.collect::<Vec<_>>(),
+            "charter": charter.map(|(_, against)| against), "frontier": logs.collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
     }
     out.line(&format!("{kind:<9} signed by {} of {} at {}", certificate.node, certificate.member, receipt.given))?;
-    let checked = if charter.is_some() { format!("checked against {against}") } else { "not checked".to_owned() };
+    let checked = charter.map_or("not checked".to_owned(), |(_, against)| format!("checked against {against}"));
     out.line(&print::clean(&format!("charter   {checked}")))?;
     if let Some(intake) = receipt.intake {
         out.line(&format!("bundle    {}", intake.bundle))?;

@@ -211,10 +211,10 @@ fn frontier_of(trust: &Trust, bytes: &Bytes) -> Result<Frontier, Refusal> {
     })?;
     let receipt = signed.receipt();
     if receipt.founding != trust.charter().founding_hash() {
-        return Err(wrong("the receipt is of another federation".into()));
+        return Err(wrong(format!("the {} is of another federation", receipt.name())));
     }
     trust.charter().admit(signed.certificate()).map_err(|error| {
-        wrong(format!("the receipt's giver is not admitted: {error}")).with_remedy(maker_remedy(&error))
+        wrong(format!("the giver of the {} is not admitted: {error}", receipt.name())).with_remedy(maker_remedy(&error))
     })?;
     Ok(receipt.frontier.clone())
 }
