@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::api::ApiError;
 use super::exit::{Exit, usage};
-use super::print::{self, Printer, health};
+use super::print::{self, Printer, health, wrapped};
 use super::status::{moment, text};
 use super::target::Target;
 use crate::doctor;
@@ -107,23 +107,6 @@ fn finding_lines(finding: &Value) -> Vec<String> {
 /// Columns of a finding's text, behind its label.
 const WIDTH: usize = 91;
 const INDENT: &str = "         ";
-
-/// Breaks a text into lines at spaces; a longer word has a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is a first line");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(word.to_owned());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
-}
 
 #[cfg(test)]
 mod tests {

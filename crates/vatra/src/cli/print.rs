@@ -168,6 +168,23 @@ pub(crate) fn clean(text: &str) -> String {
     cleaned
 }
 
+/// Breaks a text into lines at spaces; a longer word has a line of its own.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is a first line");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// A text on one line of at most `chars_max` characters.
 pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
     let flat = text.replace(['\n', '\t', '\r'], " ");

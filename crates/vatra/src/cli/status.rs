@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::exit::Exit;
-use super::print::{self, Printer, health};
+use super::print::{self, Printer, health, wrapped};
 use super::target::Target;
 
 /// Shows a node's state: first whether all is well, then the members, then the details.
@@ -16,7 +16,9 @@ pub(crate) fn status(target: &Target, out: &mut Printer) -> anyhow::Result<Exit>
     let troubles = troubles(&status);
     out.line(&health(troubles.is_empty(), &print::clean(&heading(&status, &troubles))))?;
     for trouble in &troubles {
-        out.line(&print::clean(&format!("  - {trouble}")))?;
+        for line in trouble_lines(trouble) {
+            out.line(&line)?;
+        }
     }
     for cut in list(&status, "cuts") {
         out.line(&print::clean(&drill(cut)))?;
@@ -66,6 +68,15 @@ fn troubles(status: &Value) -> Vec<String> {
     };
     list(status, "troubles").iter().map(trouble).collect()
 }
+
+/// A trouble as it is printed, as wide as the tables below it.
+fn trouble_lines(trouble: &str) -> Vec<String> {
+    let lines = wrapped(&print::clean(trouble), TROUBLE_WIDTH).into_iter().enumerate();
+    lines.map(|(number, line)| format!("{}{line}", if number == 0 { "  - " } else { "    " })).collect()
+}
+
+/// Columns of a trouble's text, behind its dash.
+const TROUBLE_WIDTH: usize = 96;
 
 fn member_row(member: &Value) -> Vec<String> {
     let standing = text(member, "standing");
@@ -290,6 +301,14 @@ mod tests {
         let text = heading(&ill, &troubles(&ill));
         assert_eq!(text, "UNHEALTHY  kyiv-1 of UA: 2 troubles; `vatra doctor` says what to do");
         assert_eq!(troubles(&json!({})).len(), 1, "a node that does not judge itself is not taken for a healthy one");
+    }
+
+    #[test]
+    fn a_trouble_fits_a_hundred_columns() {
+        let lines = trouble_lines(&format!("{}\u{1b}[2J end", "word ".repeat(50)));
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.chars().count() <= 100), "{lines:?}");
+        assert!(lines[0].starts_with("  - word") && lines[1].starts_with("    word"), "{lines:?}");
+        assert!(!lines.concat().contains('\u{1b}'), "{lines:?}");
     }
 
     #[test]
