@@ -1,7 +1,6 @@
 //! The node's own counters, served at `/metrics`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -36,8 +35,6 @@ pub(crate) struct Outcome {
 pub(crate) struct Metrics {
     /// Frames, messages and entries of peers that were refused, by reason.
     pub(crate) rejects: Family<Reason, Counter>,
-    /// The reasons that have come up, since a family does not list its labels.
-    reasons: Mutex<BTreeSet<&'static str>>,
     /// Entries pushed to peers, counted once per peer.
     pub(crate) pushed: Counter,
     /// Entries sent as answers to requests.
@@ -103,7 +100,6 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Metrics {
         let metrics = Metrics {
             rejects: Family::default(),
-            reasons: Mutex::default(),
             pushed: Counter::default(),
             served: Counter::default(),
             shed: Counter::default(),
@@ -135,6 +131,7 @@ impl Metrics {
             bundle_entries: Family::default(),
         };
         metrics.writable.set(1);
+        metrics.name_labels();
         registry.register("vatra_rejects", "What peers sent and was refused, by reason", metrics.rejects.clone());
         registry.register("vatra_entries_pushed", "Entries pushed, per peer", metrics.pushed.clone());
         registry.register("vatra_entries_served", "Entries sent as answers", metrics.served.clone());
@@ -176,6 +173,18 @@ impl Metrics {
         metrics
     }
 
+    /// What is counted by a label of a fixed set is there from the start, with 0: a rise from nothing is no rise to
+    /// whoever reads the numbers.
+    fn name_labels(&self) {
+        for reason in REJECT_REASONS {
+            self.rejects.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        for reason in quarantine::Reason::ALL {
+            self.quarantined.get_or_create(&Reason { reason: reason.name() }).inc_by(0);
+        }
+        self.count_bundle_entries(0, 0, 0);
+    }
+
     /// Shows how many changes of each member have no effect.
     pub(crate) fn show_quarantine(&self, by_member: BTreeMap<MemberCode, u64>) {
         for (member, count) in by_member {
@@ -199,17 +208,32 @@ impl Metrics {
     /// Counts a refusal by its kind.
     pub(crate) fn rejected(&self, reject: &Reject) {
         let reason = reason_of(reject);
+        debug_assert!(REJECT_REASONS.contains(&reason), "{reason} is missing in the list");
         self.rejects.get_or_create(&Reason { reason }).inc();
-        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(reason);
     }
 
     /// Refusals so far, by reason.
     pub(crate) fn refusals(&self) -> Vec<(&'static str, u64)> {
-        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let count = |reason| self.rejects.get(&Reason { reason }).map_or(0, |count| count.get());
-        reasons.into_iter().map(|reason| (reason, count(reason))).collect()
+        REJECT_REASONS.map(|reason| (reason, count(reason))).to_vec()
     }
 }
+
+/// All that [`reason_of`] says.
+const REJECT_REASONS: [&str; 12] = [
+    "version",
+    "other_federation",
+    "not_admitted",
+    "malformed",
+    "undescribed_log",
+    "bad_entry",
+    "foreign_log",
+    "not_entitled",
+    "fork_proof",
+    "full",
+    "charter",
+    "unexpected",
+];
 
 /// The kind of a refusal, as metrics and answers name it.
 pub(crate) fn reason_of(reject: &Reject) -> &'static str {
@@ -237,15 +261,31 @@ mod tests {
     const OF_OTHERS: [&str; 2] = ["vatra_mesh_", "vatra_api_"];
 
     #[test]
+    fn labels_of_a_fixed_set_are_there_from_the_start() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.rejected(&Reject::OtherFederation);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a text takes everything");
+        for line in [
+            r#"vatra_rejects_total{reason="other_federation"} 1"#,
+            r#"vatra_rejects_total{reason="full"} 0"#,
+            r#"vatra_changes_quarantined_total{reason="panicked"} 0"#,
+            r#"vatra_bundle_entries_total{outcome="refused"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        let counted: Vec<_> = metrics.refusals().into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("other_federation", 1)]);
+    }
+
+    #[test]
     fn what_the_operations_manual_names_is_there() {
         let manual = include_str!("../../../../docs/operations.md");
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        // What is counted by label shows with its first label.
-        metrics.rejects.get_or_create(&Reason { reason: "full" }).inc();
-        metrics.quarantined(quarantine::Reason::Malformed);
+        // Which members there are is not known from the start.
         metrics.show_quarantine([("UA".parse().expect("a code"), 1)].into());
-        metrics.count_bundle_entries(1, 1, 1);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a text takes everything");
         let rows = manual.lines().filter(|line| line.starts_with("| `vatra_"));

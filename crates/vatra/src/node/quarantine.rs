@@ -45,7 +45,8 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 12] = [
+    /// All of them.
+    pub(crate) const ALL: [Reason; 12] = [
         Reason::Malformed,
         Reason::Panicked,
         Reason::Crashed,
