@@ -1,6 +1,6 @@
 //! Telling others of entries: pushes along the tree, announcements elsewhere; and what time brings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vatra_model::wire::Message;
@@ -46,7 +46,7 @@ impl Replica {
         for (class, peers, entries) in pushes {
             effects.push(Effect::Push { peers, class, entries });
         }
-        self.announce_past_gaps(now, entries);
+        self.announce_past_gaps(now, entries, came);
         self.note_heights(now, entries.iter().map(|entry| entry.header().log));
     }
 
@@ -115,23 +115,32 @@ impl Replica {
     }
 
     /// Notes to tell of logs whose gaps these entries closed. What lay beyond a gap came earlier and from others, when
-    /// the height did not show it: whoever gave what closed the gap need not have it, nor need his neighbours.
-    fn announce_past_gaps(&mut self, now: Now, entries: &[Arc<CheckedEntry>]) {
-        let mut ends: BTreeMap<LogId, (u64, Class)> = BTreeMap::new();
-        for header in entries.iter().map(|entry| entry.header()) {
-            let end = ends.entry(header.log).or_insert((0, header.class));
-            *end = (end.0.max(header.seq.0.saturating_add(1)), end.1.min(header.class));
+    /// the height did not show it: whoever gave what closed the gap need not have it, nor need those whom he does not
+    /// reach.
+    fn announce_past_gaps(&mut self, now: Now, entries: &[Arc<CheckedEntry>], came: &[Came]) {
+        let mut ends: BTreeMap<LogId, (u64, Class, BTreeSet<NodeKey>)> = BTreeMap::new();
+        for (header, came) in entries.iter().map(|entry| entry.header()).zip(came) {
+            let (end, class, givers) = ends.entry(header.log).or_insert((0, header.class, BTreeSet::new()));
+            *end = (*end).max(header.seq.0.saturating_add(1));
+            *class = (*class).min(header.class);
+            if let Came::Pushed(peer) | Came::Fetched(peer) = came {
+                givers.insert(*peer);
+            }
         }
-        for (log, (end, class)) in ends {
+        for (log, (end, class, givers)) in ends {
             let height = self.logs.get(&log).map_or(0, |state| state.durable().height);
             if height <= end {
                 continue;
             }
-            for peer in self.peers.values_mut().filter(|peer| peer.greeted && peer.known(&log) < height) {
-                peer.to_announce.insert(log);
-                let due = now.mono.plus(announce_ms(class, peer.cost()));
-                peer.announce_by(due);
-                self.peers_due.by(due);
+            let topology = &self.topology;
+            for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.greeted && peer.known(&log) < height) {
+                let reached = givers.iter().any(|giver| giver != key && topology.linked(giver, key));
+                if peer.is_watched || !reached {
+                    peer.to_announce.insert(log);
+                    let due = now.mono.plus(announce_ms(class, peer.cost()));
+                    peer.announce_by(due);
+                    self.peers_due.by(due);
+                }
             }
         }
     }
