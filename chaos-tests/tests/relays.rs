@@ -59,8 +59,11 @@ fn cut_and_heal(cut: impl FnOnce(&Relay)) -> anyhow::Result<()> {
     for (index, other) in [(0, "LT"), (1, "UA")] {
         let shown = lab.cli(index).run(["status"])?.expect_code(0)?.out;
         ensure!(shown.starts_with("UNHEALTHY"), "the cut is not told first: {shown}");
-        let told = shown.lines().find(|line| line.contains(&format!("{other} is out of reach")));
-        ensure!(told.is_some_and(|line| line.contains("(since 20")), "since when is not told: {shown}");
+        // Troubles are wrapped.
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = words.split_once(&format!("- {other} is out of reach")).map(|(_, told)| told);
+        let told = told.and_then(|told| told.split(" - ").next());
+        ensure!(told.is_some_and(|told| told.contains("(since 20")), "since when is not told: {shown}");
     }
     let dropped = relay.counts(Way::There).1 + relay.counts(Way::Back).1;
     ensure!(dropped > 0, "the cut dropped nothing: this test shows nothing");
