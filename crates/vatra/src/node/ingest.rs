@@ -148,7 +148,7 @@ impl Ingest {
                     received.entries.retain(|entry| {
                         heard.origin(&entry.header().log).is_some_and(|origin| {
                             !mailbox.is_crowded_by(urgency, Source::of(origin))
-                                && intake.admits(origin, entry.entry().changes.len(), now)
+                                && intake.admits((node, origin), entry.entry().changes.len(), now)
                         })
                     });
                     self.metrics.throttled.inc_by((before - received.entries.len()) as u64);
