@@ -54,6 +54,8 @@ pub(crate) struct LogState {
     /// Contiguous entries on disk: what may be told.
     durable: Head,
     ahead: BTreeMap<u64, Ahead>,
+    /// On disk, and contiguous since a gap was closed, which is not on disk yet.
+    closing: BTreeSet<u64>,
     /// Latest entries of the contiguous part: most that come twice are among them.
     recent: VecDeque<(u64, EntryHash)>,
     /// Where the log ends and why, if its origin contradicted itself.
@@ -103,6 +105,7 @@ impl LogState {
             accepted: head,
             durable: head,
             ahead: BTreeMap::new(),
+            closing: BTreeSet::new(),
             recent: VecDeque::new(),
             fork: None,
             ended: None,
@@ -154,7 +157,8 @@ impl LogState {
 
     /// Whether the entry is on disk.
     pub(crate) fn holds_durably(&self, seq: u64) -> bool {
-        seq < self.durable.height || self.ahead.get(&seq).is_some_and(|ahead| ahead.durable)
+        let is_beyond = self.ahead.get(&seq).is_some_and(|ahead| ahead.durable);
+        seq < self.durable.height || is_beyond || self.closing.contains(&seq)
     }
 
     /// Whether pushes make the log longer: one came within this time, or, where they come slowly because links or this
@@ -230,6 +234,7 @@ impl Logs {
         state.fork = fork;
         state.close_gap();
         state.durable = state.accepted;
+        state.closing.clear();
         if let Some(known) = known
             && known.place < state.end()
         {
@@ -307,6 +312,7 @@ impl Logs {
                 // A row from before the log was found to be forked may go further than its trunk.
                 if row.head.height > state.durable.height && row.head.height <= state.accepted.height {
                     state.durable = row.head;
+                    state.closing = state.closing.split_off(&row.head.height);
                     if let Some(fork) = &mut state.fork {
                         fork.forget_head();
                     }
@@ -331,6 +337,8 @@ impl Logs {
                 }
             } else if let Some(ahead) = state.ahead.get_mut(&header.seq.0).filter(|ahead| ahead.hash == stray.1) {
                 ahead.durable = true;
+            } else if (state.durable.height..state.accepted.height).contains(&header.seq.0) {
+                state.closing.insert(header.seq.0);
             }
         }
         for log in forked {

@@ -133,7 +133,7 @@ impl Replica {
         let Some(state) = self.logs.get(&log) else { return };
         for place in places.iter().map(|seq| seq.0) {
             // What is past a gap or a fork, and was found damaged at the start, counts as missing and is fetched.
-            let is_held = place < state.end() && state.holds(place);
+            let is_held = place < state.end() && state.holds_durably(place);
             if !is_held || self.mending.holes.contains_key(&(log, place)) || !self.mending.makes_room(log, place) {
                 continue;
             }
@@ -245,11 +245,10 @@ impl Replica {
         if !self.takes_writes() {
             return;
         }
-        // What lay beyond a gap that was closed just now is on disk as before, though not below a durable height yet.
         let logs = &self.logs;
-        self.mending
-            .holes
-            .retain(|(log, seq), _| logs.get(log).is_some_and(|state| *seq < state.end() && state.holds(*seq)));
+        let is_held =
+            |log: &LogId, seq: u64| logs.get(log).is_some_and(|state| seq < state.end() && state.holds_durably(seq));
+        self.mending.holes.retain(|(log, seq), _| is_held(log, *seq));
         let is_open = |(peer, request): &(NodeKey, u32)| {
             self.peers.get(peer).is_some_and(|peer| peer.wants.contains_key(request))
         };

@@ -25,8 +25,11 @@ pub fn in_answer(node: &Node, entries: &[Arc<CheckedEntry>]) -> Option<String> {
 /// Once nodes hold the same, each can give all of it.
 #[must_use]
 pub fn is_whole(node: &Node) -> bool {
-    // What lies past the end of a log is evidence, and is not given.
-    node.damaged.iter().all(|(log, seq)| node.disk.durable().is_past_end(log, *seq))
+    let disk = node.disk.durable();
+    // What lies past the end of a log is evidence, and is not given; a stray may have come again, and lie beside its log.
+    let is_beside =
+        |log: &LogId, seq: u64| disk.hash(*log, seq).is_some_and(|hash| disk.strays.contains_key(&(*log, seq, hash)));
+    node.damaged.iter().all(|(log, seq)| disk.is_past_end(log, *seq) || is_beside(log, *seq))
 }
 
 /// A start looks through the store: what cannot be read then is dropped, known to be a hole, or missing.

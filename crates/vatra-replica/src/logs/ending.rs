@@ -67,6 +67,7 @@ impl LogState {
             |(seq, ahead): (&u64, &Ahead)| ahead.durable && Some(*seq) == last && !end.covers(Seq(*seq), ahead.hash);
         let is_other = self.ahead.iter().any(is_other);
         self.ahead.retain(|seq, ahead| end.covers(Seq(*seq), ahead.hash));
+        self.closing.retain(|seq| *seq < place);
         self.broken = self.broken.filter(|broken| *broken < place);
         let named = end.last.map_or(Head::EMPTY, |(_, hash)| Head { height: place, head: hash });
         let mut is_open = false;

@@ -162,9 +162,12 @@ impl LogState {
                 self.broken = Some(self.accepted.height);
                 return;
             }
-            let (seq, hash) = (self.accepted.height, next.hash);
+            let (seq, hash, is_durable) = (self.accepted.height, next.hash, next.durable);
             self.append(seq, hash);
             self.ahead.remove(&seq);
+            if is_durable {
+                self.closing.insert(seq);
+            }
         }
     }
 
@@ -173,6 +176,7 @@ impl LogState {
         self.fork = Some(Fork::proved(place, proof, self.fork.take()));
         self.end_at_fork();
         self.ahead.retain(|seq, _| *seq < place);
+        self.closing.retain(|seq| *seq < place);
         self.broken = self.broken.filter(|broken| *broken < place);
         self.recent.clear();
         for head in [&mut self.accepted, &mut self.durable] {

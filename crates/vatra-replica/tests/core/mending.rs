@@ -321,3 +321,51 @@ fn more_than_are_kept_in_mind_are_mended_all_the_same() {
     }
     assert_eq!((node.entries.len() as u64, node.replica.status(node.now).damaged), (COUNT, 0));
 }
+
+/// Between the entry that closes a gap and the batch that writes it, what lay beyond the gap is on disk as before; the
+/// entry itself is not.
+#[test]
+fn a_hole_that_is_found_while_its_gap_closes_stays_in_mind() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 3);
+    let mut node = Node::new(0);
+    node.greet(1, &writer.replica.frontier());
+    let input = writer.sent(&node, 1, None, &[(log, 1), (log, 2), (log, 3)]);
+    node.act([input]);
+    assert_eq!(node.height(log), 0);
+    let input = writer.sent(&node, 1, None, &[(log, 0)]);
+    let mut effects = Vec::new();
+    node.replica.handle(node.now, input, &mut effects);
+    node.entries.remove(&(log, 2)).expect("it is on disk");
+    node.replica.handle(node.now, Input::Damaged { log, places: vec![Seq(0), Seq(2)] }, &mut effects);
+    let effects = node.go_on(effects);
+    let damaged = events(&effects).into_iter().filter(|event| matches!(event, Event::Damaged { .. }));
+    assert_eq!(damaged.collect::<Vec<_>>(), [Event::Damaged { log, seq: Seq(2) }], "what is staged is no hole");
+    assert_eq!((node.height(log), node.replica.status(node.now).damaged), (4, 1));
+    let mut asked = wants(&effects);
+    asked.extend(wants(&node.run_for(5_000)));
+    let want = asked.iter().find(|(_, want)| (want.from, want.to) == (2, 3)).expect("it is asked for").1;
+    let input = writer.sent(&node, 1, Some(want.request), &[(log, 2)]);
+    let effects = node.act([input, done(1, want.request)]);
+    assert_eq!(mended(&effects), [2]);
+    assert_eq!(node.replica.status(node.now).damaged, 0);
+}
+
+/// Heights do not tell of what a peer holds beyond its own gap, so after those that may hold it all others are asked.
+#[test]
+fn who_may_hold_the_lost_entry_beyond_a_gap_is_asked_as_well() {
+    let (mut node, writer, log) = holding(&[1]);
+    let mut gappy = writer.replica.frontier();
+    gappy.0.clear();
+    node.greet(2, &gappy);
+    let mut effects = damage(&mut node, log, &[5]);
+    let first = wants(&effects);
+    assert_eq!(first.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [key(1)], "whose height covers it comes first");
+    effects = node.act([done(1, first[0].1.request)]);
+    effects.extend(node.run_for(3_000));
+    let second: Vec<_> = wants(&effects).into_iter().filter(|(_, want)| want.from == 5).collect();
+    assert_eq!(second.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [key(2)]);
+    let input = writer.sent(&node, 2, Some(second[0].1.request), &[(log, 5)]);
+    assert_eq!(mended(&node.act([input])), [5]);
+}
