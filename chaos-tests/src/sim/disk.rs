@@ -243,18 +243,19 @@ impl Image {
     pub fn frontier(&self) -> Frontier {
         let told = |log: &LogId| {
             let trunk = self.trunk(log);
-            match self.fork_below_end(log) {
-                Some(fork) => {
-                    let strays = self.stray_places(log, fork.place);
-                    let covered = strays.filter(|(seq, hash)| self.covers(log, *seq, *hash));
-                    let strays: BTreeSet<(u64, EntryHash)> = covered.collect();
-                    Head { height: trunk.height, head: fork_head(*log, fork.place, trunk.head, &strays) }
-                }
-                None => trunk,
-            }
+            self.forked_head(log, trunk).unwrap_or(trunk)
         };
         let heads = self.logs.keys().map(|log| (*log, told(log)));
         Frontier(heads.filter(|(_, head)| *head != Head::EMPTY).collect())
+    }
+
+    /// What of a forked log is told with so much of its trunk.
+    #[must_use]
+    pub fn forked_head(&self, log: &LogId, trunk: Head) -> Option<Head> {
+        let fork = self.fork_below_end(log)?;
+        let strays = self.stray_places(log, fork.place);
+        let strays: BTreeSet<_> = strays.filter(|(seq, hash)| self.covers(log, *seq, *hash)).collect();
+        Some(Head { height: trunk.height, head: fork_head(*log, fork.place, trunk.head, &strays) })
     }
 
     /// Where a revocation ends a log, if its key is revoked.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vatra_model::wire::Message;
-use vatra_model::{CheckedEntry, Head, LogId};
+use vatra_model::{CheckedEntry, EntryHash, Head, LogId};
 
 use crate::sim::node::Node;
 
@@ -39,11 +39,13 @@ pub fn in_message(node: &Node, message: &Message) -> Option<String> {
             let is_held = |log: &LogId, head: &Head| {
                 let last = head.height.checked_sub(1);
                 // So it is with strays: the hash is that of the others then.
-                let is_fork = disk.forks.get(log).is_some_and(|fork| fork.place == head.height);
+                let is_fork = disk.forks.get(log).is_some_and(|fork| fork.place >= head.height);
+                let lower = last.map_or(Some(EntryHash::ZERO), |seq| disk.hash(*log, seq));
+                let lower = lower.and_then(|hash| disk.forked_head(log, Head { height: head.height, head: hash }));
                 let lacks_strays = || node.damaged.iter().any(|(of, seq)| of == log && disk.is_stray(log, *seq));
                 durable.0.get(log) == Some(head)
                     || last.is_some_and(|seq| disk.hash(*log, seq) == Some(head.head))
-                    || (is_fork && lacks_strays())
+                    || (is_fork && (lower == Some(*head) || lacks_strays()))
             };
             let is_less = told.is_some_and(|told| {
                 hello.frontier_hash == told.hash() && told.0.iter().all(|(log, head)| is_held(log, head))
