@@ -189,6 +189,7 @@ impl Replica {
         let own_log = self.own_log;
         let mut of_own = None;
         let mut ahead = Vec::new();
+        let mut mends = false;
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let wait = state.push_wait_ms();
         for (log, height) in heights {
@@ -198,9 +199,13 @@ impl Replica {
             if log == own_log {
                 of_own = of_own.max(Some(height));
             }
+            mends |= height > state.known(&log) && self.mending.has_holes_below(&log, height);
             if state.learn(log, height) && height > held {
                 ahead.push((log, height));
             }
+        }
+        if mends {
+            self.may_mend(now, peer);
         }
         ahead.retain(|(log, _)| !self.turned_away.contains(log));
         for (log, height) in ahead {

@@ -30,6 +30,9 @@ const AGAIN_MS: u64 = 4_000;
 const AGAIN_MS_MAX: u64 = 300_000;
 const AGAIN_FEW_MS_MAX: u64 = 30_000;
 const FEW_HOLES: usize = 16;
+/// How often all are asked anew, over about a minute, before an entry of our own log counts as lost although nobody
+/// told that it has it.
+const ROUNDS_BEHIND: u32 = 4;
 
 /// All holes.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +70,11 @@ impl Mending {
     /// How many entries wait for their repair.
     pub(crate) fn len(&self) -> usize {
         self.holes.len()
+    }
+
+    /// Whether what a peer holds of a log to this height may fill any of them.
+    pub(crate) fn has_holes_below(&self, log: &LogId, height: u64) -> bool {
+        self.holes.range((*log, 0)..(*log, height)).next().is_some()
     }
 
     /// What came and is not known to belong here yet.
@@ -349,7 +357,10 @@ impl Replica {
         let rounds = if hole.asked.is_empty() { 0 } else { hole.rounds };
         let wait = AGAIN_MS.saturating_mul(1 << rounds.min(16)).min(most);
         hole.again = Some(now.mono.plus(wait));
-        if log == self.own_log && !hole.asked.is_empty() {
+        // One that told no such height may only be behind.
+        let is_vain = hole.rounds >= ROUNDS_BEHIND && !hole.asked.is_empty();
+        let is_lost = is_vain || hole.asked.values().any(|was_told| *was_told);
+        if log == self.own_log && is_lost {
             self.open_incarnation(NewLife::Damaged, effects);
         }
     }

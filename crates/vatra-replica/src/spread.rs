@@ -203,6 +203,7 @@ impl Replica {
         if self.timers.retry.is_some_and(|due| due <= now.mono) {
             self.timers.retry = None;
             self.plan_stale = true;
+            self.ask_for_strays_again();
         }
         self.ripen_due(now);
         self.confirm_or_part(now, effects);

@@ -270,6 +270,9 @@ impl Replica {
         if writable != self.writable {
             self.herald.state_changed();
         }
+        if writable && !self.writable {
+            self.ask_for_strays_again();
+        }
         self.writable = writable;
         if !writable {
             // Answers could not be kept.

@@ -21,6 +21,8 @@ const TELL_MS: u64 = 100;
 const LIST_EVERY_MS: u64 = 2_000;
 /// How often that time is doubled at most while lists bring nothing: about eight minutes.
 const DOUBLED_MAX: u32 = 8;
+/// Time after which a peer that still has something else is shown the proof of a fork again, in milliseconds.
+const PROVE_EVERY_MS: u64 = 60_000;
 /// Requests for strays under way per peer.
 const WANTS_PER_PEER: usize = 4;
 
@@ -39,8 +41,8 @@ pub(crate) struct StrayTalk {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Talk {
-    /// The fork place that the peer was shown the proof of.
-    proved: Option<u64>,
+    /// The fork place that the peer was shown the proof of, and when.
+    proved: Option<(u64, MonoMs)>,
     /// The hash of the strays that it has.
     set: Option<EntryHash>,
     /// Its list is to be asked for at this time.
@@ -123,8 +125,10 @@ impl Replica {
         }
         let (place, proof) = (fork.place, fork.proof.clone());
         let talk = self.stray_talk.talk(peer, log);
-        if talk.proved.is_none_or(|proved| proved > place) {
-            talk.proved = Some(place);
+        // It may have had no use for the proof when it came: no room for the log, or too much to look at.
+        let is_news = |(proved, at): (u64, MonoMs)| proved > place || now.mono.since(at) >= PROVE_EVERY_MS;
+        if talk.proved.is_none_or(is_news) {
+            talk.proved = Some((place, now.mono));
             effects.push(Effect::Send { peer, message: Message::Fork(Box::new(proof)) });
         }
         talk.want_list(now.mono);
@@ -163,7 +167,7 @@ impl Replica {
         let is_missing = |stray: &&Stray| stray.0 >= fork.place && !fork.holds(stray) && covers(stray);
         let missing: Vec<Stray> = list.items.iter().filter(is_missing).copied().collect();
         let free: Vec<Stray> = missing.iter().filter(|stray| !asked(stray)).copied().collect();
-        self.stray_talk.talk(peer, log).set = Some(list.head);
+        self.stray_talk.talk(peer, log).hears(list.head);
         for items in free.chunks(WANT_STRAYS_MAX) {
             self.want_strays(now, peer, log, items, effects);
         }
@@ -251,8 +255,9 @@ impl Replica {
         let ours = state.durable();
         match &state.fork {
             Some(fork) if state.told() == Some(Head { height, head }) => {
-                let set = fork.set();
-                self.stray_talk.talk(peer, log).set = set;
+                if let Some(set) = fork.set() {
+                    self.stray_talk.talk(peer, log).hears(set);
+                }
             }
             Some(fork) => {
                 // Below a gap the trunks may part as well, which strays do not show.
@@ -309,6 +314,14 @@ impl Replica {
         }
     }
 
+    /// Writing works again: what could not be kept is asked for.
+    pub(crate) fn ask_for_strays_again(&mut self) {
+        for talk in self.stray_talk.with.values_mut().filter(|talk| talk.tries > 0) {
+            (talk.tried, talk.tries) = (None, 0);
+            talk.ask_at = talk.asked.map(|asked| asked.plus(LIST_EVERY_MS));
+        }
+    }
+
     /// When strays are to be spoken of next.
     pub(crate) fn stray_deadline(&self) -> Option<MonoMs> {
         let asks = self.stray_talk.with.values().filter_map(|talk| talk.ask_at);
@@ -339,6 +352,13 @@ impl StrayTalk {
 }
 
 impl Talk {
+    /// It has these strays. What was tried with others tells nothing of them.
+    fn hears(&mut self, set: EntryHash) {
+        if self.set.replace(set) != Some(set) {
+            (self.tried, self.tries) = (None, 0);
+        }
+    }
+
     /// The list is asked for soon, but not more often than its rate allows.
     fn want_list(&mut self, now: MonoMs) {
         let wait = LIST_EVERY_MS << self.tries.min(DOUBLED_MAX);

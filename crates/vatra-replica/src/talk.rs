@@ -1,7 +1,7 @@
 //! Links: how they begin and end, and what is said over them beside beacons and entries.
 
 use vatra_model::certificate::SignedCertificate;
-use vatra_model::charter::AdmitError;
+use vatra_model::charter::{AdmitError, CHARTER_BYTES_MAX};
 use vatra_model::limits::CLOCK_SKEW_FLAG_MS;
 use vatra_model::wire::{Hello, MESSAGE_LOGS_MAX, Message, PROTOCOL_VERSION_MIN};
 use vatra_model::{NodeKey, WallMs};
@@ -249,6 +249,10 @@ impl Replica {
         let epoch = theirs.current().epoch;
         // Not as it came: of what was known before nothing was looked at.
         let bytes = theirs.encode();
+        if bytes.len() > CHARTER_BYTES_MAX {
+            // Signatures that ours has more of: it could be written, and not be read again.
+            return effects.push(refused(format!("with the signatures known here it is {} bytes", bytes.len())));
+        }
         self.trust.install(theirs);
         // Ours was forgotten if an epoch named our member no more, and this one does again.
         // Those that the charter still does not admit are simply not trusted.

@@ -369,3 +369,27 @@ fn who_may_hold_the_lost_entry_beyond_a_gap_is_asked_as_well() {
     let input = writer.sent(&node, 2, Some(second[0].1.request), &[(log, 5)]);
     assert_eq!(mended(&node.act([input])), [5]);
 }
+
+/// A peer that does not hold our lost entry may only be behind: a new life begins when one does not hold it that told
+/// so, or when nobody has had it for about a minute.
+#[test]
+fn a_peer_that_is_behind_ends_no_life_at_once() {
+    let mut node = Node::new(0);
+    node.publish(Class::Routine, 5);
+    let log = node.replica.own_log();
+    node.greet(1, &Frontier::default());
+    let mut effects = damage(&mut node, log, &[2]);
+    let mut asked_at = Vec::new();
+    for second in 0..300 {
+        let of_hole = wants(&effects).into_iter().filter(|(_, want)| (want.log, want.from) == (log, 2));
+        let requests: Vec<u32> = of_hole.map(|(_, want)| want.request).collect();
+        asked_at.extend(requests.iter().map(|_| second));
+        effects = node.act(requests.into_iter().map(|request| done(1, request)));
+        effects.extend(node.run_for(1_000));
+        if node.replica.own_log() != log {
+            break;
+        }
+    }
+    assert_ne!(node.replica.own_log(), log, "what is written from now on stands behind it for ever");
+    assert!(asked_at.len() >= 5 && *asked_at.last().expect("some") >= 40, "asked after {asked_at:?} s");
+}
