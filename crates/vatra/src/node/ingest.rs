@@ -35,6 +35,8 @@ const ITEM_CHANGES: usize = 256;
 const ENTRY_TIME_MAX: Duration = Duration::from_millis(50);
 /// Lanes whose logs are remembered before those of ended links are thrown away.
 const HEARD_LANES_MAX: usize = 512;
+/// Answers under way whose origin is remembered before all are forgotten; then ends may overtake entries.
+const ANSWERS_MAX: usize = 4096;
 
 /// One checking thread.
 pub(crate) struct Ingest {
@@ -46,6 +48,8 @@ pub(crate) struct Ingest {
     pub(crate) packer: Packer,
     pub(crate) heard: BTreeMap<(LinkId, Lane), Heard>,
     pub(crate) complained: BTreeMap<NodeKey, Instant>,
+    /// Whose entries the answers under way brought last: their ends wait behind those.
+    pub(crate) answers: BTreeMap<(LinkId, u32), NodeKey>,
 }
 
 impl Ingest {
@@ -57,7 +61,8 @@ impl Ingest {
         origin_entries_per_second: u32,
     ) -> Ingest {
         let (intake, packer) = (Intake::new(origin_entries_per_second), Packer::new());
-        Ingest { mailbox, trust, links, metrics, intake, packer, heard: BTreeMap::new(), complained: BTreeMap::new() }
+        let (heard, complained, answers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ingest { mailbox, trust, links, metrics, intake, packer, heard, complained, answers }
     }
 
     /// Checks frames until the mesh or the driver stops.
@@ -153,6 +158,13 @@ impl Ingest {
                     });
                     self.metrics.throttled.inc_by((before - received.entries.len()) as u64);
                 }
+                let last = received.entries.last().and_then(|entry| heard.origin(&entry.header().log));
+                if let (Some(request), Some(origin)) = (received.request, last) {
+                    if self.answers.len() >= ANSWERS_MAX {
+                        self.answers.clear();
+                    }
+                    self.answers.insert((link, request), origin);
+                }
                 let items = items_of(node, heard, received.request, received.entries);
                 if let Some(reject) = &received.left_out {
                     self.complain(node, reject);
@@ -165,8 +177,13 @@ impl Ingest {
                 beacon.map(|beacon| (Weight::small(Source::of(node)), input(beacon))).into_iter().collect()
             }
             message => {
+                // The end of an answer must not overtake its entries, which take turns with those of other origins.
+                let origin = match message {
+                    Message::Done { request, .. } => self.answers.remove(&(link, request)),
+                    _ => None,
+                };
                 let input = Input::Message { peer: node, message: Box::new(message) };
-                vec![(Weight::small(Source::of(node)), input)]
+                vec![(Weight::small(Source::of(origin.unwrap_or(node))), input)]
             }
         })
     }

@@ -1,7 +1,11 @@
 use prometheus_client::registry::Registry;
+use vatra_model::certificate::NodeCertificate;
 use vatra_model::charter::{Charter, CharterEpoch, CharterMember, MemberRole, SignedEpoch};
-use vatra_model::wire::EntriesFrame;
-use vatra_model::{MemberCode, Secret};
+use vatra_model::wire::{EntriesFrame, LogDescriptor};
+use vatra_model::{
+    AudienceId, Class, Entry, EntryDraft, EntryHash, Hlc, Incarnation, MemberCode, Realm, Secret, Seq, WallMs,
+};
+use vatra_replica::Told;
 
 use super::*;
 
@@ -67,4 +71,43 @@ fn foreign_bytes_are_refused() {
         assert!(matches!(refused, Err(Reject::Malformed { .. })), "{bytes:?}");
     }
     assert_eq!(ingest.metrics.panics.get(), 0);
+}
+
+/// An answer with an entry of a node of UA that is not the peer.
+fn answer(request: u32) -> (NodeKey, Vec<u8>) {
+    let origin = Secret::from_seed(&[4; 32]);
+    let certificate = NodeCertificate {
+        member: "UA".parse().expect("a code"),
+        site: "kyiv".into(),
+        node: "ua-1".into(),
+        key: origin.node_key(),
+        not_before: WallMs(0),
+        serial: 1,
+    };
+    let (incarnation, audience, realm) = (Incarnation(1), AudienceId::FEDERATION, Realm::OPS);
+    let log = certificate.log(incarnation, &audience);
+    let signed = certificate.sign(&Secret::from_seed(&[9; 32])).expect("good names");
+    let descriptor = LogDescriptor { certificate: signed.encode().into(), incarnation, audience, realm };
+    let (prev, class) = (EntryHash::ZERO, Class::Routine);
+    let draft = EntryDraft { realm, log, seq: Seq(0), prev, hlc: Hlc(1), class, expires_hours: 0 };
+    let entry = Entry::sign(&draft, vec![b"a change".to_vec()], &origin).expect("small");
+    let told = Told::default().frame(Some(request), [entry.entry()], |_| Some(descriptor.clone()));
+    (origin.node_key(), frame(&codec::encode(&Message::Entries(told))))
+}
+
+#[test]
+fn the_end_of_an_answer_waits_behind_its_entries() {
+    let mut ingest = ingest();
+    let done = |request| frame(&codec::encode(&Message::Done { request, more: false }));
+    let source = |opened: Result<Vec<(Weight, Input)>, Reject>| {
+        let opened = opened.expect("it is good");
+        assert_eq!(opened.len(), 1);
+        opened[0].0.source
+    };
+    let (origin, entries) = answer(7);
+    assert_eq!(source(ingest.open_guarded(LinkId(1), Lane::Bulk, NODE, &entries)), Source::of(origin));
+    // Another answer, which ends without an entry, takes its turn as the peer's.
+    assert_eq!(source(ingest.open_guarded(LinkId(1), Lane::Bulk, NODE, &done(8))), Source::of(NODE));
+    assert_eq!(source(ingest.open_guarded(LinkId(1), Lane::Bulk, NODE, &done(7))), Source::of(origin));
+    assert!(ingest.answers.is_empty());
 }
