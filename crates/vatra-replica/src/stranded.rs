@@ -36,8 +36,8 @@ const AGAIN_MS_MAX: u64 = 640_000;
 pub(crate) struct Given {
     /// The place after the last one.
     next: u64,
-    /// How many were given.
-    count: usize,
+    /// How many were given, and how many were contiguous when that began.
+    count: u64,
     /// When they were given from the beginning.
     begun: MonoMs,
     /// How long after that they may be again.
@@ -154,16 +154,19 @@ impl Replica {
         let peers: Vec<NodeKey> = self.peers.iter().filter(|(_, peer)| peer.greeted).map(|(key, _)| *key).collect();
         for key in peers {
             let Some(peer) = self.peers.get_mut(&key) else { continue };
-            let fresh = Given { next: 0, count: 0, begun: now.mono, again_ms: AGAIN_MS };
+            let height = state.accepted().height;
+            let fresh = Given { next: 0, count: height, begun: now.mono, again_ms: AGAIN_MS };
             let mut given = peer.given.get(&log).copied().unwrap_or(fresh);
-            let below = state.ahead_durable().take_while(|seq| *seq < given.next).count();
+            // Together with what is contiguous: a gap that closed takes some away from beyond it, while others come.
+            let beyond = state.ahead_durable().take_while(|seq| *seq < given.next).count() as u64;
+            let below = height.min(given.next) + beyond;
             if below != given.count && now.mono.since(given.begun) >= given.again_ms {
                 given = Given { again_ms: given.again_ms.saturating_mul(2).min(AGAIN_MS_MAX), ..fresh };
             }
             let mut places = state.ahead_durable().skip_while(|seq| *seq < given.next);
             let Some(from) = places.next() else { continue };
             let others = places.by_ref().take(ENTRIES_PER_ROUND - 1);
-            let (more, last) = others.fold((1, from), |(count, _), seq| (count + 1, seq));
+            let (more, last) = others.fold((1_u64, from), |(count, _), seq| (count + 1, seq));
             is_more |= places.next().is_some();
             let to = last.saturating_add(1);
             // Not how many lie below now: those that came since were not given.
