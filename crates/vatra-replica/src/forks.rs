@@ -1,7 +1,7 @@
 //! How a fork is found, proved and told.
 //!
 //! An entry that contradicts another one, or may, is a suspect until the store was looked through. Where two nodes hold
-//! different chains of one height, they halve their way to the place where these part. A proof is two signed headers;
+//! different chains of one height, [`crate::searches`] finds the place where these part. A proof is two signed headers;
 //! it goes to all peers as soon as it is durable.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,22 +9,19 @@ use std::sync::Arc;
 
 use vatra_model::charter::LogEnd;
 use vatra_model::wire::Message;
-use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, MonoMs, NodeKey, Seq, SignedHeader};
+use vatra_model::{CheckedEntry, EntryHash, ForkProof, LogId, Seq, SignedHeader};
 
 use crate::fork::{CheckedFork, Fork};
 use crate::input::{Batch, Effect, Event, NewLife, Now, Reject};
 use crate::logs::{AheadRow, LogState};
 use crate::replica::{Came, Replica};
+use crate::searches::Searches;
 use crate::trust::CheckedLog;
 
 /// Suspects that are kept; more are dropped, and come again with their log's next comparison.
 const SUSPECTS_MAX: usize = 64;
 /// Headers that settle whether two neighbours fit.
 pub(crate) const PAIR: usize = 2;
-/// A search that has no answer for this long is given up, in milliseconds; a later comparison begins it again.
-const SEARCH_MS: u64 = 60_000;
-/// Searches under way with one peer at once: one that leads ours astray keeps nobody else's waiting.
-const SEARCHES_PER_PEER: usize = 8;
 /// Protocol version that knows of forks.
 pub(crate) const FORKS_SINCE: u16 = 2;
 
@@ -33,44 +30,16 @@ pub(crate) const FORKS_SINCE: u16 = 2;
 pub(crate) struct Inquiries {
     suspects: BTreeMap<(LogId, u64, EntryHash), Arc<CheckedEntry>>,
     /// What is to be looked for in the store once what is staged is durable.
-    recalls: BTreeSet<Question>,
-    searches: BTreeMap<(LogId, NodeKey), Search>,
+    pub(crate) recalls: BTreeSet<Question>,
+    pub(crate) searches: Searches,
     /// Ended logs that are to be looked up again once what is being written is on disk.
     later: BTreeSet<LogId>,
 }
 
 /// What a recall asks: log, first place, count, a stray.
-type Question = (LogId, u64, usize, Option<(u64, EntryHash)>);
-
-/// Looks for the lowest place at which a peer's chain differs from ours.
-#[derive(Clone, Debug)]
-struct Search {
-    /// Below this they are equal.
-    low: u64,
-    /// Here they differ.
-    high: u64,
-    since: MonoMs,
-    theirs: Option<SignedHeader>,
-    /// Both headers at `high`, once they are known.
-    found: Option<(SignedHeader, SignedHeader)>,
-}
-
-impl Search {
-    fn middle(&self) -> u64 {
-        self.low + (self.high - self.low) / 2
-    }
-}
+pub(crate) type Question = (LogId, u64, usize, Option<(u64, EntryHash)>);
 
 impl Inquiries {
-    /// Whether the place at which a log parts from a peer's is being looked for.
-    pub(crate) fn searches(&self, log: &LogId) -> bool {
-        self.searches_of(*log).next().is_some()
-    }
-
-    fn searches_of(&self, log: LogId) -> impl Iterator<Item = (&(LogId, NodeKey), &Search)> {
-        self.searches.range((log, NodeKey([0; 32]))..=(log, NodeKey([0xff; 32])))
-    }
-
     /// The entry at a place, and the one before it, are to be looked up in the store.
     pub(crate) fn look_up(&mut self, log: LogId, place: Seq) {
         self.recalls.insert((log, place.0.saturating_sub(1), PAIR, None));
@@ -278,108 +247,6 @@ impl Replica {
                 effects.push(Effect::Send { peer: *peer, message });
             }
         }
-    }
-
-    /// A peer holds another chain of a log: from some place at or below `high` on it differs from ours.
-    pub(crate) fn search(&mut self, now: Now, peer: NodeKey, log: LogId, high: u64, effects: &mut Vec<Effect>) {
-        let knows = self.peers.get(&peer).is_some_and(|peer| peer.version >= FORKS_SINCE);
-        let of_peer = self.inquiries.searches.keys().filter(|(_, with)| *with == peer).count();
-        if !knows || self.inquiries.searches.contains_key(&(log, peer)) || of_peer >= SEARCHES_PER_PEER {
-            return;
-        }
-        let search = Search { low: 0, high, since: now.mono, theirs: None, found: None };
-        self.inquiries.searches.insert((log, peer), search);
-        self.probe((log, peer), effects);
-    }
-
-    fn probe(&mut self, (log, peer): (LogId, NodeKey), effects: &mut Vec<Effect>) {
-        let Some(search) = self.inquiries.searches.get_mut(&(log, peer)) else { return };
-        search.theirs = None;
-        let seq = search.middle();
-        effects.push(Effect::Send { peer, message: Message::Probe { log, seq } });
-    }
-
-    /// A peer tells the header that it holds at a place.
-    pub(crate) fn take_header(
-        &mut self,
-        peer: NodeKey,
-        (log, seq): (LogId, u64),
-        header: Option<SignedHeader>,
-    ) -> Result<(), Reject> {
-        let Some(search) = self.inquiries.searches.get_mut(&(log, peer)).filter(|search| search.middle() == seq) else {
-            return Ok(());
-        };
-        let Some(signed) = header else {
-            self.inquiries.searches.remove(&(log, peer));
-            return Ok(());
-        };
-        let Some(state) = self.logs.get(&log) else { return Ok(()) };
-        let refuse = |source| Reject::Entry { log, seq, source };
-        let checked = signed.check(&state.checked.public).map_err(refuse)?;
-        if checked.log != log || checked.seq.0 != seq {
-            return Err(Reject::Malformed { what: "header", detail: format!("it is not the one of place {seq}") });
-        }
-        search.theirs = Some(signed);
-        self.inquiries.recalls.insert((log, seq, 1, None));
-        Ok(())
-    }
-
-    /// Our own header at a place that is being compared, with whomever.
-    fn step_searches(&mut self, now: Now, log: LogId, seq: u64, ours: Option<SignedHeader>, effects: &mut Vec<Effect>) {
-        let at_place = |(_, search): &(_, &Search)| search.theirs.is_some() && search.middle() == seq;
-        let with: Vec<NodeKey> = self.inquiries.searches_of(log).filter(at_place).map(|((_, peer), _)| *peer).collect();
-        for peer in with {
-            self.step_search(now, (log, peer), seq, ours, effects);
-        }
-    }
-
-    fn step_search(
-        &mut self,
-        now: Now,
-        (log, peer): (LogId, NodeKey),
-        seq: u64,
-        ours: Option<SignedHeader>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(search) = self.inquiries.searches.get_mut(&(log, peer)) else { return };
-        let Some(theirs) = search.theirs else { return };
-        let Some(ours) = ours else {
-            self.inquiries.searches.remove(&(log, peer));
-            return;
-        };
-        search.since = now.mono;
-        let prev = |signed: &SignedHeader| signed.header().map(|header| header.prev).ok();
-        if ours.hash() == theirs.hash() {
-            search.low = seq.saturating_add(1);
-        } else {
-            search.high = seq;
-            search.found = Some((ours, theirs));
-            if prev(&ours) == prev(&theirs) {
-                // Equal before, by the chain of hashes.
-                search.low = seq;
-            }
-        }
-        match search.found {
-            Some((ours, theirs)) if search.low >= search.high => {
-                let place = search.high;
-                self.inquiries.searches.remove(&(log, peer));
-                let Some(descriptor) = self.descriptor(&log).cloned() else { return };
-                let proof = ForkProof::new(descriptor, ours, theirs);
-                self.accept_fork(CheckedFork { log, place, proof }, effects);
-            }
-            _ if search.low > search.high => drop(self.inquiries.searches.remove(&(log, peer))),
-            _ => self.probe((log, peer), effects),
-        }
-    }
-
-    /// Gives up searches with a peer that is gone.
-    pub(crate) fn end_searches(&mut self, peer: &NodeKey) {
-        self.inquiries.searches.retain(|(_, with), _| with != peer);
-    }
-
-    /// Gives up searches without an answer.
-    pub(crate) fn give_up_searches(&mut self, now: Now) {
-        self.inquiries.searches.retain(|_, search| now.mono.since(search.since) < SEARCH_MS);
     }
 }
 

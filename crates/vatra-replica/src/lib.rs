@@ -40,6 +40,7 @@ mod weight;
 mod link;
 mod pace;
 mod revoked;
+mod searches;
 mod seeded;
 mod status;
 mod trust;

@@ -330,7 +330,7 @@ impl Replica {
             Input::Recalled { log, from, count_max, headers, stray } => {
                 self.settle_end(log, (from, count_max), &headers);
                 self.learn_expected(now, log, from, &headers, effects);
-                if count_max > 1 || self.inquiries.searches(&log) {
+                if count_max > 1 || self.is_searched(&log) {
                     self.recalled(now, (log, from, count_max), &headers, stray.as_deref(), effects);
                 }
             }
