@@ -81,7 +81,7 @@ impl Replica {
             self.mended(now, entry, effects);
         }
         for (log, row) in &done.batch.logs {
-            self.note_progress(now, *log, row.head.height, effects);
+            self.note_progress(*log, row.head.height, effects);
         }
         self.plan_stale = true;
     }

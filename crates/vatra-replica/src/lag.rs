@@ -65,7 +65,7 @@ impl Replica {
     }
 
     /// More of a log is durable.
-    pub(crate) fn note_progress(&mut self, _now: Now, log: LogId, height: u64, effects: &mut Vec<Effect>) {
+    pub(crate) fn note_progress(&mut self, log: LogId, height: u64, effects: &mut Vec<Effect>) {
         if self.behind_since.contains_key(&log) && height >= self.believed(&log) {
             self.behind_since.remove(&log);
             effects.push(Effect::Event(Event::CaughtUp { log, height }));

@@ -60,11 +60,9 @@ impl Replica {
     /// A newer charter is in force: logs that it gives room, or the right to be, may be asked for again.
     pub(crate) fn readmit_logs(&mut self) {
         let (charter, me) = (self.trust.charter(), (self.member, self.me));
-        let mut has_room = BTreeMap::new();
-        let mut is_admitted = |log: &LogId, owner: Owner| {
-            !may_hold_nothing(charter, log, owner)
-                && *has_room.entry(owner).or_insert_with(|| self.logs.check_room(owner, me).is_ok())
-        };
+        let room = self.logs.room();
+        let is_admitted =
+            |log: &LogId, owner: Owner| !may_hold_nothing(charter, log, owner) && room.check(owner, me).is_ok();
         let turned_away = &self.turned_away.0;
         let admitted = turned_away.iter().filter(|(log, owner)| is_admitted(log, **owner)).map(|(log, _)| *log);
         for log in admitted.collect::<Vec<_>>() {

@@ -34,7 +34,7 @@ impl Logs {
         if self.logs.contains_key(&checked.id) {
             return Ok(());
         }
-        self.check_room((checked.certificate.member, checked.certificate.key), me)?;
+        self.room().check((checked.certificate.member, checked.certificate.key), me)?;
         if self.logs.len() >= LOGS_MAX {
             // They count for nothing, and may not pile up either.
             self.logs.retain(|_, state| !state.is_void_for_good());
@@ -44,31 +44,46 @@ impl Logs {
         Ok(())
     }
 
-    /// Whether another log of a node of a member leaves others their room, however many of them are at odds with us.
-    /// What nothing may be of does not count: revoking the keys of those who took the room gives it back.
-    pub(crate) fn check_room(&self, owner: (MemberCode, NodeKey), me: (MemberCode, NodeKey)) -> Result<(), Reject> {
-        let mut of_members: BTreeMap<MemberCode, usize> = BTreeMap::new();
-        let (mut of_node, mut all) = (0, 0);
+    /// How much room the logs take. What nothing may be of takes none: revoking the keys of those who took the room gives
+    /// it back.
+    pub(crate) fn room(&self) -> Room {
+        let mut room = Room::default();
         for log in self.logs.values().filter(|log| !log.is_void()) {
-            *of_members.entry(log.member()).or_default() += 1;
-            of_node += usize::from((log.member(), log.origin()) == owner);
-            all += 1;
+            *room.of_members.entry(log.member()).or_default() += 1;
+            *room.of_nodes.entry((log.member(), log.origin())).or_default() += 1;
+            room.all += 1;
         }
+        room
+    }
+}
+
+/// How many logs count, of whom.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    of_members: BTreeMap<MemberCode, usize>,
+    of_nodes: BTreeMap<(MemberCode, NodeKey), usize>,
+    all: usize,
+}
+
+impl Room {
+    /// Whether another log of a node of a member leaves others their room, however many of them are at odds with us.
+    pub(crate) fn check(&self, owner: (MemberCode, NodeKey), me: (MemberCode, NodeKey)) -> Result<(), Reject> {
         let limit = if owner == me { LOGS_MAX } else { LOGS_MAX - OWN_LOGS_RESERVED };
-        if all >= limit {
+        if self.all >= limit {
             return Err(Reject::Full { what: "logs", limit });
         }
         if owner == me {
             return Ok(());
         }
-        let of_member = of_members.get(&owner.0).copied().unwrap_or(0);
+        let of_node = self.of_nodes.get(&owner).copied().unwrap_or(0);
+        let of_member = self.of_members.get(&owner.0).copied().unwrap_or(0);
         if of_node >= NODE_LOGS_MAX {
             return Err(Reject::Full { what: "logs of one node", limit: NODE_LOGS_MAX });
         }
         if of_member >= MEMBER_LOGS_MAX {
             return Err(Reject::Full { what: "logs of one member", limit: MEMBER_LOGS_MAX });
         }
-        let beyond: usize = of_members.values().map(|count| count.saturating_sub(MEMBER_LOGS_SHARE)).sum();
+        let beyond: usize = self.of_members.values().map(|count| count.saturating_sub(MEMBER_LOGS_SHARE)).sum();
         if of_member >= MEMBER_LOGS_SHARE && beyond >= LOGS_SHARED {
             return Err(Reject::Full { what: "logs beyond the members' shares", limit: LOGS_SHARED });
         }
