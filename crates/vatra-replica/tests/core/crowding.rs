@@ -291,3 +291,32 @@ fn a_peer_whose_entries_are_refused_here_is_asked_on() {
     let told: Vec<_> = begun.into_iter().chain(node.run_for(500)).collect();
     assert!(wants(&told).iter().any(|(_, want)| want.log == other), "it rests for what another wrote");
 }
+
+/// A gap that closes takes some of what was given away from beyond it. Others that came meanwhile are given all the same,
+/// although as many lie there as before.
+#[test]
+fn as_many_beyond_a_gap_as_before_need_not_be_the_same() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 6);
+    let mut node = Node::new(0);
+    node.greet(1, &Frontier::default());
+    node.greet(2, &Frontier::default());
+    let unasked = |effects: &[Effect]| {
+        let given = effects.iter().filter_map(|effect| match effect {
+            Effect::Serve { peer, want } if *peer == key(2) && want.request == UNASKED => Some((want.from, want.to)),
+            _ => None,
+        });
+        given.collect::<Vec<_>>()
+    };
+    let hold = |node: &mut Node, places: &[u64]| {
+        let places: Vec<_> = places.iter().map(|seq| (log, *seq)).collect();
+        let input = writer.sent(node, 1, None, &places);
+        node.act([input])
+    };
+    hold(&mut node, &[0, 2, 4, 6]);
+    assert_eq!(unasked(&node.run_for(60_000)), [(2, 7)]);
+    hold(&mut node, &[1, 5]);
+    assert_eq!(node.height(log), 3);
+    assert_eq!(unasked(&node.run_for(60_000)), [(4, 7)]);
+}

@@ -227,3 +227,21 @@ fn a_search_takes_no_doubt_away() {
     node.run_for(30_000);
     assert_eq!(forked(&node), Some(2));
 }
+
+/// While a disk takes nothing, lists bring nothing either. That slows nobody down once it takes writes again.
+#[test]
+fn strays_that_could_not_be_kept_come_soon_after_writing_works_again() {
+    let mut pair = Pair::new();
+    let entries = with_trunk(3);
+    give(&mut pair.nodes[0], 3, &entries);
+    give(&mut pair.nodes[1], 3, &entries);
+    pair.run(1_000);
+    pair.nodes[1].replica.set_writable(false);
+    let late = chain(5, entries[4].hash(), &["late"]);
+    give(&mut pair.nodes[0], 3, &late);
+    pair.link();
+    pair.run(300_000);
+    assert!(!pair.holds_the_same());
+    pair.nodes[1].replica.set_writable(true);
+    assert!(pair.seconds_until(10, Pair::holds_the_same).is_some(), "as if nothing had been");
+}

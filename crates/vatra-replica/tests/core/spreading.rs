@@ -146,3 +146,26 @@ fn over_a_thin_link_a_node_is_told_of_its_own_link_first() {
     assert_eq!(shown.first(), Some(&key(me)), "it makes the link two-way on the map: {shown:?}");
     assert!(shown.len() > 1 && shown.len() <= 2 + 8, "not the whole federation at once: {}", shown.len());
 }
+
+/// What lay beyond a gap came from somebody else than what closes it, and no height told of it.
+#[test]
+fn who_closes_a_gap_is_told_of_what_lay_beyond_it() {
+    let mut writer = Node::new(9);
+    let log = writer.replica.own_log();
+    writer.publish(Class::Routine, 3);
+    let mut node = Node::new(0);
+    for peer in [1, 2] {
+        node.greet(peer, &Frontier::default());
+    }
+    let input = writer.sent(&node, 2, None, &[(log, 1), (log, 2), (log, 3)]);
+    node.act([input]);
+    let input = writer.sent(&node, 1, None, &[(log, 0)]);
+    let mut effects = node.act([input]);
+    assert_eq!(node.height(log), 4);
+    effects.extend(node.run_for(3_000));
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { peer, message: Message::Have { heights } } if heights.contains(&(log, 4)) => Some(*peer),
+        _ => None,
+    });
+    assert!(told.collect::<Vec<_>>().contains(&key(1)));
+}
