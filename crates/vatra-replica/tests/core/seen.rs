@@ -1,7 +1,7 @@
 //! What status views show of links and of catch-up.
 
 use vatra_model::wire::{Beacon, Message, SignedBeacon};
-use vatra_model::{Class, Frontier, Incarnation, LogId, MonoMs};
+use vatra_model::{Class, Frontier, LogId, MonoMs};
 use vatra_replica::{Effect, Input, MemberLag};
 
 use crate::support::*;
@@ -134,19 +134,9 @@ fn who_tells_of_entries_and_keeps_silent_is_believed_for_minutes_at_most() {
 fn a_beacon_of_a_node_that_is_no_peer_counts_for_its_own_logs() {
     let (mut node, _, log) = reader();
     let beacon = |of: u8, heights: Vec<(LogId, u64)>| Beacon {
-        node: key(of),
-        incarnation: Incarnation(u64::from(of) + 1),
-        opened: node.now.wall,
-        boot: 1,
-        counter: 1,
-        clock: node.now.wall,
-        charter_epoch: 1,
-        neighbours: vec![],
-        writable: true,
-        frontier_hash: [0; 32],
         heights,
-        complete: true,
         certificate: Some(certificate(of).encode()),
+        ..bare_beacon(node.now.wall, of)
     };
     let (others, own) = (beacon(5, vec![(log, 1 << 40)]), beacon(1, vec![(log, 6)]));
     let show = |node: &mut Node, of: u8, beacon: &Beacon| {

@@ -1,7 +1,7 @@
 //! Who is told of what: trees, those beside them, and thin links.
 
 use vatra_model::wire::{Beacon, Message, Neighbour, SignedBeacon};
-use vatra_model::{Class, Frontier, Incarnation, NodeKey};
+use vatra_model::{Class, Frontier, NodeKey};
 use vatra_replica::{Cost, Effect, Input};
 
 use crate::support::*;
@@ -14,21 +14,7 @@ fn beacon(node: &Node, of: u8, links: &[(u8, u32)]) -> Input {
 /// The same, with the certificate that it brings.
 pub(crate) fn beacon_with(node: &Node, of: u8, links: &[(u8, u32)], certificate: Option<Vec<u8>>) -> Input {
     let link = |&(to, rtt_ms): &(u8, u32)| Neighbour { node: key(to), rtt_ms, cost: Cost::Wan as u8 };
-    let beacon = Beacon {
-        node: key(of),
-        incarnation: Incarnation(u64::from(of) + 1),
-        opened: node.now.wall,
-        boot: 1,
-        counter: 1,
-        clock: node.now.wall,
-        charter_epoch: 1,
-        neighbours: links.iter().map(link).collect(),
-        writable: true,
-        frontier_hash: Frontier::default().hash(),
-        heights: vec![],
-        complete: true,
-        certificate,
-    };
+    let beacon = Beacon { neighbours: links.iter().map(link).collect(), certificate, ..bare_beacon(node.now.wall, of) };
     let signed = SignedBeacon::sign(&beacon, &secret(of));
     let checked = node.replica.trust().check_beacon(signed).expect("it is sound").expect("of a known node");
     Input::Beacon { peer: key(of), beacon: Box::new(checked) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vatra_model::certificate::{NodeCertificate, SignedCertificate};
 use vatra_model::charter::{Charter, CharterEpoch, CharterMember, MemberRole, SignedEpoch};
-use vatra_model::wire::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, SignedBeacon, Want};
+use vatra_model::wire::{Beacon, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, SignedBeacon, Want};
 use vatra_model::{
     CheckedEntry, Class, EntryHash, Frontier, Head, Hlc, Incarnation, LogId, MemberCode, MonoMs, NodeKey, Secret,
     SignedHeader, WallMs,
@@ -18,6 +18,25 @@ use vatra_replica::{
 /// Member `index` of the test federation.
 pub(crate) fn code(index: u8) -> MemberCode {
     format!("M{index:02}").parse().expect("a code")
+}
+
+/// A beacon of a node that has neither links nor entries.
+pub(crate) fn bare_beacon(at: WallMs, of: u8) -> Beacon {
+    Beacon {
+        node: key(of),
+        incarnation: Incarnation(u64::from(of) + 1),
+        opened: at,
+        boot: 1,
+        counter: 1,
+        clock: at,
+        charter_epoch: 1,
+        neighbours: vec![],
+        writable: true,
+        frontier_hash: Frontier::default().hash(),
+        heights: vec![],
+        complete: true,
+        certificate: None,
+    }
 }
 
 pub(crate) fn root(index: u8) -> Secret {
