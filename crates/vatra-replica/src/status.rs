@@ -264,6 +264,12 @@ impl Replica {
         heights
     }
 
+    /// How many logs that peers hold this node does not take, as [`ReplicaStatus::turned_away`].
+    #[must_use]
+    pub fn turned_away(&self) -> usize {
+        self.turned_away.len()
+    }
+
     /// Tells peers in beacons whether the store takes writes; while it does not, nothing is asked for.
     pub fn set_writable(&mut self, writable: bool) {
         self.plan_stale |= writable && !self.writable;

@@ -167,7 +167,9 @@ impl Driver {
             self.tell_missed();
             self.lift_bans();
             self.probe();
-            self.shared.metrics.waiting.set(i64::try_from(self.shared.mailbox.len()).unwrap_or(i64::MAX));
+            let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            self.shared.metrics.waiting.set(gauge(self.shared.mailbox.len()));
+            self.shared.metrics.turned_away.set(gauge(self.replica.turned_away()));
             self.shared.pulse.send_replace(Instant::now());
         }
         // What readers went past until now is not forgotten.

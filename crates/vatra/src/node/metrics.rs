@@ -65,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) commit_seconds: Histogram,
     /// Items that wait for the driver.
     pub(crate) waiting: Gauge,
+    /// Logs that peers hold and this node does not take.
+    pub(crate) turned_away: Gauge,
     /// 1 while the store takes writes.
     pub(crate) writable: Gauge,
     /// Forks that were proved, or found to begin at a lower place.
@@ -115,6 +117,7 @@ impl Metrics {
             commits_failed: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             waiting: Gauge::default(),
+            turned_away: Gauge::default(),
             writable: Gauge::default(),
             forks: Counter::default(),
             unsent: Counter::default(),
@@ -159,6 +162,11 @@ impl Metrics {
         registry.register("vatra_commits_failed", "Commits that failed", metrics.commits_failed.clone());
         registry.register("vatra_commit_seconds", "Duration of durable commits", metrics.commit_seconds.clone());
         registry.register("vatra_driver_waiting", "Items waiting for the driver", metrics.waiting.clone());
+        registry.register(
+            "vatra_logs_turned_away",
+            "Logs of peers that are not taken here",
+            metrics.turned_away.clone(),
+        );
         registry.register("vatra_store_writable", "1 while the store takes writes", metrics.writable.clone());
         registry.register("vatra_entries_damaged", "Entries found damaged in the store", metrics.damaged.clone());
         registry.register("vatra_entries_mended", "Damaged entries that were put back", metrics.mended.clone());
