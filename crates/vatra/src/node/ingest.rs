@@ -35,8 +35,9 @@ const ITEM_CHANGES: usize = 256;
 const ENTRY_TIME_MAX: Duration = Duration::from_millis(50);
 /// Lanes whose logs are remembered before those of ended links are thrown away.
 const HEARD_LANES_MAX: usize = 512;
-/// Answers under way whose origin is remembered before all are forgotten; then ends may overtake entries.
-const ANSWERS_MAX: usize = 4096;
+/// Answers of one link whose origin is remembered. Past that those of this link are forgotten, and their ends may
+/// overtake entries.
+const ANSWERS_MAX: usize = 512;
 
 /// One checking thread.
 pub(crate) struct Ingest {
@@ -143,6 +144,7 @@ impl Ingest {
                 if self.heard.len() >= HEARD_LANES_MAX {
                     let links = &self.links;
                     self.heard.retain(|(kept, _), _| *kept == link || links.is_live(*kept));
+                    self.answers.retain(|(kept, _), _| *kept == link || links.is_live(*kept));
                 }
                 let heard = self.heard.entry((link, lane)).or_default();
                 let mut received = heard.open(&trust, frame)?;
@@ -160,8 +162,8 @@ impl Ingest {
                 }
                 let last = received.entries.last().and_then(|entry| heard.origin(&entry.header().log));
                 if let (Some(request), Some(origin)) = (received.request, last) {
-                    if self.answers.len() >= ANSWERS_MAX {
-                        self.answers.clear();
+                    if self.answers.range((link, 0)..=(link, u32::MAX)).count() >= ANSWERS_MAX {
+                        self.answers.retain(|(of, _), _| *of != link);
                     }
                     self.answers.insert((link, request), origin);
                 }

@@ -111,3 +111,15 @@ fn the_end_of_an_answer_waits_behind_its_entries() {
     assert_eq!(source(ingest.open_guarded(LinkId(1), Lane::Bulk, NODE, &done(7))), Source::of(origin));
     assert!(ingest.answers.is_empty());
 }
+
+#[test]
+fn a_link_with_answers_without_end_makes_only_its_own_be_forgotten() {
+    let mut ingest = ingest();
+    let (_, entries) = answer(7);
+    assert!(ingest.open_guarded(LinkId(2), Lane::Bulk, NODE, &entries).is_ok());
+    for request in 0..=ANSWERS_MAX as u32 {
+        assert!(ingest.open_guarded(LinkId(1), Lane::Bulk, NODE, &answer(request).1).is_ok());
+    }
+    let kept: Vec<_> = ingest.answers.keys().copied().collect();
+    assert_eq!(kept, [(LinkId(1), ANSWERS_MAX as u32), (LinkId(2), 7)]);
+}
